@@ -1,0 +1,111 @@
+# Everything a developer runs. `make` alone lists it. Needs Rust, Go, a C compiler and bash.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+# What is built stays outside of the checkout: a fresh clone starts warm, and nothing of it gets into an image.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/port-dora-controller
+CARGO_TARGET_DIR ?= $(CACHE)/target
+export CARGO_TARGET_DIR
+
+VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml | head -n 1)
+CHART := charts/port-dora-controller
+CARGO_DENY_VERSION := 0.20.2
+CARGO_DENY_ROOT := $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION)
+CARGO_DENY := $(CARGO_DENY_ROOT)/bin/cargo-deny
+HELM := $(CACHE)/tools/helm
+
+CONTAINER_TOOL ?= docker
+IMAGE ?= port-dora-controller:$(VERSION)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo
+demo: cluster-binaries ## the whole way on a real local cluster, with a stand-in for Port: no account needed
+	cargo build --package port-dora-controller
+	cargo run --package demo
+
+.PHONY: test
+test: cluster-binaries ## all tests, also those on a real local cluster (TEST_FLAGS="…" goes to cargo test)
+	cargo test --workspace $(TEST_FLAGS)
+
+.PHONY: bench
+bench: cluster-binaries ## memory and latency of the release binary on a real local cluster
+	cargo build --release --package port-dora-controller
+	cargo run --release --package bench
+
+.PHONY: check
+check: check-format check-lints check-docs check-crds check-chart check-dependencies ## format, lints, docs, generated files, chart, dependencies
+
+.PHONY: check-format
+check-format:
+	cargo fmt --all --check
+
+# --locked: a Cargo.lock that doesn't fit the manifests fails here, instead of being written anew.
+.PHONY: check-lints
+check-lints:
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: check-docs
+check-docs:
+	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --workspace
+
+.PHONY: check-crds
+check-crds:
+	@generated=$$(mktemp -d); trap 'rm -rf "$$generated"' EXIT; \
+	cargo run --package port-dora-controller -- crds --directory "$$generated"; \
+	for folder in crds $(CHART)/files/crds; do \
+		diff -ru "$$folder" "$$generated" || { echo "$$folder differs from the types in src/resources: run 'make crds' and commit the result." >&2; exit 1; }; \
+	done
+
+.PHONY: check-chart
+check-chart: $(HELM)
+	@grep -qxF 'appVersion: "$(VERSION)"' $(CHART)/Chart.yaml || { echo "appVersion in $(CHART)/Chart.yaml must be $(VERSION), the version in Cargo.toml." >&2; exit 1; }
+	$(CHART)/ci/check $(HELM)
+
+# Licences, bans and sources are read from what cargo has. The advisories are a database on the internet: where it is out
+# of reach they are skipped, loudly, unless CI_ADVISORIES=1 asks for them.
+.PHONY: check-dependencies
+check-dependencies: $(CARGO_DENY)
+	$(CARGO_DENY) --locked check --hide-inclusion-graph licenses bans sources
+	@if GIT_TERMINAL_PROMPT=0 timeout 120 $(CARGO_DENY) --locked fetch db; then \
+		$(CARGO_DENY) --locked check --disable-fetch advisories; \
+	elif [ "$${CI_ADVISORIES:-}" = 1 ]; then \
+		echo "The advisory database can't be reached, and CI_ADVISORIES=1 asks for it." >&2; exit 1; \
+	else \
+		echo "SKIPPED: the advisories, since their database can't be reached from here. CI_ADVISORIES=1 makes that a failure." >&2; \
+	fi
+
+.PHONY: fmt
+fmt: ## format the code
+	cargo fmt --all
+
+.PHONY: crds
+crds: ## write the custom resource definitions anew, from the types in src/resources
+	@generated=$$(mktemp -d); trap 'rm -rf "$$generated"' EXIT; \
+	cargo run --package port-dora-controller -- crds --directory "$$generated"; \
+	for folder in crds $(CHART)/files/crds; do \
+		mkdir -p "$$folder"; rm -f "$$folder"/*.yaml; cp "$$generated"/*.yaml "$$folder"; \
+	done
+
+.PHONY: cluster-binaries
+cluster-binaries: ## build the local cluster's binaries: about 10 minutes the first time, then kept in the cache
+	cargo run --package cluster --bin local-cluster -- build
+
+.PHONY: image
+image: ## build the container image (CONTAINER_TOOL=docker, IMAGE=name:tag)
+	$(CONTAINER_TOOL) build --build-arg VERSION=$(VERSION) --tag $(IMAGE) .
+
+# Helm as the local cluster has it, with the same flags, so that what Go compiles for the one serves the other too.
+# Not a file target: Go knows better than make whether it is up to date.
+.PHONY: $(HELM)
+$(HELM):
+	CGO_ENABLED=0 go -C tests/cluster build -trimpath -o $@ helm.sh/helm/v3/cmd/helm
+
+# Built without the optimisation that it doesn't need, and outside of CARGO_TARGET_DIR, where it would stay.
+$(CARGO_DENY):
+	env -u CARGO_TARGET_DIR CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+		cargo install cargo-deny --locked --version $(CARGO_DENY_VERSION) --root $(CARGO_DENY_ROOT)

@@ -1,0 +1,249 @@
+//! The index: a row for each Deployment, ReplicaSet and Namespace, kept current by the watches.
+
+use std::collections::HashMap;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::operate::WorkQueue;
+use crate::rollout::{DeploymentRow, Metadata, ReplicaSetRow, Uid};
+
+/// Rows of the cluster. Each change names its Deployment in the queue of those to look at.
+#[derive(Debug)]
+pub struct Index {
+    rows: Mutex<Rows>,
+    changed: Arc<WorkQueue<Uid>>,
+}
+
+/// The state of one Deployment at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Absent once it is deleted.
+    pub deployment: Option<DeploymentRow>,
+    /// The ReplicaSets that it owns.
+    pub replica_sets: Vec<ReplicaSetRow>,
+    /// Annotations of its namespace.
+    pub namespace_annotations: Metadata,
+    /// Labels of its namespace.
+    pub namespace_labels: Metadata,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    deployments: HashMap<Uid, Entry>,
+    /// Which Deployment owns a ReplicaSet: a ReplicaSet can be orphaned and adopted.
+    owners: HashMap<Uid, Uid>,
+    namespaces: HashMap<Arc<str>, NamespaceRow>,
+    /// Which listing is under way; a row that the finished listing has not named is gone.
+    deployment_listing: u32,
+    replica_set_listing: u32,
+    namespace_listing: u32,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    deployment: Option<Seen<DeploymentRow>>,
+    replica_sets: Vec<Seen<ReplicaSetRow>>,
+}
+
+impl Entry {
+    fn is_empty(&self) -> bool {
+        self.deployment.is_none() && self.replica_sets.is_empty()
+    }
+}
+
+#[derive(Debug)]
+struct NamespaceRow {
+    annotations: Metadata,
+    labels: Metadata,
+    listing: u32,
+}
+
+/// A row with the listing that named it last.
+#[derive(Debug)]
+struct Seen<R> {
+    row: R,
+    listing: u32,
+}
+
+impl Index {
+    /// An empty index that names changed Deployments in `changed`.
+    #[must_use]
+    pub fn new(changed: Arc<WorkQueue<Uid>>) -> Self {
+        Self { rows: Mutex::default(), changed }
+    }
+
+    /// A poisoned lock still guards whole rows: each change below is made in one piece.
+    fn rows(&self) -> MutexGuard<'_, Rows> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state of the Deployment with this UID.
+    #[must_use]
+    pub fn snapshot(&self, uid: &Uid) -> Snapshot {
+        let rows = self.rows();
+        let Some(entry) = rows.deployments.get(uid) else {
+            return Snapshot::default();
+        };
+        let deployment = entry.deployment.as_ref().map(|seen| seen.row.clone());
+        let namespace = deployment.as_ref().and_then(|row| rows.namespaces.get(&row.namespace));
+        Snapshot {
+            replica_sets: entry.replica_sets.iter().map(|seen| seen.row.clone()).collect(),
+            namespace_annotations: namespace.map(|row| row.annotations.clone()).unwrap_or_default(),
+            namespace_labels: namespace.map(|row| row.labels.clone()).unwrap_or_default(),
+            deployment,
+        }
+    }
+
+    /// How many Deployments and ReplicaSets are indexed.
+    #[must_use]
+    pub fn sizes(&self) -> (usize, usize) {
+        let rows = self.rows();
+        (rows.deployments.values().filter(|entry| entry.deployment.is_some()).count(), rows.owners.len())
+    }
+
+    /// Names every Deployment as changed: a new leader has to look at each once.
+    pub fn name_all(&self) {
+        let uids: Vec<Uid> = self.rows().deployments.keys().cloned().collect();
+        uids.into_iter().for_each(|uid| self.changed.add(uid));
+    }
+
+    /// A Deployment was added or has changed.
+    pub fn deployment_applied(&self, row: DeploymentRow) {
+        let uid = Arc::clone(&row.uid);
+        let mut rows = self.rows();
+        let listing = rows.deployment_listing;
+        let entry = rows.deployments.entry(Arc::clone(&uid)).or_default();
+        let same = entry.deployment.as_ref().is_some_and(|seen| seen.row == row);
+        entry.deployment = Some(Seen { row, listing });
+        drop(rows);
+        if !same {
+            self.changed.add(uid);
+        }
+    }
+
+    /// A Deployment was deleted.
+    pub fn deployment_deleted(&self, uid: &Uid) {
+        let mut rows = self.rows();
+        if let Some(entry) = rows.deployments.get_mut(uid) {
+            entry.deployment = None;
+            if entry.is_empty() {
+                rows.deployments.remove(uid);
+            }
+        }
+        drop(rows);
+        self.changed.add(Arc::clone(uid));
+    }
+
+    /// A list of all Deployments begins.
+    pub fn deployments_listed_anew(&self) {
+        self.rows().deployment_listing += 1;
+    }
+
+    /// The list of all Deployments is complete: those that it did not name are gone.
+    pub fn deployments_listed(&self) {
+        let rows = self.rows();
+        let listing = rows.deployment_listing;
+        let gone: Vec<Uid> = rows
+            .deployments
+            .iter()
+            .filter(|(_, entry)| entry.deployment.as_ref().is_some_and(|seen| seen.listing != listing))
+            .map(|(uid, _)| Arc::clone(uid))
+            .collect();
+        drop(rows);
+        gone.iter().for_each(|uid| self.deployment_deleted(uid));
+    }
+
+    /// A ReplicaSet of the Deployment `owner` was added or has changed.
+    pub fn replica_set_applied(&self, owner: Uid, row: ReplicaSetRow) {
+        let mut rows = self.rows();
+        let former = rows.owners.insert(Arc::clone(&row.uid), Arc::clone(&owner)).filter(|former| *former != owner);
+        if let Some(former) = &former {
+            rows.drop_replica_set(former, &row.uid);
+        }
+        let listing = rows.replica_set_listing;
+        let owned = &mut rows.deployments.entry(Arc::clone(&owner)).or_default().replica_sets;
+        let same = match owned.iter_mut().find(|seen| seen.row.uid == row.uid) {
+            Some(seen) => {
+                seen.listing = listing;
+                mem::replace(&mut seen.row, row.clone()) == row
+            }
+            None => {
+                owned.push(Seen { row, listing });
+                false
+            }
+        };
+        drop(rows);
+        if !same {
+            self.changed.add(owner);
+        }
+        if let Some(former) = former {
+            self.changed.add(former);
+        }
+    }
+
+    /// The ReplicaSet was deleted, or no Deployment owns it any more.
+    pub fn replica_set_deleted(&self, uid: &str) {
+        let mut rows = self.rows();
+        let Some(owner) = rows.owners.remove(uid) else {
+            return;
+        };
+        rows.drop_replica_set(&owner, uid);
+        drop(rows);
+        self.changed.add(owner);
+    }
+
+    /// A list of all ReplicaSets begins.
+    pub fn replica_sets_listed_anew(&self) {
+        self.rows().replica_set_listing += 1;
+    }
+
+    /// The list of all ReplicaSets is complete: those that it did not name are gone.
+    pub fn replica_sets_listed(&self) {
+        let rows = self.rows();
+        let listing = rows.replica_set_listing;
+        let gone: Vec<Uid> = rows
+            .deployments
+            .values()
+            .flat_map(|entry| &entry.replica_sets)
+            .filter(|seen| seen.listing != listing)
+            .map(|seen| Arc::clone(&seen.row.uid))
+            .collect();
+        drop(rows);
+        gone.iter().for_each(|uid| self.replica_set_deleted(uid));
+    }
+
+    /// A Namespace was added or has changed. What is recorded stays as it is: its metadata counts at a rollout.
+    pub fn namespace_applied(&self, name: Arc<str>, annotations: Metadata, labels: Metadata) {
+        let mut rows = self.rows();
+        let listing = rows.namespace_listing;
+        rows.namespaces.insert(name, NamespaceRow { annotations, labels, listing });
+    }
+
+    /// A Namespace was deleted.
+    pub fn namespace_deleted(&self, name: &str) {
+        self.rows().namespaces.remove(name);
+    }
+
+    /// A list of all Namespaces begins.
+    pub fn namespaces_listed_anew(&self) {
+        self.rows().namespace_listing += 1;
+    }
+
+    /// The list of all Namespaces is complete: those that it did not name are gone.
+    pub fn namespaces_listed(&self) {
+        let mut rows = self.rows();
+        let listing = rows.namespace_listing;
+        rows.namespaces.retain(|_, row| row.listing == listing);
+    }
+}
+
+impl Rows {
+    fn drop_replica_set(&mut self, owner: &Uid, uid: &str) {
+        if let Some(entry) = self.deployments.get_mut(owner) {
+            entry.replica_sets.retain(|seen| &*seen.row.uid != uid);
+            if entry.is_empty() {
+                self.deployments.remove(owner);
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The binary: arguments, TLS provider, log, runtime.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use port_dora_controller::settings::{Arguments, Command, LogFormat, RunArguments, Settings};
+use port_dora_controller::{controller, resources};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let Arguments { command, run } = Arguments::parse();
+    let result = match command {
+        None | Some(Command::Run) => self::run(run),
+        Some(Command::Crds { directory }) => crds(directory.as_deref()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            use std::io::Write as _;
+            // Nothing is left to tell it to if stderr is closed.
+            let _ = writeln!(std::io::stderr(), "port-dora-controller: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One thread is enough for what waits on the network nearly all of the time, and keeps the memory of one.
+#[tokio::main(flavor = "current_thread")]
+async fn run(arguments: RunArguments) -> Result<(), Box<dyn std::error::Error>> {
+    let log = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")));
+    match arguments.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    // kube and reqwest share it; with two providers linked, rustls would refuse to choose one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let settings = Settings::load(arguments)?;
+    let stop = Arc::new(Notify::new());
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stopped = Arc::clone(&stop);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stopped.notify_one();
+    });
+    controller::run(settings, stop).await?;
+    Ok(())
+}
+
+fn crds(directory: Option<&Path>) -> Result<(), Box<dyn std::error::Error>> {
+    use std::io::Write as _;
+    for (file, definition) in resources::definitions() {
+        let yaml = serde_saphyr::to_string(&definition)?;
+        match directory {
+            Some(directory) => {
+                std::fs::create_dir_all(directory)?;
+                std::fs::write(directory.join(file), yaml)?;
+            }
+            None => writeln!(std::io::stdout(), "---\n{}", yaml.trim_end())?,
+        }
+    }
+    Ok(())
+}

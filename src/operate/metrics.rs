@@ -1,0 +1,158 @@
+//! The metrics, by names and labels that are few and fixed.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::port::{Observer, Route, StatusClass};
+use crate::resources::Outcome;
+
+/// Buckets of the latency of a request to Port, in seconds.
+const LATENCY_BUCKETS: [f64; 8] = [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct KindLabel {
+    kind: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct FailureLabels {
+    kind: String,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct RequestLabels {
+    route: &'static str,
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct RouteLabel {
+    route: &'static str,
+}
+
+/// The metrics of this process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    recorded: Family<OutcomeLabel, Counter>,
+    delivered: Family<KindLabel, Counter>,
+    not_delivered: Family<FailureLabels, Counter>,
+    pending: Family<KindLabel, Gauge>,
+    requests: Family<RequestLabels, Counter>,
+    latency: Family<RouteLabel, Histogram, fn() -> Histogram>,
+    deployments: Gauge,
+    replica_sets: Gauge,
+    leader: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("port_dora");
+        let latency = Family::new_with_constructor((|| Histogram::new(LATENCY_BUCKETS)) as fn() -> Histogram);
+        let metrics = Self {
+            recorded: Family::default(),
+            delivered: Family::default(),
+            not_delivered: Family::default(),
+            pending: Family::default(),
+            requests: Family::default(),
+            latency,
+            deployments: Gauge::default(),
+            replica_sets: Gauge::default(),
+            leader: Gauge::default(),
+            registry: Registry::default(),
+        };
+        registry.register("build", "Version of the controller", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        registry.register("rollouts_recorded", "Rollouts written down, by outcome", metrics.recorded.clone());
+        registry.register("resources_delivered", "Resources that Port accepted", metrics.delivered.clone());
+        registry.register(
+            "deliveries_failed",
+            "Attempts to deliver a resource that failed, by reason",
+            metrics.not_delivered.clone(),
+        );
+        registry.register(
+            "resources_pending",
+            "Resources that wait to be looked at or delivered",
+            metrics.pending.clone(),
+        );
+        registry.register("requests", "Requests to Port", metrics.requests.clone());
+        registry.register("request_duration_seconds", "Duration of requests to Port", metrics.latency.clone());
+        registry.register("indexed_deployments", "Deployments in the index", metrics.deployments.clone());
+        registry.register(
+            "indexed_replica_sets",
+            "ReplicaSets of Deployments in the index",
+            metrics.replica_sets.clone(),
+        );
+        registry.register("leader", "Whether this replica is the one that writes", metrics.leader.clone());
+        Self { registry, ..metrics }
+    }
+}
+
+impl Metrics {
+    /// A rollout was written down.
+    pub fn recorded(&self, outcome: Outcome) {
+        self.recorded.get_or_create(&OutcomeLabel { outcome: outcome.as_str() }).inc();
+    }
+
+    /// Port accepted a resource of this kind.
+    pub fn delivered(&self, kind: &Cow<'_, str>) {
+        self.delivered.get_or_create(&KindLabel { kind: kind.to_string() }).inc();
+    }
+
+    /// An attempt to deliver a resource of this kind failed. `reason` is one of [`crate::port::Kind`].
+    pub fn not_delivered(&self, kind: &Cow<'_, str>, reason: &'static str) {
+        self.not_delivered.get_or_create(&FailureLabels { kind: kind.to_string(), reason }).inc();
+    }
+
+    /// How many resources of this kind wait.
+    pub fn pending(&self, kind: &Cow<'_, str>, count: usize) {
+        self.pending.get_or_create(&KindLabel { kind: kind.to_string() }).set(clamped(count));
+    }
+
+    /// How much is indexed.
+    pub fn indexed(&self, deployments: usize, replica_sets: usize) {
+        self.deployments.set(clamped(deployments));
+        self.replica_sets.set(clamped(replica_sets));
+    }
+
+    /// Whether this replica is the one that writes.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// All metrics in the text format of OpenMetrics.
+    ///
+    /// # Errors
+    /// Never in practice: writing into memory can't fail.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+fn clamped(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+impl Observer for Metrics {
+    fn on_request(&self, route: Route, status: StatusClass, duration: Duration) {
+        let (route, status) = (route.as_str(), status.as_str());
+        self.requests.get_or_create(&RequestLabels { route, status }).inc();
+        self.latency.get_or_create(&RouteLabel { route }).observe(duration.as_secs_f64());
+    }
+}

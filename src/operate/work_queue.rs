@@ -1,0 +1,240 @@
+//! A queue of keys to work on, each at most once at a time.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+/// A queue of keys to work on.
+///
+/// A key that is added while it waits stays where it is; one that is added while it is worked on waits until that is
+/// done and is then handed out again, so that no change is overlooked and none is worked on twice at once. (The
+/// rules of the work queue of client-go.)
+#[derive(Debug)]
+pub struct WorkQueue<K> {
+    state: Mutex<State<K>>,
+    added: Notify,
+}
+
+#[derive(Debug)]
+struct State<K> {
+    ready: VecDeque<K>,
+    /// Keys in `ready`.
+    waiting: HashSet<K>,
+    /// Keys that have been handed out.
+    working: HashSet<K>,
+    /// Keys that were added while they were worked on.
+    again: HashSet<K>,
+    /// Keys for later, by time; the number keeps keys of one time apart.
+    later: BTreeMap<(Instant, u64), K>,
+    /// Where a key stands in `later`.
+    due: HashMap<K, (Instant, u64)>,
+    count: u64,
+}
+
+impl<K> Default for WorkQueue<K> {
+    fn default() -> Self {
+        let state = State {
+            ready: VecDeque::new(),
+            waiting: HashSet::new(),
+            working: HashSet::new(),
+            again: HashSet::new(),
+            later: BTreeMap::new(),
+            due: HashMap::new(),
+            count: 0,
+        };
+        Self { state: Mutex::new(state), added: Notify::new() }
+    }
+}
+
+impl<K: Clone + Eq + Hash> WorkQueue<K> {
+    /// A poisoned lock still guards a usable queue: nothing below can panic half way.
+    fn state(&self) -> MutexGuard<'_, State<K>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds `key`, to be handed out at once.
+    pub fn add(&self, key: K) {
+        self.state().add(key);
+        self.added.notify_one();
+    }
+
+    /// Adds `key`, to be handed out at `time` unless it is added for an earlier time.
+    pub fn add_at(&self, key: K, time: Instant) {
+        self.state().add_at(key, time);
+        self.added.notify_one();
+    }
+
+    /// Hands out at once all keys that were to wait for a time.
+    pub fn hasten(&self) {
+        let mut state = self.state();
+        for (_, key) in std::mem::take(&mut state.later) {
+            state.due.remove(&key);
+            state.add(key);
+        }
+        drop(state);
+        self.added.notify_one();
+    }
+
+    /// Waits until there is work, and takes up to `most` keys of it. Each must be given back with [`WorkQueue::done`].
+    ///
+    /// For a single consumer; dropping the future loses nothing.
+    pub async fn next(&self, most: usize) -> Vec<K> {
+        loop {
+            let (taken, next_due) = self.state().take(most, Instant::now());
+            if !taken.is_empty() {
+                return taken;
+            }
+            match next_due {
+                Some(time) => {
+                    tokio::select! {
+                        () = self.added.notified() => {}
+                        () = sleep_until(time) => {}
+                    }
+                }
+                None => self.added.notified().await,
+            }
+        }
+    }
+
+    /// The work on `key` is done.
+    pub fn done(&self, key: &K) {
+        let mut state = self.state();
+        state.working.remove(key);
+        if state.again.remove(key) {
+            state.add(key.clone());
+            drop(state);
+            self.added.notify_one();
+        }
+    }
+
+    /// Takes back what was handed out and never given back, because its consumer was dropped.
+    pub fn take_back(&self) {
+        let mut state = self.state();
+        for key in std::mem::take(&mut state.working) {
+            state.again.remove(&key);
+            state.add(key);
+        }
+        drop(state);
+        self.added.notify_one();
+    }
+
+    /// How many keys wait or are worked on.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let state = self.state();
+        state.ready.len() + state.working.len() + state.later.len()
+    }
+
+    /// Whether no key waits or is worked on.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<K: Clone + Eq + Hash> State<K> {
+    fn add(&mut self, key: K) {
+        if let Some(slot) = self.due.remove(&key) {
+            self.later.remove(&slot);
+        }
+        if self.working.contains(&key) {
+            self.again.insert(key);
+        } else if self.waiting.insert(key.clone()) {
+            self.ready.push_back(key);
+        }
+    }
+
+    fn add_at(&mut self, key: K, time: Instant) {
+        if self.waiting.contains(&key) || self.again.contains(&key) {
+            return;
+        }
+        if let Some(slot) = self.due.get(&key).copied() {
+            if slot.0 <= time {
+                return;
+            }
+            self.later.remove(&slot);
+        }
+        self.count += 1;
+        self.due.insert(key.clone(), (time, self.count));
+        self.later.insert((time, self.count), key);
+    }
+
+    fn take(&mut self, most: usize, now: Instant) -> (Vec<K>, Option<Instant>) {
+        while let Some(entry) = self.later.first_entry() {
+            if entry.key().0 > now {
+                break;
+            }
+            let key = entry.remove();
+            self.due.remove(&key);
+            self.add(key);
+        }
+        let count = most.min(self.ready.len());
+        let taken: Vec<K> = self.ready.drain(..count).collect();
+        for key in &taken {
+            self.waiting.remove(key);
+            self.working.insert(key.clone());
+        }
+        (taken, self.later.first_key_value().map(|((time, _), _)| *time))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_handed_out_once_and_again_if_it_changes_meanwhile() {
+        let queue = WorkQueue::default();
+        queue.add("a");
+        queue.add("a");
+        queue.add("b");
+        assert_eq!(queue.next(20).await, ["a", "b"]);
+        queue.add("a");
+        queue.add("c");
+        assert_eq!(queue.next(20).await, ["c"], "a is still worked on");
+        queue.done(&"a");
+        assert_eq!(queue.next(20).await, ["a"]);
+        ["a", "b", "c"].iter().for_each(|key| queue.done(key));
+        assert!(queue.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_for_later_comes_at_its_time_or_when_it_is_hastened() {
+        let queue = WorkQueue::default();
+        let start = Instant::now();
+        queue.add_at("late", start + Duration::from_secs(60));
+        queue.add_at("soon", start + Duration::from_secs(1));
+        assert_eq!(queue.next(20).await, ["soon"]);
+        assert_eq!(start.elapsed().as_secs(), 1);
+        queue.hasten();
+        assert_eq!(queue.next(20).await, ["late"]);
+        assert_eq!(start.elapsed().as_secs(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_overtakes_a_time() {
+        let queue = WorkQueue::default();
+        queue.add_at("a", Instant::now() + Duration::from_secs(300));
+        queue.add("a");
+        assert_eq!(queue.next(20).await, ["a"]);
+        queue.add_at("a", Instant::now() + Duration::from_secs(300));
+        queue.add("a");
+        queue.done(&"a");
+        assert_eq!(queue.next(20).await, ["a"]);
+        queue.done(&"a");
+        assert!(queue.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_than_asked_for_are_handed_out() {
+        let queue = WorkQueue::default();
+        (0..30).for_each(|key| queue.add(key));
+        assert_eq!(queue.next(20).await.len(), 20);
+        assert_eq!(queue.next(20).await.len(), 10);
+    }
+}

@@ -1,0 +1,176 @@
+//! One request and its answer: under the budget, in bounded time and memory, and told to the observer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, Url, redirect};
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use super::answer::{RawAnswer, Reader};
+use super::error::{Answer, Error};
+use super::limits::Budget;
+use super::observe::{Observer, Route, StatusClass};
+use super::options::{ClientOptions, OptionsError};
+use super::redact::Redactor;
+use super::transport::transport_error;
+
+/// Largest body of a request that Port takes (its specification of 413: "limit is 1MiB").
+pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// Largest answer that is kept in memory; those of the routes used here have a few kilobytes.
+pub const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+
+/// A request that may be sent several times.
+pub(super) struct Request {
+    pub(super) route: Route,
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) body: Option<bytes::Bytes>,
+}
+
+/// What was read, and what is known of the answer that it came in.
+pub(super) struct Reply<T> {
+    pub(super) value: T,
+    pub(super) answer: Answer,
+    pub(super) headers: HeaderMap,
+}
+
+/// The way to Port that all clones of a client share.
+pub(super) struct Wire {
+    http: reqwest::Client,
+    host: String,
+    pub(super) budget: Budget,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+impl Wire {
+    pub(super) fn new(options: &ClientOptions) -> Result<Self, OptionsError> {
+        Ok(Self {
+            http: http_client(options)?,
+            host: options.base_url.host(),
+            budget: Budget::new(options.limits, options.longest_wait),
+            observer: options.observer.clone(),
+        })
+    }
+
+    /// How answers to a route are read.
+    pub(super) fn reader<'a>(&'a self, route: Route, redactor: &'a Redactor) -> Reader<'a> {
+        Reader { route, host: &self.host, redactor, now: Timestamp::now() }
+    }
+
+    /// Sends a request once it is allowed to and reads the answer. If that is a 429, all clones pause.
+    pub(super) async fn exchange<T: DeserializeOwned>(
+        &self,
+        request: &Request,
+        authorization: Option<HeaderValue>,
+        redactor: &Redactor,
+    ) -> Result<Reply<T>, Error> {
+        let route = request.route;
+        self.budget.acquire(route).await?;
+        let started = Instant::now();
+        let outcome = self.send(request, authorization, redactor).await;
+        let duration = started.elapsed();
+        let status = outcome.as_ref().map(|raw| raw.status).ok();
+        if let Some(observer) = &self.observer {
+            let class = status.map_or(StatusClass::NoAnswer, StatusClass::of);
+            observer.on_request(route, class, duration);
+        }
+        let result = outcome.and_then(|raw| {
+            let (value, answer) = self.reader(route, redactor).read(&raw)?;
+            Ok(Reply { value, answer, headers: raw.headers })
+        });
+        match &result {
+            Ok(reply) => tracing::debug!(
+                %route,
+                status,
+                trace_id = reply.answer.trace_id,
+                milliseconds = duration.as_millis(),
+                "Port answered"
+            ),
+            Err(error) => {
+                tracing::debug!(
+                    %route,
+                    status,
+                    trace_id = error.trace_id(),
+                    milliseconds = duration.as_millis(),
+                    %error,
+                    "request to Port failed"
+                );
+                self.pause_if_asked(error);
+            }
+        }
+        result
+    }
+
+    /// Makes all clones pause if the error is an answer that asks for it.
+    pub(super) fn pause_if_asked(&self, error: &Error) {
+        if let Error::RateLimited { retry_after, answer: Some(_) } = error {
+            self.budget.pause(*retry_after);
+        }
+    }
+
+    async fn send(
+        &self,
+        request: &Request,
+        authorization: Option<HeaderValue>,
+        redactor: &Redactor,
+    ) -> Result<RawAnswer, Error> {
+        let failed = |error| transport_error(error, self.host.clone(), redactor);
+        let mut builder =
+            self.http.request(request.method.clone(), request.url.clone()).header(ACCEPT, "application/json");
+        if let Some(authorization) = authorization {
+            builder = builder.header(AUTHORIZATION, authorization);
+        }
+        if let Some(body) = &request.body {
+            builder = builder.header(CONTENT_TYPE, "application/json").body(body.clone());
+        }
+        let mut response = builder.send().await.map_err(failed)?;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+                let answer = Answer { status: response.status().as_u16(), ..Answer::default() };
+                return Err(self
+                    .reader(request.route, redactor)
+                    .unexpected(format!("one of more than {MAX_ANSWER_BYTES} bytes"), answer));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(RawAnswer { status: response.status().as_u16(), headers: std::mem::take(response.headers_mut()), body })
+    }
+}
+
+fn http_client(options: &ClientOptions) -> Result<reqwest::Client, OptionsError> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(&options.user_agent)
+        .timeout(options.request_timeout)
+        .connect_timeout(options.connect_timeout)
+        .pool_idle_timeout(IDLE_CONNECTION)
+        // A redirect would carry the client secret or the token to wherever it points.
+        .redirect(redirect::Policy::none())
+        .tls_backend_preconfigured(tls()?);
+    // What is on this machine is not behind a proxy, whatever HTTP_PROXY says.
+    if options.base_url.is_loopback() {
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(|error| OptionsError::Http(error.without_url().to_string()))
+}
+
+/// Shorter than what load balancers usually allow (60 s), so that a request rarely meets a connection that is about to be closed.
+const IDLE_CONNECTION: Duration = Duration::from_secs(50);
+
+/// Mozilla's roots, compiled in, since an image made `FROM scratch` has no certificates; and ring named explicitly, so that this works
+/// whichever provider the process installs as its default, or none.
+fn tls() -> Result<rustls::ClientConfig, OptionsError> {
+    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| OptionsError::Http(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}

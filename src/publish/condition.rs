@@ -1,0 +1,57 @@
+//! The conditions `Synced` and `Valid`.
+
+use k8s_controller::conditions::{ConditionStatus, DesiredCondition};
+
+use crate::port;
+
+/// Whether Port has the resource as it is here.
+pub const SYNCED: &str = "Synced";
+/// Present and False when a part of the resource could not be used.
+pub const VALID: &str = "Valid";
+
+/// Longest message: Kubernetes allows 32 KiB, a person reads less.
+const MESSAGE_CHARACTERS: usize = 2000;
+
+/// Port has it.
+#[must_use]
+pub fn delivered() -> DesiredCondition {
+    DesiredCondition::new(SYNCED, ConditionStatus::True, "Delivered", "Port has this as it is here")
+}
+
+/// It is not meant to be in Port (yet).
+#[must_use]
+pub fn held(reason: &str, message: &str) -> DesiredCondition {
+    DesiredCondition::new(SYNCED, ConditionStatus::False, reason, message)
+}
+
+/// Port does not have it, because of `error`.
+#[must_use]
+pub fn refused(error: &port::Error) -> DesiredCondition {
+    DesiredCondition::new(SYNCED, ConditionStatus::False, error.reason(), message(error))
+}
+
+/// `error` and what to do about it, in words that stay the same while it lasts: a status that changed with each attempt
+/// would be written with each attempt.
+#[must_use]
+pub fn message(error: &port::Error) -> String {
+    let mut text = match error {
+        port::Error::RateLimited { .. } => {
+            "Port's rate limit is reached; this is sent when Port allows it again".to_owned()
+        }
+        error => error.to_string(),
+    };
+    if let Some(trace_id) = error.trace_id() {
+        text = text.replace(&format!(" (trace id {trace_id})"), "");
+    }
+    if let Some(advice) = error.advice() {
+        text = format!("{}: {advice}", text.trim_end_matches('.'));
+    }
+    text.chars().take(MESSAGE_CHARACTERS).collect()
+}
+
+/// A part of the resource could not be used.
+#[must_use]
+pub fn invalid(warnings: &[String]) -> DesiredCondition {
+    let message: String = warnings.join("; ").chars().take(MESSAGE_CHARACTERS).collect();
+    DesiredCondition::new(VALID, ConditionStatus::False, "PartlyUnusable", message)
+}

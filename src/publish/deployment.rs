@@ -1,0 +1,121 @@
+//! `DoraDeployment` as an entity of the blueprint `dora_deployment`.
+
+use jiff::Timestamp;
+
+use super::record::{Delivery, IN_PROGRESS, NOT_PUBLISHED, port_time};
+use super::{Assessment, Context, Mapped, Record};
+use crate::mapping::{hours, lead_time};
+use crate::port::Entity;
+use crate::resources::{DoraDeployment, DoraDeploymentSpec, DoraDeploymentStatus};
+
+/// Characters of a Deployment's UID in an identifier: they tell a Deployment from its namesakes before and after.
+const UID_CHARACTERS: usize = 8;
+
+impl Record for DoraDeployment {
+    type Status = DoraDeploymentStatus;
+
+    fn blueprint(context: &Context) -> &str {
+        &context.settings.blueprints.deployment
+    }
+
+    fn assess(&self, context: &Context, _now: Timestamp) -> Assessment {
+        let spec = &self.spec;
+        let mut warnings = spec.warnings.clone();
+        let mapped = match (context.settings.statuses.of(spec.outcome), &spec.finished_at) {
+            (_, None) => Mapped::Held {
+                reason: IN_PROGRESS,
+                message: "the deployment has not ended yet; Port is told when it has".to_owned(),
+            },
+            (None, Some(_)) => Mapped::Held {
+                reason: NOT_PUBLISHED,
+                message: format!(
+                    "the setting statuses names no status for {}, so Port is not told",
+                    spec.outcome.as_str()
+                ),
+            },
+            (Some(status), Some(finished)) => Mapped::Entity(entity(self, status, finished.0, context, &mut warnings)),
+        };
+        Assessment { mapped, warnings }
+    }
+
+    fn delivery(&self) -> Delivery {
+        let Some(status) = &self.status else {
+            return Delivery::default();
+        };
+        let DoraDeploymentStatus { observed_generation, observed_settings, conditions, entity } = status.clone();
+        Delivery { observed_generation, observed_settings, conditions, entity }
+    }
+
+    fn with_delivery(&self, delivery: Delivery, _now: Timestamp) -> DoraDeploymentStatus {
+        let Delivery { observed_generation, observed_settings, conditions, entity } = delivery;
+        DoraDeploymentStatus { observed_generation, observed_settings, conditions, entity }
+    }
+
+    fn status(&self) -> Option<&DoraDeploymentStatus> {
+        self.status.as_ref()
+    }
+}
+
+fn entity(
+    deployment: &DoraDeployment,
+    status: &str,
+    finished: Timestamp,
+    context: &Context,
+    warnings: &mut Vec<String>,
+) -> Entity {
+    let DoraDeploymentSpec {
+        title,
+        identifier,
+        deployment: rollout,
+        outcome: _,
+        started_at: _,
+        finished_at: _,
+        environment,
+        group,
+        service,
+        deployment_type,
+        commit_time,
+        commit_sha: _,
+        repository: _,
+        relations,
+        properties,
+        warnings: _,
+    } = &deployment.spec;
+    let defaults = &context.settings.defaults;
+    let namespace = deployment.metadata.namespace.as_deref().unwrap_or_default();
+    let name = deployment.metadata.name.as_deref().unwrap_or_default();
+    let cluster = &context.cluster;
+    let (made_identifier, made_title) = match rollout {
+        Some(rollout) => {
+            let uid: String = rollout.uid.chars().take(UID_CHARACTERS).collect();
+            (
+                format!("{cluster}:{namespace}:{}:{}:{uid}", rollout.name, rollout.revision),
+                format!("{namespace}/{} revision {}", rollout.name, rollout.revision),
+            )
+        }
+        None => (format!("{cluster}:{namespace}:{name}"), format!("{namespace}/{name}")),
+    };
+    let mut entity = Entity::new(identifier.clone().unwrap_or(made_identifier))
+        .with_title(title.clone().unwrap_or(made_title))
+        .with_property("deployment_time", port_time(finished))
+        .with_property("deployment_type", deployment_type.as_ref().unwrap_or(&defaults.deployment_type).as_str())
+        .with_property("environment", environment.as_ref().unwrap_or(&defaults.environment).as_str())
+        .with_property("status", status)
+        .with_relation("group", group.as_ref().unwrap_or(&defaults.group).as_str());
+    if let Some(committed) = commit_time {
+        match lead_time(committed.0, finished) {
+            Some(duration) => entity = entity.with_property("lead_time_hours", hours(duration)),
+            None => warnings.push(format!(
+                "the commit time {} is later than the end of the deployment at {finished}: check dora.port.io/commit-time (or \
+                 spec.commitTime). The lead time is left out",
+                committed.0
+            )),
+        }
+    }
+    if let Some(service) = service {
+        entity = entity.with_relation("service", service.as_str());
+    }
+    entity.properties.extend(properties.clone());
+    entity.relations.extend(relations.clone());
+    entity
+}

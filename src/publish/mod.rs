@@ -1,0 +1,18 @@
+//! From custom resource to Port entity, and what happened into the status: one loop for both kinds.
+
+mod backlog;
+mod condition;
+mod context;
+mod credentials;
+mod deployment;
+mod digest;
+mod incident;
+mod publisher;
+mod record;
+
+pub use backlog::{SlimDoraDeployment, SlimDoraIncident, watch_incidents};
+pub use context::Context;
+pub use credentials::hasten_when_credentials_change;
+pub use digest::digest;
+pub use publisher::{Key, Publisher};
+pub use record::{Assessment, Mapped, Record};

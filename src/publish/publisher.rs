@@ -1,0 +1,328 @@
+//! The loop: read what has changed, map it, upsert it, write into its status what happened.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::join_all;
+use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
+use k8s_controller::conditions;
+use k8s_controller::events::{Event, EventType};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{ObjectMeta, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::condition::{self, SYNCED, VALID};
+use super::{Assessment, Context, Mapped, Record, digest};
+use crate::operate::{Events, Metrics, Waits, WorkQueue};
+use crate::port::{self, Entity, MAX_BULK_ENTITIES, UpsertOptions};
+use crate::resources::{DeliveredEntity, FIELD_MANAGER};
+
+/// Requests to Port under way at once: while one is, a backlog gathers for the next to take in bulk.
+const REQUESTS_IN_FLIGHT: usize = 4;
+
+/// A refusal is not tried again before this, unless the resource or the settings change.
+const RETRY_REFUSED: Duration = Duration::from_secs(30 * 60);
+
+/// First and longest wait after a failure that passes by itself.
+const RETRY_WAITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(150));
+
+/// A resource of the publisher's kind.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Key {
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+/// Publishes the resources of one kind.
+pub struct Publisher<R> {
+    client: Client,
+    port: port::Client,
+    context: Arc<Context>,
+    events: Arc<Events>,
+    metrics: Arc<Metrics>,
+    queue: WorkQueue<Key>,
+    /// Waits of the resources whose last attempt failed.
+    waits: Waits<Key>,
+    kind: std::marker::PhantomData<fn() -> R>,
+}
+
+/// A resource that is to be sent.
+struct Outgoing<R> {
+    key: Key,
+    resource: R,
+    entity: Entity,
+    digest: String,
+    warnings: Vec<String>,
+}
+
+impl<R: Record> Publisher<R> {
+    /// A publisher with nothing in its queue.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        port: port::Client,
+        context: Arc<Context>,
+        events: Arc<Events>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            client,
+            port,
+            context,
+            events,
+            metrics,
+            queue: WorkQueue::default(),
+            waits: Waits::new(RETRY_WAITS.0, RETRY_WAITS.1),
+            kind: std::marker::PhantomData,
+        }
+    }
+
+    /// The resources to look at.
+    #[must_use]
+    pub fn queue(&self) -> &WorkQueue<Key> {
+        &self.queue
+    }
+
+    /// What the mapping needs to know.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Publishes what is in the queue, for ever. Only the leader does; dropping the future loses nothing.
+    pub async fn run(&self) {
+        self.queue.take_back();
+        let mut in_flight = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                keys = self.queue.next(MAX_BULK_ENTITIES), if in_flight.len() < REQUESTS_IN_FLIGHT => {
+                    in_flight.push(self.publish(keys));
+                }
+                Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
+            }
+        }
+    }
+
+    async fn publish(&self, keys: Vec<Key>) {
+        let prepared = join_all(keys.iter().map(|key| self.prepare(key))).await;
+        self.send(prepared.into_iter().flatten().collect()).await;
+        keys.iter().for_each(|key| self.queue.done(key));
+    }
+
+    fn api(&self, key: &Key) -> Api<R> {
+        Api::namespaced(self.client.clone(), &key.namespace)
+    }
+
+    /// Reads the resource and settles it if nothing has to be sent.
+    async fn prepare(&self, key: &Key) -> Option<Outgoing<R>> {
+        let resource = match self.api(key).get_opt(&key.name).await {
+            Ok(Some(resource)) => resource,
+            Ok(None) => {
+                self.waits.forget(key);
+                return None;
+            }
+            Err(error) => {
+                self.retry(key);
+                warn!(
+                    kind = %R::kind(&()), namespace = %key.namespace, name = %key.name,
+                    error = &error as &dyn std::error::Error,
+                    "the resource can't be read; it is tried again",
+                );
+                return None;
+            }
+        };
+        let Assessment { mapped, warnings } = resource.assess(&self.context, Timestamp::now());
+        let entity = match mapped {
+            Mapped::Entity(entity) => entity,
+            Mapped::Held { reason, message } => {
+                let desired = condition::held(reason, &message);
+                self.settle(key, &resource, desired, None, &warnings).await;
+                return None;
+            }
+        };
+        let digest = digest(&(R::blueprint(&self.context), &entity));
+        let delivered = resource.delivery().entity;
+        if delivered.as_ref().is_some_and(|delivered| delivered.digest == digest) {
+            self.settle(key, &resource, condition::delivered(), delivered, &warnings).await;
+            return None;
+        }
+        Some(Outgoing { key: key.clone(), resource, entity, digest, warnings })
+    }
+
+    /// Sends one alone and several in bulk, and settles each by its own answer.
+    async fn send(&self, outgoing: Vec<Outgoing<R>>) {
+        let blueprint = R::blueprint(&self.context);
+        let entities: Vec<Entity> = outgoing.iter().map(with_cleared_fields).collect();
+        let answers = match entities.as_slice() {
+            [] => return,
+            [entity] => vec![self.port.upsert(blueprint, entity, UpsertOptions::default()).await],
+            several => match self.port.upsert_bulk(blueprint, several, UpsertOptions::default()).await {
+                Ok(answers) => answers,
+                Err(port::Error::TooLarge(_) | port::Error::BodyTooLarge { .. }) => {
+                    let mut answers = Vec::with_capacity(several.len());
+                    for entity in several {
+                        answers.push(self.port.upsert(blueprint, entity, UpsertOptions::default()).await);
+                    }
+                    answers
+                }
+                Err(error) => vec![Err(error); several.len()],
+            },
+        };
+        join_all(outgoing.into_iter().zip(answers).map(|(outgoing, answer)| self.finish(outgoing, answer))).await;
+    }
+
+    async fn finish(&self, outgoing: Outgoing<R>, answer: Result<port::Upserted, port::Error>) {
+        let Outgoing { key, resource, entity, digest, warnings } = outgoing;
+        let (kind, blueprint) = (R::kind(&()), R::blueprint(&self.context));
+        match answer {
+            Ok(upserted) => {
+                self.metrics.delivered(&kind);
+                info!(
+                    %kind, namespace = %key.namespace, name = %key.name, blueprint, entity = entity.identifier,
+                    trace_id = upserted.trace_id, "delivered to Port",
+                );
+                let delivered = DeliveredEntity {
+                    blueprint: blueprint.to_owned(),
+                    identifier: entity.identifier,
+                    delivered_at: Time(whole_seconds(Timestamp::now())),
+                    digest,
+                    properties: entity.properties.into_iter().map(|(name, _)| name).collect(),
+                    relations: entity.relations.into_iter().map(|(name, _)| name).collect(),
+                };
+                if self.settle(&key, &resource, condition::delivered(), Some(delivered), &warnings).await {
+                    let had_failed = self.waits.forget(&key);
+                    if had_failed {
+                        // Port is back: the others need not wait for their turn.
+                        self.queue.hasten();
+                    }
+                }
+            }
+            Err(error) => {
+                self.metrics.not_delivered(&kind, error.reason());
+                let desired = condition::refused(&error);
+                let known = conditions::find(&resource.delivery().conditions, SYNCED)
+                    .is_some_and(|synced| synced.reason == desired.reason && synced.message == desired.message);
+                if known {
+                    debug!(%kind, namespace = %key.namespace, name = %key.name, %error, "still not delivered to Port");
+                } else {
+                    warn!(
+                        %kind, namespace = %key.namespace, name = %key.name, blueprint, reason = error.reason(),
+                        advice = error.advice(), "not delivered to Port yet: {error}",
+                    );
+                }
+                if error.is_temporary() {
+                    self.retry(&key);
+                } else {
+                    self.queue.add_at(key.clone(), Instant::now() + RETRY_REFUSED);
+                }
+                let delivered = resource.delivery().entity;
+                self.settle(&key, &resource, desired, delivered, &warnings).await;
+            }
+        }
+    }
+
+    /// Writes the status if it changes; whether it is now as it should be.
+    async fn settle(
+        &self,
+        key: &Key,
+        resource: &R,
+        synced: conditions::DesiredCondition,
+        entity: Option<DeliveredEntity>,
+        warnings: &[String],
+    ) -> bool {
+        let generation = resource.meta().generation;
+        let mut delivery = resource.delivery();
+        let reason_before = conditions::find(&delivery.conditions, SYNCED).map(|synced| synced.reason.clone());
+        let is_news = reason_before.as_ref() != Some(&synced.reason);
+        let is_problem = synced.status == conditions::ConditionStatus::False
+            && !super::record::HELD_REASONS.contains(&synced.reason.as_str());
+        let warning = (is_news && is_problem).then(|| (synced.reason.clone(), synced.message.clone()));
+        let _ = conditions::set(&mut delivery.conditions, synced.observed_generation(generation));
+        let mut invalid = None;
+        if warnings.is_empty() {
+            conditions::remove(&mut delivery.conditions, VALID);
+        } else {
+            let desired = condition::invalid(warnings).observed_generation(generation);
+            let message = desired.message.clone();
+            if conditions::set(&mut delivery.conditions, desired).is_changed() {
+                invalid = Some(("PartlyUnusable".to_owned(), message));
+            }
+        }
+        delivery.observed_generation = generation;
+        delivery.observed_settings = Some(self.context.digest().to_owned());
+        delivery.entity = entity;
+        let status = resource.with_delivery(delivery, Timestamp::now());
+        if resource.status() == Some(&status) {
+            return true;
+        }
+        let written = self.write_status(key, resource, &status).await;
+        for (reason, note) in warning.into_iter().chain(invalid) {
+            let event = Event {
+                type_: EventType::Warning,
+                reason,
+                action: "Publish".to_owned(),
+                note: Some(note),
+                related: None,
+            };
+            self.events.publish(resource, &event).await;
+        }
+        written
+    }
+
+    async fn write_status(&self, key: &Key, resource: &R, status: &R::Status) -> bool {
+        // The UID keeps the status of a deleted resource from landing on one that was made anew under its name.
+        let metadata = ObjectMeta { name: Some(resource.name_any()), uid: resource.uid(), ..ObjectMeta::default() };
+        let patch = json!({
+            "apiVersion": R::api_version(&()),
+            "kind": R::kind(&()),
+            "metadata": metadata,
+            "status": status,
+        });
+        let parameters = PatchParams::apply(FIELD_MANAGER).force();
+        match self.api(key).patch_status(&key.name, &parameters, &Patch::Apply(&patch)).await {
+            Ok(_) => true,
+            // Deleted, or made anew, meanwhile: the watch tells if there is something left to do.
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => true,
+            Err(error) => {
+                warn!(
+                    kind = %R::kind(&()), namespace = %key.namespace, name = %key.name,
+                    error = &error as &dyn std::error::Error,
+                    "the status can't be written; it is tried again",
+                );
+                self.retry(key);
+                false
+            }
+        }
+    }
+
+    fn retry(&self, key: &Key) {
+        self.queue.add_at(key.clone(), self.waits.failed(key));
+    }
+}
+
+/// The entity with `null` for what Port was given before and what has no value any more: with `merge`, a property that
+/// is merely absent keeps its old value.
+fn with_cleared_fields<R: Record>(outgoing: &Outgoing<R>) -> Entity {
+    let mut entity = outgoing.entity.clone();
+    if let Some(delivered) = outgoing.resource.delivery().entity {
+        for name in delivered.properties {
+            entity.properties.entry(name).or_insert(Value::Null);
+        }
+        for name in delivered.relations {
+            entity.relations.entry(name).or_insert(Value::Null);
+        }
+    }
+    entity
+}
+
+/// Kubernetes keeps times in whole seconds; a finer one would differ from what is read back.
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}

@@ -1,0 +1,93 @@
+//! What the loop needs of a kind of resource.
+
+use std::fmt::Debug;
+
+use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::Resource;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Context;
+use crate::port::Entity;
+use crate::resources::DeliveredEntity;
+
+/// A custom resource that becomes an entity in Port.
+pub trait Record:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Serialize
+    + Send
+    + Sync
+    + 'static
+{
+    /// Its status.
+    type Status: Serialize + Clone + PartialEq + Send + Sync;
+
+    /// The blueprint that its entities are made of.
+    fn blueprint(context: &Context) -> &str;
+
+    /// What Port is to be told. Pure.
+    fn assess(&self, context: &Context, now: Timestamp) -> Assessment;
+
+    /// The status as it is.
+    fn delivery(&self) -> Delivery;
+
+    /// The status with this delivery, and all else that it says.
+    fn with_delivery(&self, delivery: Delivery, now: Timestamp) -> Self::Status;
+
+    /// The status as the API server has it.
+    fn status(&self) -> Option<&Self::Status>;
+}
+
+/// The part of a status that speaks of the delivery.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Delivery {
+    /// The generation that the status speaks of.
+    pub observed_generation: Option<i64>,
+    /// Digest of the settings that the status was made with.
+    pub observed_settings: Option<String>,
+    /// The conditions.
+    pub conditions: Vec<Condition>,
+    /// The entity as Port has it.
+    pub entity: Option<DeliveredEntity>,
+}
+
+/// What a resource means to Port.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assessment {
+    /// The entity, or why there is none.
+    pub mapped: Mapped,
+    /// What could not be used, in sentences.
+    pub warnings: Vec<String>,
+}
+
+/// The entity of a resource, or why there is none.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mapped {
+    /// This is to be in Port.
+    Entity(Entity),
+    /// Nothing is to be in Port (yet).
+    Held {
+        /// Reason for the condition, CamelCase.
+        reason: &'static str,
+        /// The same as a sentence.
+        message: String,
+    },
+}
+
+/// Reasons of [`Mapped::Held`], which settle a resource until it or the settings change.
+pub const HELD_REASONS: [&str; 2] = [IN_PROGRESS, NOT_PUBLISHED];
+/// It has not ended yet.
+pub const IN_PROGRESS: &str = "InProgress";
+/// The settings name no status for how it ended.
+pub const NOT_PUBLISHED: &str = "NotPublished";
+
+/// A time as Port's documentation writes it: RFC 3339 in UTC with milliseconds.
+#[must_use]
+pub fn port_time(time: Timestamp) -> String {
+    format!("{time:.3}")
+}

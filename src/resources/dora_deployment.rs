@@ -1,0 +1,213 @@
+//! `DoraDeployment`: one rollout, or one deployment that happened outside of Kubernetes.
+
+#![allow(clippy::duplicated_attributes, reason = "columns may have the same type")]
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{DeliveredEntity, schema};
+
+/// One deployment and how it ended.
+///
+/// The controller writes one for each revision of a Deployment. A deployment that Kubernetes cannot see (a Lambda, a
+/// mainframe) is reported by applying one by hand; `spec.deployment` is then left out.
+#[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[kube(
+    group = "dora.port.io",
+    version = "v1alpha1",
+    kind = "DoraDeployment",
+    plural = "doradeployments",
+    shortname = "ddep",
+    category = "dora",
+    namespaced,
+    status = "DoraDeploymentStatus",
+    derive = "PartialEq",
+    doc = "One deployment and how it ended, reported to Port as an entity. The controller writes one for each revision of a Deployment; apply one by hand for a deployment that Kubernetes cannot see.",
+    printcolumn(name = "Deployment", type_ = "string", json_path = ".spec.deployment.name"),
+    printcolumn(name = "Revision", type_ = "integer", json_path = ".spec.deployment.revision"),
+    printcolumn(name = "Environment", type_ = "string", json_path = ".spec.environment"),
+    printcolumn(name = "Outcome", type_ = "string", json_path = ".spec.outcome"),
+    printcolumn(
+        name = "Finished",
+        type_ = "date",
+        json_path = ".spec.finishedAt",
+        description = "How long ago the rollout ended"
+    ),
+    printcolumn(
+        name = "Synced",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Synced")].status"#,
+        description = "Whether Port has this as it is here"
+    ),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Synced")].reason"#),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Synced")].message"#,
+        priority = "1"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.outcome == 'InProgress' || has(self.finishedAt)")
+        .message("set spec.finishedAt, the time at which the deployment ended (RFC 3339, such as 2026-01-31T12:00:00Z), or spec.outcome: InProgress"),
+    validation = Rule::new("!has(self.startedAt) || !has(self.finishedAt) || self.startedAt <= self.finishedAt")
+        .message("spec.startedAt must not be later than spec.finishedAt")
+)]
+pub struct DoraDeploymentSpec {
+    /// Title of the entity in Port. Default: namespace, name and revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 500))]
+    pub title: Option<String>,
+
+    /// Identifier of the entity in Port, instead of the one that is made from cluster, namespace, name, revision and UID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::entity_identifier")]
+    pub identifier: Option<String>,
+
+    /// The rollout that this records. Left out for a deployment outside of Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<DeploymentReference>,
+
+    /// How it ended, or `InProgress`.
+    pub outcome: Outcome,
+
+    /// When it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+
+    /// When it ended: `deployment_time` in Port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
+
+    /// Where it was deployed to. Default: the controller's setting `defaults.environment`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub environment: Option<String>,
+
+    /// Identifier of the group (team) in Port that it belongs to. Default: the controller's setting `defaults.group`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000))]
+    pub group: Option<String>,
+
+    /// Identifier of the service in Port that was deployed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000))]
+    pub service: Option<String>,
+
+    /// What deployed it: `deployment_type` in Port. Default: the controller's setting `defaults.deploymentType`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub deployment_type: Option<String>,
+
+    /// When the deployed commit was made. The time from it to `finishedAt` is the lead time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit_time: Option<Time>,
+
+    /// The deployed commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub commit_sha: Option<String>,
+
+    /// The repository of the deployed commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2000))]
+    pub repository: Option<String>,
+
+    /// Further relations of the entity: identifier, list of identifiers, or search query of Port.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::free_form_map")]
+    pub relations: BTreeMap<String, Value>,
+
+    /// Further properties of the entity. They win over those that the controller derives.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::free_form_map")]
+    pub properties: BTreeMap<String, Value>,
+
+    /// What the controller found in the metadata of the rollout and could not use, in sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub warnings: Vec<String>,
+}
+
+/// One revision of one Deployment.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeploymentReference {
+    /// Name of the Deployment, in the namespace of this resource.
+    pub name: String,
+    /// UID of the Deployment: one that is deleted and made again under its old name is another.
+    pub uid: String,
+    /// Revision of the Deployment, from `deployment.kubernetes.io/revision`.
+    #[schemars(range(min = 1))]
+    pub revision: i64,
+    /// Name of the ReplicaSet that the revision runs.
+    pub replica_set: String,
+    /// UID of that ReplicaSet.
+    pub replica_set_uid: String,
+}
+
+/// How a deployment ended.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum Outcome {
+    /// It has not ended yet.
+    InProgress,
+    /// It became complete.
+    Succeeded,
+    /// It did not become complete within its deadline.
+    Failed,
+    /// It failed, and became complete after all.
+    Recovered,
+    /// A newer revision came before it was complete.
+    Superseded,
+    /// The Deployment was deleted before it was complete.
+    Abandoned,
+}
+
+impl Outcome {
+    /// The word for it in the resource.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InProgress => "InProgress",
+            Self::Succeeded => "Succeeded",
+            Self::Failed => "Failed",
+            Self::Recovered => "Recovered",
+            Self::Superseded => "Superseded",
+            Self::Abandoned => "Abandoned",
+        }
+    }
+
+    /// Whether the deployment may still come to another end: a failed rollout can recover.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        match self {
+            Self::InProgress | Self::Failed => true,
+            Self::Succeeded | Self::Recovered | Self::Superseded | Self::Abandoned => false,
+        }
+    }
+}
+
+/// What the controller says of a deployment.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DoraDeploymentStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Digest of the settings that this status was made with: the entity is made anew when they change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_settings: Option<String>,
+    /// `Synced`: whether Port has it. `Valid`: present and False when a part of it could not be used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+    /// The entity as Port has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entity: Option<DeliveredEntity>,
+}

@@ -1,0 +1,176 @@
+//! `DoraIncident`: one incident, applied by a person, a pipeline or another controller.
+
+#![allow(clippy::duplicated_attributes, reason = "columns may have the same type")]
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{DeliveredEntity, schema};
+
+/// One incident: apply it when it begins, set `spec.status: resolved` when it is over.
+#[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[kube(
+    group = "dora.port.io",
+    version = "v1alpha1",
+    kind = "DoraIncident",
+    plural = "doraincidents",
+    shortname = "dinc",
+    category = "dora",
+    namespaced,
+    status = "DoraIncidentStatus",
+    derive = "PartialEq",
+    doc = "One incident, reported to Port as an entity: apply it when it begins, set spec.status to resolved when it is over.",
+    printcolumn(name = "Status", type_ = "string", json_path = ".spec.status"),
+    printcolumn(name = "Priority", type_ = "string", json_path = ".spec.priority"),
+    printcolumn(
+        name = "Opened",
+        type_ = "date",
+        json_path = ".status.openedAt",
+        description = "How long ago the incident began"
+    ),
+    printcolumn(
+        name = "Resolved",
+        type_ = "date",
+        json_path = ".status.resolvedAt",
+        description = "How long ago the incident was resolved"
+    ),
+    printcolumn(name = "Time to resolve", type_ = "string", json_path = ".status.timeToResolve"),
+    printcolumn(
+        name = "Synced",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Synced")].status"#,
+        description = "Whether Port has this as it is here"
+    ),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Synced")].reason"#),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Synced")].message"#,
+        priority = "1"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.resolvedAt) || self.status == 'resolved'")
+        .message("spec.resolvedAt is only for an incident that is over: set spec.status: resolved as well, or remove spec.resolvedAt"),
+    validation = Rule::new("!has(self.createdAt) || !has(self.resolvedAt) || self.createdAt <= self.resolvedAt")
+        .message("spec.resolvedAt must not be earlier than spec.createdAt")
+)]
+pub struct DoraIncidentSpec {
+    /// Title of the entity in Port. Default: the name of this resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 500))]
+    pub title: Option<String>,
+
+    /// What happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16384))]
+    pub description: Option<String>,
+
+    /// Kind of incident: `incident_type` in Port. Default: the controller's setting `defaults.incidentType`.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub incident_type: Option<String>,
+
+    /// `open` while it lasts, `resolved` when it is over.
+    #[serde(default)]
+    pub status: IncidentStatus,
+
+    /// Where to read more: `incident_url` in Port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2000), regex(pattern = r"^https?://[^\s]+$"))]
+    pub url: Option<String>,
+
+    /// How important it is, in the words of the blueprint in Port (such as `low` or `high`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub priority: Option<String>,
+
+    /// How urgent it is, in the words of the blueprint in Port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub urgency: Option<String>,
+
+    /// When it began. Default: when this resource was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Time>,
+
+    /// When it was over. Default: when `spec.status` became `resolved`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved_at: Option<Time>,
+
+    /// Identifier of the group (team) in Port that it belongs to. Default: the controller's setting `defaults.group`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000))]
+    pub group: Option<String>,
+
+    /// Identifier of the entity in Port, instead of the one that is made from cluster, namespace and name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::entity_identifier")]
+    pub identifier: Option<String>,
+
+    /// Further relations of the entity: identifier, list of identifiers, or search query of Port.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::free_form_map")]
+    pub relations: BTreeMap<String, Value>,
+
+    /// Further properties of the entity. They win over those that the controller derives.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::free_form_map")]
+    pub properties: BTreeMap<String, Value>,
+}
+
+/// Whether an incident still lasts.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IncidentStatus {
+    /// It still lasts.
+    #[default]
+    Open,
+    /// It is over.
+    Resolved,
+}
+
+impl IncidentStatus {
+    /// The word for it in the resource and in Port.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Resolved => "resolved",
+        }
+    }
+}
+
+/// What the controller says of an incident.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DoraIncidentStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// When the incident began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_at: Option<Time>,
+    /// When it was over. Absent while it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved_at: Option<Time>,
+    /// From `openedAt` to `resolvedAt`, such as `1h 12m 5s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_to_resolve: Option<String>,
+    /// Digest of the settings that this status was made with: the entity is made anew when they change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_settings: Option<String>,
+    /// `Synced`: whether Port has it. `Valid`: present and False when a part of it could not be used.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+    /// The entity as Port has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entity: Option<DeliveredEntity>,
+}

@@ -1,0 +1,25 @@
+//! The two custom resources: types, schema, columns and validation rules. No behaviour.
+
+mod dora_deployment;
+mod dora_incident;
+mod schema;
+mod status;
+
+pub use dora_deployment::{DeploymentReference, DoraDeployment, DoraDeploymentSpec, DoraDeploymentStatus, Outcome};
+pub use dora_incident::{DoraIncident, DoraIncidentSpec, DoraIncidentStatus, IncidentStatus};
+pub use status::DeliveredEntity;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+/// The API group of both resources; also the prefix of every annotation and label that the controller reads.
+pub const GROUP: &str = "dora.port.io";
+
+/// The name under which the controller owns fields (server-side apply) and publishes Events.
+pub const FIELD_MANAGER: &str = "port-dora-controller";
+
+/// The definitions of both custom resources, with the name of the file that each is kept in.
+#[must_use]
+pub fn definitions() -> [(&'static str, CustomResourceDefinition); 2] {
+    [("doradeployments.yaml", DoraDeployment::crd()), ("doraincidents.yaml", DoraIncident::crd())]
+}

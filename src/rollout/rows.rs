@@ -1,0 +1,107 @@
+//! The rows that the decision about a rollout is made from: what is kept of a Deployment and of a ReplicaSet.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+/// UID of an object in the cluster.
+pub type Uid = Arc<str>;
+
+/// The annotations or labels of one object that begin with `dora.port.io/`, under the rest of their key.
+///
+/// Nearly always empty or tiny, hence a list.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Metadata(Vec<(Box<str>, Box<str>)>);
+
+impl Metadata {
+    /// The value under `key` (without the prefix).
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(name, _)| &**name == key).map(|(_, value)| &**value)
+    }
+
+    /// Keeps `value` under `key` (without the prefix).
+    pub fn insert(&mut self, key: &str, value: &str) {
+        self.0.push((key.into(), value.into()));
+    }
+}
+
+impl<'a> FromIterator<(&'a str, &'a str)> for Metadata {
+    fn from_iter<I: IntoIterator<Item = (&'a str, &'a str)>>(entries: I) -> Self {
+        Self(entries.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
+    }
+}
+
+/// What is kept of a Deployment.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DeploymentRow {
+    /// Its UID.
+    pub uid: Uid,
+    /// Its namespace.
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Box<str>,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// `status.observedGeneration`.
+    pub observed_generation: i64,
+    /// The annotation `deployment.kubernetes.io/revision`. Absent until the Deployment controller has seen it.
+    pub revision: Option<i64>,
+    /// `spec.replicas`.
+    pub replicas: i32,
+    /// `status.replicas`.
+    pub current_replicas: i32,
+    /// `status.updatedReplicas`.
+    pub updated_replicas: i32,
+    /// `status.availableReplicas`.
+    pub available_replicas: i32,
+    /// The condition `Progressing`. Absent with `progressDeadlineSeconds: 2147483647`.
+    pub progressing: Option<Progressing>,
+    /// Labels of the Deployment (its annotations are read from the ReplicaSet's snapshot of them).
+    pub labels: Metadata,
+}
+
+/// The condition `Progressing` of a Deployment.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Progressing {
+    /// Its reason, as far as it matters.
+    pub reason: ProgressReason,
+    /// The ReplicaSet that its message names.
+    pub replica_set: Option<Box<str>>,
+    /// Its `lastUpdateTime`.
+    pub updated: Option<Timestamp>,
+}
+
+/// Reasons of the condition `Progressing` that decide about a rollout.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ProgressReason {
+    /// `NewReplicaSetAvailable`: complete.
+    Complete,
+    /// `ProgressDeadlineExceeded`: failed, so far.
+    DeadlineExceeded,
+    /// Any other: on the way.
+    Other,
+}
+
+/// What is kept of a ReplicaSet.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ReplicaSetRow {
+    /// Its UID.
+    pub uid: Uid,
+    /// Its name.
+    pub name: Box<str>,
+    /// The annotation `deployment.kubernetes.io/revision`.
+    pub revision: Option<i64>,
+    /// Whether it ran under an earlier revision before (`deployment.kubernetes.io/revision-history`): it was re-used
+    /// by a rollback, and its creation time is not the start of the present revision.
+    pub reused: bool,
+    /// `metadata.creationTimestamp`.
+    pub created: Option<Timestamp>,
+    /// Annotations of the ReplicaSet: the Deployment controller copies those of the Deployment to the current
+    /// ReplicaSet, so they are a snapshot of the Deployment's at the time of this revision.
+    pub annotations: Metadata,
+    /// Annotations of its pod template.
+    pub template_annotations: Metadata,
+    /// Labels of its pod template.
+    pub template_labels: Metadata,
+}

@@ -1,0 +1,194 @@
+//! Where files live that belong to no checkout: built binaries and the folders of clusters.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::error::{Error, Result};
+
+/// The state and logs of how many clusters that have ended are kept.
+const KEPT_CLUSTERS: usize = 10;
+
+/// The file by whose lock a cluster's folder is known to be in use.
+const LOCK: &str = "lock";
+
+/// `port-dora-controller` under `XDG_CACHE_HOME`, or under `~/.cache`.
+///
+/// A relative `XDG_CACHE_HOME` is ignored, as the XDG Base Directory Specification demands.
+pub(crate) fn cache_folder() -> Result<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_CACHE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+        .map(|cache| cache.join("port-dora-controller"))
+        .ok_or(Error::NoCacheFolder)
+}
+
+/// Makes a folder and those above it. Only its owner may look into it: keys and tokens lie in there.
+pub(crate) fn create_folder(path: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::file("create", path))
+}
+
+/// Writes a file that only its owner may read.
+pub(crate) fn write_private(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(contents.as_ref()))
+        .map_err(Error::file("write", path))
+}
+
+/// Opens a file for its lock's sake, and makes it if need be.
+pub(crate) fn open_lock(path: &Path) -> Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(Error::file("open", path))
+}
+
+/// The folder of one cluster, in use as long as this value lives. The lock ends with the process, however that ends.
+#[derive(Debug)]
+pub(crate) struct ClusterFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl ClusterFolder {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes a new folder `clusters/<process id>-<number>` in the cache, and removes the oldest unused ones there.
+    pub(crate) fn create() -> Result<Self> {
+        let clusters = cache_folder()?.join("clusters");
+        create_folder(&clusters)?;
+        // Between its creation and its lock, a new folder looks unused to another process that prunes.
+        let guard_path = clusters.join(LOCK);
+        let guard = open_lock(&guard_path)?;
+        guard.lock().map_err(Error::file("lock", &guard_path))?;
+        prune(&clusters);
+        let process = std::process::id();
+        let mut number = 0_u32;
+        loop {
+            number += 1;
+            let path = clusters.join(format!("{process}-{number}"));
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Self::lock(path),
+                // Left over from an earlier process with this id.
+                Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(cause) => return Err(Error::File { action: "create", path, cause }),
+            }
+        }
+    }
+
+    /// Takes a folder that the user chose: a new one, an empty one, or that of a cluster that has ended,
+    /// whose state and logs are then removed.
+    pub(crate) fn take(path: &Path) -> Result<Self> {
+        create_folder(path)?;
+        let path = path.canonicalize().map_err(Error::file("resolve", path))?;
+        let entries = || fs::read_dir(&path).map_err(Error::file("read", &path));
+        if !path.join(LOCK).exists() && entries()?.next().is_some() {
+            return Err(Error::ForeignFolder { folder: path });
+        }
+        let folder = Self::lock(path.clone())?;
+        for name in ["etcd", "logs", "service-accounts"] {
+            let old = path.join(name);
+            if old.exists() {
+                fs::remove_dir_all(&old).map_err(Error::file("remove", &old))?;
+            }
+        }
+        Ok(folder)
+    }
+
+    fn lock(path: PathBuf) -> Result<Self> {
+        let lock_path = path.join(LOCK);
+        let lock = open_lock(&lock_path)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(Error::FolderInUse { folder: path }),
+            Err(TryLockError::Error(cause)) => Err(Error::File { action: "lock", path: lock_path, cause }),
+        }
+    }
+}
+
+/// Removes the folders of ended clusters beyond the newest [`KEPT_CLUSTERS`]. What can't be removed is left:
+/// tidying up is no reason for a cluster not to start.
+fn prune(clusters: &Path) {
+    let Ok(entries) = fs::read_dir(clusters) else { return };
+    let mut unused: Vec<(SystemTime, PathBuf)> = entries
+        .flatten()
+        .filter(|entry| entry.path().is_dir() && is_unused(&entry.path()))
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    unused.sort_by(|left, right| right.cmp(left));
+    for (_, path) in unused.iter().skip(KEPT_CLUSTERS) {
+        let _ = fs::remove_dir_all(path);
+    }
+}
+
+fn is_unused(folder: &Path) -> bool {
+    match File::open(folder.join(LOCK)) {
+        Ok(lock) => lock.try_lock().is_ok(),
+        Err(cause) => cause.kind() == std::io::ErrorKind::NotFound,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn temporary() -> tempfile::TempDir {
+        tempfile::tempdir().expect("a temporary folder")
+    }
+
+    #[test]
+    fn folder_of_a_running_cluster_is_refused_and_that_of_an_ended_one_taken_without_its_state() -> Result<()> {
+        let parent = temporary();
+        let path = parent.path().join("new");
+        let first = ClusterFolder::take(&path)?;
+        assert!(matches!(ClusterFolder::take(&path), Err(Error::FolderInUse { .. })));
+        create_folder(&path.join("etcd"))?;
+        drop(first);
+        ClusterFolder::take(&path)?;
+        assert!(!path.join("etcd").exists());
+        Ok(())
+    }
+
+    #[test]
+    fn folder_with_foreign_files_is_refused_and_left_alone() -> Result<()> {
+        let folder = temporary();
+        let path = folder.path();
+        write_private(&path.join("letter"), "dear")?;
+        assert!(matches!(ClusterFolder::take(path), Err(Error::ForeignFolder { .. })));
+        assert!(path.join("letter").exists());
+        Ok(())
+    }
+
+    #[test]
+    fn pruning_keeps_the_newest_and_those_in_use() -> Result<()> {
+        let folder = temporary();
+        let clusters = folder.path();
+        let in_use = ClusterFolder::take(&clusters.join("in-use"))?;
+        let hour = std::time::Duration::from_hours(1);
+        for age in 1..=12 {
+            let path = clusters.join(age.to_string());
+            drop(ClusterFolder::take(&path)?);
+            File::open(&path)
+                .and_then(|folder| folder.set_modified(SystemTime::now() - hour * age))
+                .map_err(Error::file("age", &path))?;
+        }
+        File::open(in_use.path())
+            .and_then(|folder| folder.set_modified(SystemTime::now() - hour * 1000))
+            .map_err(Error::file("age", in_use.path()))?;
+        prune(clusters);
+        let mut left: Vec<String> = fs::read_dir(clusters)
+            .map_err(Error::file("read", clusters))?
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        left.sort_unstable();
+        assert_eq!(left, ["1", "10", "2", "3", "4", "5", "6", "7", "8", "9", "in-use"]);
+        Ok(())
+    }
+}

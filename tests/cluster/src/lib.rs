@@ -1,0 +1,52 @@
+//! A real Kubernetes cluster on this machine, for tests, demo and bench: etcd, kube-apiserver,
+//! kube-controller-manager and kube-scheduler, and a node that KWOK simulates. Deployments are rolled out by the real
+//! controllers; only the pods are played.
+//!
+//! It needs Go to build the programs once (about 10 minutes on 2 cores), no root, and no container runtime.
+//! Several clusters can run at once.
+//!
+//! The tag of a pod's first image decides how its containers fare: `broken` can't be pulled (`ErrImagePull`, then
+//! `ImagePullBackOff`), `crash` ends again and again (`CrashLoopBackOff`), and any other turns ready, at once or
+//! after the Go duration in the pod's annotation `test/ready-after`.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use std::process::Command;
+//! use std::time::Duration;
+//! use cluster::{LocalCluster, Process, wait_for};
+//!
+//! let cluster = LocalCluster::shared().await;
+//! let namespace = cluster.namespace("shop").await?;
+//! cluster.kubectl(["-n", &namespace, "create", "deployment", "web", "--image=web:1"]).await?;
+//!
+//! let mut command = Command::new("path/to/the/controller");
+//! command.env("KUBECONFIG", cluster.service_account_kubeconfig(&namespace, "default").await?);
+//! let mut controller = Process::start(cluster, "controller", command)?;
+//! wait_for("the controller to see the namespace", Duration::from_secs(20), async || {
+//!     Ok(controller.log()?.contains(&namespace).then_some(()))
+//! })
+//! .await?;
+//! controller.terminate(Duration::from_secs(10)).await?;
+//! # Ok(()) }
+//! ```
+
+mod access;
+mod binaries;
+mod cache;
+mod certificates;
+mod component;
+mod error;
+mod lifeline;
+mod local_cluster;
+mod node;
+mod ports;
+mod process;
+mod text;
+mod wait;
+
+pub use binaries::{Binaries, Program};
+pub use component::Component;
+pub use error::{Error, Result};
+pub use local_cluster::{ClusterOptions, LocalCluster};
+pub use process::Process;
+pub use wait::{NotYet, WaitError, wait_for};

@@ -1,0 +1,167 @@
+//! What users of the cluster rely on when they roll something out: the real controllers' verdicts, and the states of
+//! the pods that KWOK plays.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use cluster::{LocalCluster, wait_for};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::Api;
+use kube::api::ListParams;
+
+const SOON: Duration = Duration::from_mins(1);
+
+/// A Deployment as users write it, with one container and a deadline of 2 s.
+fn deployment(name: &str, image: &str, annotations: &str) -> String {
+    format!(
+        r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}}}
+spec:
+  replicas: 3
+  progressDeadlineSeconds: 2
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata:
+      labels: {{app: {name}}}
+      annotations: {{{annotations}}}
+    spec:
+      containers:
+      - {{name: app, image: "{image}"}}
+      - {{name: sidecar, image: "sidecar:1"}}
+"#
+    )
+}
+
+async fn apply(cluster: &LocalCluster, namespace: &str, manifest: &str) -> Result<()> {
+    cluster.kubectl_with_input(["apply", "--namespace", namespace, "--filename", "-"], manifest).await?;
+    Ok(())
+}
+
+fn progressing(deployment: &Deployment) -> Option<&DeploymentCondition> {
+    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+    conditions.iter().find(|condition| condition.type_ == "Progressing")
+}
+
+/// Waits until the condition Progressing has a reason, and returns the Deployment as it was then.
+async fn progressing_for(deployments: &Api<Deployment>, name: &str, reason: &str) -> Result<Deployment> {
+    Ok(wait_for(format!("Deployment {name} to be Progressing={reason}"), SOON, async || {
+        let deployment = deployments.get(name).await?;
+        let seen = progressing(&deployment).and_then(|condition| condition.reason.clone());
+        if seen.as_deref() == Some(reason) { Ok(Some(deployment)) } else { Err(format!("reason {seen:?}"))? }
+    })
+    .await?)
+}
+
+/// Waits until the first container of each pod fulfils a condition.
+async fn first_containers(
+    pods: &Api<Pod>,
+    what: &str,
+    fulfilled: impl Fn(&ContainerStatus) -> bool,
+) -> Result<Vec<Pod>> {
+    Ok(wait_for(what, SOON, async || {
+        let list = pods.list(&ListParams::default()).await?.items;
+        let all = list.len() == 3
+            && list.iter().all(|pod| {
+                let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+                statuses.and_then(|all| all.first()).is_some_and(&fulfilled)
+            });
+        if all { Ok(Some(list)) } else { Err(serde_json::to_string(&list)?)? }
+    })
+    .await?)
+}
+
+fn waiting_reason(status: &ContainerStatus) -> Option<&str> {
+    status.state.as_ref()?.waiting.as_ref()?.reason.as_deref()
+}
+
+fn phase(pod: &Pod) -> Option<&str> {
+    pod.status.as_ref()?.phase.as_deref()
+}
+
+#[tokio::test]
+async fn deployment_is_rolled_out_by_the_real_controllers() -> Result<()> {
+    let cluster = LocalCluster::shared().await;
+    let namespace = cluster.namespace("rollout").await?;
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client().await?, &namespace);
+    apply(cluster, &namespace, &deployment("web", "web:1", "")).await?;
+    let first = progressing_for(&deployments, "web", "NewReplicaSetAvailable").await?;
+    let status = first.status.context("no status")?;
+    assert_eq!((status.ready_replicas, status.updated_replicas), (Some(3), Some(3)));
+
+    apply(cluster, &namespace, &deployment("web", "web:2", "")).await?;
+    wait_for("revision 2 to be complete", SOON, async || {
+        let deployment = deployments.get("web").await?;
+        let annotations = deployment.metadata.annotations.clone().unwrap_or_default();
+        let revision = annotations.get("deployment.kubernetes.io/revision").cloned();
+        let message = progressing(&deployment).and_then(|condition| condition.message.clone());
+        let replicas = deployment.status.and_then(|status| status.replicas);
+        let seen = format!("revision {revision:?}, {replicas:?} replicas, {message:?}");
+        let complete = revision.as_deref() == Some("2")
+            && replicas == Some(3)
+            && message.is_some_and(|message| message.contains("successfully progressed"));
+        if complete { Ok(Some(())) } else { Err(seen)? }
+    })
+    .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn image_that_cannot_be_pulled_exceeds_the_progress_deadline() -> Result<()> {
+    let cluster = LocalCluster::shared().await;
+    let namespace = cluster.namespace("broken").await?;
+    let client = cluster.client().await?;
+    apply(cluster, &namespace, &deployment("web", "web:broken", "")).await?;
+    let pods = first_containers(
+        &Api::namespaced(client.clone(), &namespace),
+        "three pods whose image can't be pulled",
+        |status| waiting_reason(status) == Some("ImagePullBackOff"),
+    )
+    .await?;
+    assert!(pods.iter().all(|pod| phase(pod) == Some("Pending")), "{pods:?}");
+    let failed = progressing_for(&Api::namespaced(client, &namespace), "web", "ProgressDeadlineExceeded").await?;
+    assert_eq!(progressing(&failed).map(|condition| condition.status.as_str()), Some("False"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn crashing_container_backs_off_with_restarts_that_grow() -> Result<()> {
+    let cluster = LocalCluster::shared().await;
+    let namespace = cluster.namespace("crash").await?;
+    let client = cluster.client().await?;
+    apply(cluster, &namespace, &deployment("web", "web:crash", "")).await?;
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
+    let crashing = |restarts: i32| {
+        move |status: &ContainerStatus| {
+            waiting_reason(status) == Some("CrashLoopBackOff") && status.restart_count >= restarts
+        }
+    };
+    first_containers(&pods, "three pods whose container has crashed", crashing(1)).await?;
+    let again = first_containers(&pods, "each to crash twice more", crashing(3)).await?;
+    for pod in &again {
+        let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+        let [app, sidecar] = statuses.context("no statuses")?.as_slice() else {
+            anyhow::bail!("not two containers: {pod:?}");
+        };
+        let last = app.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+        assert_eq!(last.map(|terminated| terminated.exit_code), Some(1), "{pod:?}");
+        assert!(sidecar.ready, "only the first container crashes: {pod:?}");
+        assert_eq!(phase(pod), Some("Running"));
+    }
+    progressing_for(&Api::namespaced(client, &namespace), "web", "ProgressDeadlineExceeded").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn pod_turns_ready_after_the_annotation_test_ready_after() -> Result<()> {
+    let cluster = LocalCluster::shared().await;
+    let namespace = cluster.namespace("late").await?;
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client().await?, &namespace);
+    // Later than the deadline: the same rollout fails first and succeeds then.
+    apply(cluster, &namespace, &deployment("web", "web:1", r#"test/ready-after: "5s""#)).await?;
+    progressing_for(&deployments, "web", "ProgressDeadlineExceeded").await?;
+    progressing_for(&deployments, "web", "NewReplicaSetAvailable").await?;
+    Ok(())
+}

@@ -1,0 +1,318 @@
+//! Faults: what a rule makes go wrong.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::http::Method;
+use parking_lot::Mutex;
+use regex::Regex;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A rule: which requests it is for, and what happens to them instead of, or after, the ordinary.
+///
+/// ```
+/// use port_sim::{Effect, Fault};
+///
+/// let twice_unavailable = Fault::new(Effect::status(503))
+///     .method("POST")
+///     .path_prefix("/v1/blueprints/dora_deployment/")
+///     .times(2);
+/// ```
+///
+/// The same as JSON, for the control API:
+///
+/// ```json
+/// {"method": "POST", "pathPrefix": "/v1/blueprints/dora_deployment/", "times": 2,
+///  "effect": {"kind": "answer", "status": 503}}
+/// ```
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Fault {
+    /// How the request log calls it. The default is the kind of its effect.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Only requests of this method.
+    #[serde(default)]
+    pub method: Option<String>,
+    /// Only requests whose path, percent-encoded as it was sent, begins so.
+    #[serde(default)]
+    pub path_prefix: Option<String>,
+    /// Only requests whose path matches this regular expression somewhere.
+    #[serde(default)]
+    pub path_regex: Option<String>,
+    /// Only requests whose body contains this text, byte for byte.
+    #[serde(default)]
+    pub body_contains: Option<String>,
+    /// For so many requests, then it is over. Without it, until it is cleared.
+    #[serde(default)]
+    pub times: Option<u32>,
+    /// Wait so long before anything else happens. As JSON, `delaySeconds`.
+    #[serde(default, rename = "delaySeconds", with = "crate::seconds")]
+    pub delay: Duration,
+    /// Headers that the answer gets, in place of ones of the same name.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// What happens.
+    pub effect: Effect,
+}
+
+/// What happens to a request that a [`Fault`] is for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Effect {
+    /// Nothing but the delay and the headers: the request is handled as always.
+    Handle,
+    /// Nothing is done, and this is answered: a status and a JSON body, by default Port's error body.
+    Answer {
+        /// From 200 to 599.
+        status: u16,
+        /// In place of `{"ok":false,"error","message"}`.
+        #[serde(default)]
+        body: Option<Value>,
+    },
+    /// Nothing is done, and this text is answered, as a proxy does.
+    AnswerText {
+        /// From 200 to 599.
+        status: u16,
+        /// The media type, such as `text/html`.
+        content_type: String,
+        /// The text.
+        body: String,
+    },
+    /// Nothing is done, and the connection is closed without any answer.
+    DropBeforeHandling,
+    /// The request is handled (a write is stored), then the connection is closed without any answer.
+    DropAfterHandling,
+    /// The request is handled, and the connection is closed after the head and half of the body of the answer.
+    HalfAnswer,
+}
+
+impl Effect {
+    /// Answers a status with Port's error body.
+    #[must_use]
+    pub fn status(status: u16) -> Self {
+        Self::Answer { status, body: None }
+    }
+
+    /// Answers a status with a JSON body.
+    #[must_use]
+    pub fn answer(status: u16, body: Value) -> Self {
+        Self::Answer { status, body: Some(body) }
+    }
+
+    /// Answers a page of HTML, as proxies and load balancers do.
+    #[must_use]
+    pub fn html(status: u16) -> Self {
+        Self::AnswerText {
+            status,
+            content_type: "text/html".to_owned(),
+            body: "<html><body><h1>Not the answer that you are looking for</h1></body></html>".to_owned(),
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Handle => "handle",
+            Self::Answer { .. } => "answer",
+            Self::AnswerText { .. } => "answerText",
+            Self::DropBeforeHandling => "dropBeforeHandling",
+            Self::DropAfterHandling => "dropAfterHandling",
+            Self::HalfAnswer => "halfAnswer",
+        }
+    }
+}
+
+impl Fault {
+    /// A fault for all requests, until it is cleared.
+    #[must_use]
+    pub fn new(effect: Effect) -> Self {
+        Self {
+            name: None,
+            method: None,
+            path_prefix: None,
+            path_regex: None,
+            body_contains: None,
+            times: None,
+            delay: Duration::ZERO,
+            headers: BTreeMap::new(),
+            effect,
+        }
+    }
+
+    /// Handles requests as always, but late.
+    #[must_use]
+    pub fn delayed(delay: Duration) -> Self {
+        Self::new(Effect::Handle).delay(delay)
+    }
+
+    /// Gives it a name for the request log.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Only for requests of this method.
+    #[must_use]
+    pub fn method(mut self, method: impl Into<String>) -> Self {
+        self.method = Some(method.into());
+        self
+    }
+
+    /// Only for requests whose path begins so.
+    #[must_use]
+    pub fn path_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.path_prefix = Some(prefix.into());
+        self
+    }
+
+    /// Only for requests whose path matches this regular expression somewhere.
+    #[must_use]
+    pub fn path_regex(mut self, regex: impl Into<String>) -> Self {
+        self.path_regex = Some(regex.into());
+        self
+    }
+
+    /// Only for requests whose body contains this text.
+    #[must_use]
+    pub fn body_contains(mut self, text: impl Into<String>) -> Self {
+        self.body_contains = Some(text.into());
+        self
+    }
+
+    /// Only for so many requests.
+    #[must_use]
+    pub fn times(mut self, times: u32) -> Self {
+        self.times = Some(times);
+        self
+    }
+
+    /// Waits before anything else happens.
+    #[must_use]
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// Adds a header to the answer.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.insert(name.into(), value.into());
+        self
+    }
+
+    pub(crate) fn label(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.effect.kind().to_owned())
+    }
+}
+
+/// A fault that can't be set, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct FaultError(String);
+
+/// Names a fault that was set, to clear it alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FaultId(pub u64);
+
+/// A fault that is set, and how often it was met.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FaultState {
+    /// By which to clear it.
+    pub id: FaultId,
+    /// How many requests met it.
+    pub met: u64,
+    /// The rule. Its `times` is what is left.
+    pub fault: Fault,
+}
+
+/// The faults that are set, in the order in which they were.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    last_id: u64,
+    rules: Vec<Rule>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    state: FaultState,
+    method: Option<Method>,
+    regex: Option<Regex>,
+}
+
+impl Faults {
+    pub(crate) fn set(&self, fault: Fault) -> Result<FaultId, FaultError> {
+        let regex = fault
+            .path_regex
+            .as_deref()
+            .map(Regex::new)
+            .transpose()
+            .map_err(|error| FaultError(format!("the fault's path_regex is none: {error}")))?;
+        let method = fault
+            .method
+            .as_deref()
+            .map(|method| Method::from_bytes(method.to_ascii_uppercase().as_bytes()))
+            .transpose()
+            .map_err(|error| FaultError(format!("the fault's method is none: {error}")))?;
+        if let Effect::Answer { status, .. } | Effect::AnswerText { status, .. } = fault.effect
+            && !(200..600).contains(&status)
+        {
+            return Err(FaultError(format!("the fault's status is {status}; write one from 200 to 599")));
+        }
+        let mut inner = self.inner.lock();
+        inner.last_id += 1;
+        let id = FaultId(inner.last_id);
+        inner.rules.push(Rule { state: FaultState { id, met: 0, fault }, method, regex });
+        Ok(id)
+    }
+
+    /// The first fault that is for this request, which counts as one of its times.
+    pub(crate) fn meet(&self, method: &Method, path: &str, body: &[u8]) -> Option<Fault> {
+        let mut inner = self.inner.lock();
+        let rule = inner.rules.iter_mut().find(|rule| rule.is_for(method, path, body))?;
+        rule.state.met += 1;
+        if let Some(times) = &mut rule.state.fault.times {
+            *times -= 1;
+        }
+        Some(rule.state.fault.clone())
+    }
+
+    pub(crate) fn states(&self) -> Vec<FaultState> {
+        let inner = self.inner.lock();
+        inner.rules.iter().map(|rule| rule.state.clone()).collect()
+    }
+
+    pub(crate) fn clear(&self) {
+        self.inner.lock().rules.clear();
+    }
+
+    pub(crate) fn clear_one(&self, id: FaultId) -> bool {
+        let mut inner = self.inner.lock();
+        let before = inner.rules.len();
+        inner.rules.retain(|rule| rule.state.id != id);
+        inner.rules.len() < before
+    }
+}
+
+impl Rule {
+    fn is_for(&self, method: &Method, path: &str, body: &[u8]) -> bool {
+        let fault = &self.state.fault;
+        fault.times != Some(0)
+            && self.method.as_ref().is_none_or(|wanted| wanted == method)
+            && fault.path_prefix.as_ref().is_none_or(|prefix| path.starts_with(prefix.as_str()))
+            && self.regex.as_ref().is_none_or(|regex| regex.is_match(path))
+            && fault.body_contains.as_ref().is_none_or(|text| contains(body, text.as_bytes()))
+    }
+}
+
+fn contains(body: &[u8], text: &[u8]) -> bool {
+    text.is_empty() || body.windows(text.len()).any(|window| window == text)
+}

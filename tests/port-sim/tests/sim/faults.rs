@@ -1,0 +1,191 @@
+use std::time::{Duration, Instant};
+
+use port_sim::{Effect, Fault};
+use reqwest::{Method, RequestBuilder};
+use serde_json::json;
+
+use crate::client::{self, Port};
+
+const ENTITIES: &str = "/v1/blueprints/dora_deployment/entities";
+
+fn write(port: &Port, identifier: &str) -> RequestBuilder {
+    port.request(Method::POST, &format!("{ENTITIES}?upsert=true")).json(&json!({"identifier": identifier}))
+}
+
+async fn stored(port: &Port, identifier: &str) -> bool {
+    port.sim.entity("dora_deployment", identifier).is_some()
+}
+
+#[tokio::test]
+async fn a_status_comes_as_often_as_it_should() {
+    let port = Port::start().await;
+    port.sim.set_fault(Fault::new(Effect::status(503)).name("outage").times(2)).unwrap();
+    for _ in 0..2 {
+        let answer = port.get("/v1/blueprints").await;
+        answer.refusal(503, "internal_error");
+        assert!(answer.header("x-trace-id").is_some());
+    }
+    assert_eq!(port.get("/v1/blueprints").await.status, 200);
+    let faults: Vec<_> = port.sim.requests().into_iter().map(|one| (one.status, one.fault)).collect();
+    let outage = Some("outage".to_owned());
+    assert_eq!(faults, [(Some(503), outage.clone()), (Some(503), outage), (Some(200), None)]);
+    assert_eq!(port.sim.faults()[0].met, 2);
+}
+
+#[tokio::test]
+async fn a_fault_is_only_for_what_it_matches() {
+    let port = Port::start().await;
+    let unavailable = || Fault::new(Effect::status(500));
+    for (fault, hit, missed) in [
+        (unavailable().method("post"), (ENTITIES, "POST"), ("/v1/blueprints", "GET")),
+        (unavailable().path_prefix(ENTITIES), (ENTITIES, "GET"), ("/v1/blueprints", "GET")),
+        (unavailable().path_regex("/entities/b$"), ("/v1/blueprints/group/entities/b", "GET"), (ENTITIES, "GET")),
+    ] {
+        let id = port.sim.set_fault(fault).unwrap();
+        let ask = async |(path, method): (&str, &str)| {
+            let request = port.request(Method::from_bytes(method.as_bytes()).unwrap(), path);
+            request.send().await.unwrap().status().as_u16()
+        };
+        assert_eq!(ask(hit).await, 500);
+        assert_ne!(ask(missed).await, 500);
+        assert!(port.sim.clear_fault(id));
+        assert_ne!(ask(hit).await, 500);
+    }
+    port.sim.set_fault(unavailable().body_contains("poison")).unwrap();
+    assert_eq!(write(&port, "poison").send().await.unwrap().status(), 500);
+    assert_eq!(write(&port, "food").send().await.unwrap().status(), 201);
+    port.sim.clear_faults();
+    assert_eq!(write(&port, "poison").send().await.unwrap().status(), 201);
+}
+
+#[tokio::test]
+async fn the_first_of_several_happens() {
+    let port = Port::start().await;
+    port.sim.set_fault(Fault::new(Effect::status(500)).times(1)).unwrap();
+    port.sim.set_fault(Fault::new(Effect::status(403)).times(1)).unwrap();
+    port.get("/v1/blueprints").await.refusal(500, "internal_error");
+    port.get("/v1/blueprints").await.refusal(403, "forbidden");
+    assert_eq!(port.get("/v1/blueprints").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_answer_of_ones_own_with_headers() {
+    let port = Port::start().await;
+    let body = json!({"ok": false, "error": "too_many_requests", "message": "slowly"});
+    port.sim
+        .set_fault(
+            Fault::new(Effect::answer(429, body.clone())).header("Retry-After", "7").header("x-ratelimit-reset", "11"),
+        )
+        .unwrap();
+    let answer = port.get("/v1/blueprints").await;
+    assert_eq!((answer.status.as_u16(), &answer.body), (429, &body));
+    assert_eq!(answer.header("retry-after"), Some("7"));
+    assert_eq!(answer.header("x-ratelimit-reset"), Some("11"));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_json() {
+    let port = Port::start().await;
+    port.sim.set_fault(Fault::new(Effect::html(200))).unwrap();
+    let response = write(&port, "one").send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "text/html");
+    response.json::<serde_json::Value>().await.unwrap_err();
+    assert!(!stored(&port, "one").await);
+}
+
+#[tokio::test]
+async fn a_connection_dropped_before_anything_happens() {
+    let port = Port::start().await;
+    port.sim.set_fault(Fault::new(Effect::DropBeforeHandling).times(1)).unwrap();
+    let error = write(&port, "one").send().await.unwrap_err();
+    assert!(error.is_request(), "{error:?}");
+    assert!(!stored(&port, "one").await);
+    let [request] = port.sim.requests().try_into().unwrap();
+    assert_eq!(request.status, None);
+    assert_eq!(request.fault.as_deref(), Some("dropBeforeHandling"));
+    assert_eq!(write(&port, "one").send().await.unwrap().status(), 201);
+}
+
+#[tokio::test]
+async fn a_connection_dropped_after_the_write_was_stored() {
+    let port = Port::start().await;
+    port.sim.set_fault(Fault::new(Effect::DropAfterHandling).times(1)).unwrap();
+    write(&port, "one").send().await.unwrap_err();
+    assert!(stored(&port, "one").await);
+    let [request] = port.sim.requests().try_into().unwrap();
+    assert_eq!(request.status, None);
+}
+
+#[tokio::test]
+async fn half_an_answer() {
+    let port = Port::start().await;
+    port.sim.set_fault(Fault::new(Effect::HalfAnswer).times(1)).unwrap();
+    let mut response = write(&port, "one").send().await.unwrap();
+    assert_eq!(response.status(), 201);
+    let promised = response.content_length().unwrap();
+    let mut arrived = 0;
+    let error = loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => arrived += u64::try_from(chunk.len()).unwrap(),
+            Ok(None) => panic!("the answer ended as if it were whole"),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.is_body() || error.is_decode(), "{error:?}");
+    assert_eq!(arrived, promised / 2);
+    assert!(stored(&port, "one").await);
+}
+
+#[tokio::test]
+async fn a_delay_holds_back_the_answer() {
+    let port = Port::start().await;
+    let delay = Duration::from_millis(200);
+    port.sim.set_fault(Fault::delayed(delay)).unwrap();
+    let before = Instant::now();
+    assert_eq!(write(&port, "one").send().await.unwrap().status(), 201);
+    assert!(before.elapsed() >= delay);
+    let [request] = port.sim.requests().try_into().unwrap();
+    assert!(request.answered_after.unwrap() - request.received_after >= delay);
+    assert!(stored(&port, "one").await);
+}
+
+#[tokio::test]
+async fn a_client_that_gives_up_leaves_a_request_without_status() {
+    let port = Port::start().await;
+    port.sim.set_fault(Fault::delayed(Duration::from_hours(1))).unwrap();
+    let late = write(&port, "one").timeout(Duration::from_millis(100));
+    assert!(late.send().await.unwrap_err().is_timeout());
+    let [request] = port.sim.requests().try_into().unwrap();
+    assert_eq!(request.status, None);
+    assert!(!stored(&port, "one").await);
+}
+
+#[tokio::test]
+async fn a_fault_that_makes_no_sense_is_refused() {
+    let port = Port::start().await;
+    for (wrong, named) in [
+        (Fault::new(Effect::Handle).path_regex("("), "path_regex"),
+        (Fault::new(Effect::Handle).method("NOT A METHOD"), "method"),
+        (Fault::new(Effect::status(99)), "99"),
+    ] {
+        let error = port.sim.set_fault(wrong).unwrap_err().to_string();
+        assert!(error.contains(named), "{error}");
+    }
+    assert!(port.sim.faults().is_empty());
+}
+
+#[tokio::test]
+async fn an_unreachable_port_comes_back_with_what_it_held() {
+    let port = Port::start().await;
+    assert_eq!(write(&port, "one").send().await.unwrap().status(), 201);
+    port.sim.set_reachable(false).await.unwrap();
+    // Another client: the first may still believe in the connection that it has.
+    let other = client::http().get(port.sim.base_url());
+    let error = other.send().await.unwrap_err();
+    assert!(error.is_connect(), "{error:?}");
+    write(&port, "two").send().await.unwrap_err();
+    port.sim.set_reachable(true).await.unwrap();
+    assert_eq!(write(&port, "two").send().await.unwrap().status(), 201);
+    assert!(stored(&port, "one").await && stored(&port, "two").await);
+}

@@ -1,0 +1,120 @@
+use std::time::Duration;
+
+use port_sim::{Limit, Options, RateLimits, ResetFormat};
+use serde_json::json;
+
+use crate::client::{Answer, Port, answer};
+
+fn number(answer: &Answer, header: &str) -> u64 {
+    answer.header(header).unwrap().parse().unwrap()
+}
+
+async fn start(rate_limits: RateLimits) -> Port {
+    Port::start_with(Options { rate_limits, ..Options::default() }).await
+}
+
+async fn write(port: &Port) -> Answer {
+    port.write("dora_deployment", "?upsert=true", &json!({"identifier": "one"})).await
+}
+
+#[tokio::test]
+async fn every_answer_says_what_is_left() {
+    let port = Port::start().await;
+    let first = write(&port).await;
+    assert_eq!(number(&first, "x-ratelimit-limit"), 10_000);
+    assert_eq!(number(&first, "x-ratelimit-remaining"), 9_999);
+    assert_eq!(number(&first, "x-ratelimit-period"), 300);
+    assert_eq!(number(&write(&port).await, "x-ratelimit-remaining"), 9_998);
+    // Each family of routes has its own.
+    let bulk =
+        port.write_bulk("dora_deployment", "?upsert=true", &json!([{"identifier": "a"}, {"identifier": "b"}])).await;
+    assert_eq!(number(&bulk, "x-ratelimit-limit"), 35_000);
+    assert_eq!(number(&bulk, "x-ratelimit-remaining"), 34_999);
+    let blueprints = port.get("/v1/blueprints").await;
+    assert_eq!(number(&blueprints, "x-ratelimit-limit"), 15_000);
+    let refused = port.write("dora_deployment", "", &json!({"identifier": "?"})).await;
+    assert_eq!(refused.status, 422);
+    assert!(refused.header("x-ratelimit-remaining").is_some());
+}
+
+#[tokio::test]
+async fn beyond_the_limit_nothing_is_stored_until_the_reset() {
+    let port = start(RateLimits {
+        single_upsert: Limit { requests: 2, burst: 2 },
+        reset: ResetFormat::Seconds,
+        ..RateLimits::default()
+    })
+    .await;
+    assert_eq!(write(&port).await.status, 201);
+    assert_eq!(write(&port).await.status, 201);
+    let refused = write(&port).await;
+    refused.refusal(429, "too_many_requests");
+    assert_eq!(number(&refused, "x-ratelimit-remaining"), 0);
+    let reset = number(&refused, "x-ratelimit-reset");
+    assert!((1..=300).contains(&reset), "{reset}");
+    assert_eq!(refused.header("retry-after"), None);
+    assert_eq!(port.sim.entity("dora_deployment", "one").unwrap().writes, 2);
+    // Other families go on.
+    assert_eq!(port.get("/v1/blueprints").await.status, 200);
+
+    port.sim.set_rate_limits(RateLimits::unlimited());
+    assert_eq!(write(&port).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_window_ends() {
+    let port = start(RateLimits {
+        period: Duration::from_millis(300),
+        single_upsert: Limit { requests: 1, burst: 1 },
+        ..RateLimits::default()
+    })
+    .await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let (mut refused, mut stored) = (0, 0);
+    while refused == 0 || stored < 2 {
+        assert!(tokio::time::Instant::now() < deadline, "{refused} refused, {stored} stored");
+        match write(&port).await.status.as_u16() {
+            201 => stored += 1,
+            429 => refused += 1,
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn too_many_at_once_are_refused_although_the_window_has_room() {
+    let port = start(RateLimits {
+        // One in three seconds, and two more at once.
+        single_upsert: Limit { requests: 100, burst: 2 },
+        reset: ResetFormat::Seconds,
+        retry_after: true,
+        ..RateLimits::default()
+    })
+    .await;
+    for _ in 0..3 {
+        assert_eq!(write(&port).await.status, 201);
+    }
+    let refused = write(&port).await;
+    refused.refusal(429, "too_many_requests");
+    assert_eq!(number(&refused, "x-ratelimit-reset"), 3);
+    assert_eq!(number(&refused, "retry-after"), 3);
+}
+
+#[tokio::test]
+async fn the_reset_can_be_an_epoch() {
+    let port = Port::start().await;
+    let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap();
+    let reset = number(&write(&port).await, "x-ratelimit-reset");
+    assert!((now..now + 320).contains(&reset), "{reset} at {now}");
+}
+
+#[tokio::test]
+async fn requests_without_a_token_have_a_small_limit_of_their_own() {
+    let port = start(RateLimits { unauthenticated: Limit { requests: 3, burst: 10 }, ..RateLimits::default() }).await;
+    // The first was the request for the token.
+    let anonymous = || answer(port.http.get(format!("{}/v1/blueprints", port.sim.base_url())));
+    assert_eq!(anonymous().await.status, 401);
+    assert_eq!(anonymous().await.status, 401);
+    anonymous().await.refusal(429, "too_many_requests");
+    assert_eq!(port.get("/v1/blueprints").await.status, 200);
+}

@@ -1,0 +1,106 @@
+//! Answers that never come.
+
+use std::time::Duration;
+
+use port_dora_controller::port::{
+    BaseUrl, Client, ClientOptions, Credentials, Error, Kind, TransportProblem, UpsertOptions,
+};
+use port_sim::{Effect, Fault};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+
+#[track_caller]
+fn assert_transport(error: &Error, expected: TransportProblem, kind: Kind, host: &str) {
+    let Error::Transport { problem, .. } = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(*problem, expected, "{error}");
+    assert_eq!(error.kind(), kind);
+    assert!(error.is_temporary());
+    assert!(error.to_string().contains(host), "{error}");
+}
+
+fn client_of(base_url: &str) -> Client {
+    let base_url = BaseUrl::parse_allowing_http(base_url).unwrap();
+    Client::new(ClientOptions::new(base_url, Credentials::new(CLIENT_ID, CLIENT_SECRET), USER_AGENT)).unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_before_or_within_the_answer_is_dropped() {
+    let (port, client) = start_with_client();
+    let host = port.address().to_string();
+    for effect in [Effect::DropBeforeHandling, Effect::DropAfterHandling, Effect::HalfAnswer] {
+        port.clear_faults();
+        fail(&port, effect, BLUEPRINT_PATH);
+        let error = failed(client.upsert("dora_deployment", &deployment("a"), UpsertOptions::default()).await);
+        assert_transport(&error, TransportProblem::Dropped, Kind::Unreachable, &host);
+    }
+    // Port stored it, and the client could not know: to write it again is harmless.
+    let before = port.entity("dora_deployment", "a").unwrap();
+    port.clear_faults();
+    client.upsert("dora_deployment", &deployment("a"), UpsertOptions::default()).await.unwrap();
+    let after = port.entity("dora_deployment", "a").unwrap();
+    assert_eq!(after.properties, before.properties);
+    assert_eq!(port.entities("dora_deployment").len(), 1);
+
+    fail(&port, Effect::HalfAnswer, TOKEN_PATH);
+    port.revoke_tokens();
+    let error = failed(client.get_blueprint("group").await);
+    assert_transport(&error, TransportProblem::Dropped, Kind::Unreachable, &host);
+}
+
+#[tokio::test]
+async fn a_port_that_is_closed_refuses_until_it_is_open_again() {
+    let (port, client) = start_with_client();
+    port.set_reachable(false).await.unwrap();
+    let error = failed(client.get_blueprint("group").await);
+    assert_transport(&error, TransportProblem::ConnectionRefused, Kind::Unreachable, &port.address().to_string());
+    assert!(error.advice().unwrap().contains("PORT_BASE_URL"));
+    port.set_reachable(true).await.unwrap();
+    client.get_blueprint("group").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_exist_is_named() {
+    // RFC 6761 reserves .invalid: it never has an address.
+    let error = failed(client_of("http://port.invalid").get_blueprint("group").await);
+    assert_transport(&error, TransportProblem::NameNotFound, Kind::Unreachable, "port.invalid");
+    assert!(error.advice().unwrap().contains("port.invalid"));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_late_is_timed_out() {
+    let port = start();
+    let request_timeout = Duration::from_millis(300);
+    let client = Client::new(ClientOptions { request_timeout, ..options(&port) }).unwrap();
+    client.get_blueprint("group").await.unwrap();
+    port.set_fault(Fault::delayed(Duration::from_mins(1)).path_prefix(BLUEPRINT_PATH)).unwrap();
+    let error = failed(client.get_blueprint("group").await);
+    assert_transport(&error, TransportProblem::AnswerTimedOut, Kind::TimedOut, &port.address().to_string());
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_a_tls_problem() {
+    let port = start();
+    let host = port.address().to_string();
+    let error = failed(client_of(&format!("https://{host}")).get_blueprint("group").await);
+    assert_transport(&error, TransportProblem::Tls, Kind::Unreachable, &host);
+    assert!(error.advice().unwrap().contains("https"));
+    assert_eq!(port.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_server_of_another_protocol_is_told_apart() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let _ = connection.read_u8().await;
+            let _ = connection.write_all(b"220 mail.example.com ESMTP\r\n\r\n").await;
+        }
+    });
+    let error = failed(client_of(&format!("http://{host}")).get_blueprint("group").await);
+    assert_transport(&error, TransportProblem::NotHttp, Kind::UnexpectedAnswer, &host);
+}
