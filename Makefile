@@ -24,18 +24,18 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
-demo: cluster-binaries ## the whole way on a real local cluster, with a stand-in for Port: no account needed
-	cargo build --package port-dora-controller
-	cargo run --package demo
+demo: ## the whole way on a real local cluster, with a stand-in for Port: no account needed (KEEP=1: until Ctrl-C)
+	cargo build --package port-dora-controller --package demo
+	@"$(CARGO_TARGET_DIR)/debug/demo" $(if $(KEEP),--keep)
 
 .PHONY: test
 test: cluster-binaries ## all tests, also those on a real local cluster (TEST_FLAGS="…" goes to cargo test)
 	cargo test --workspace $(TEST_FLAGS)
 
 .PHONY: bench
-bench: cluster-binaries ## memory and latency of the release binary on a real local cluster
+bench: cluster-binaries ## memory and latency of the release binary on a real local cluster (BENCH_FLAGS="--help" lists the flags)
 	cargo build --release --package port-dora-controller
-	cargo run --release --package bench
+	cargo run --release --package bench -- $(BENCH_FLAGS)
 
 .PHONY: check
 check: check-format check-lints check-docs check-crds check-chart check-dependencies ## format, lints, docs, generated files, chart, dependencies

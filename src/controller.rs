@@ -1,6 +1,7 @@
 //! The whole, put together: watches feed the index, the leader records and publishes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,15 +9,16 @@ use k8s_controller::LeaderElection;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};
-use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::cluster::{Index, watch_deployments, watch_namespaces, watch_replica_sets};
+use crate::cluster::{Index, Synced, watch_deployments, watch_namespaces, watch_replica_sets};
 use crate::ledger::{Keeper, Records, watch_records};
-use crate::operate::{Events, Gates, HttpError, Metrics, Waits, WorkQueue, serve};
+use crate::operate::{Events, Gates, HttpError, Metrics, Tools, Waits, WorkQueue, serve};
 use crate::port;
-use crate::publish::{Context, Publisher, hasten_when_credentials_change, watch_incidents};
+use crate::publish::{Context, Key, Publisher, hasten_when_credentials_change, watch_incidents};
 use crate::resources::{DoraDeployment, DoraIncident, FIELD_MANAGER};
+use crate::rollout::Uid;
 use crate::settings::Settings;
 
 /// Name of the lease that the replicas share.
@@ -24,6 +26,12 @@ const LEASE: &str = FIELD_MANAGER;
 
 /// Characters of the UID of `kube-system` that name a cluster which was given no name.
 const CLUSTER_CHARACTERS: usize = 8;
+
+/// How long a leader that is told to stop goes on with what is under way. Less than the 30 s that Kubernetes gives by default.
+const TIME_TO_FINISH: Duration = Duration::from_secs(15);
+
+/// How often the sizes of the index are measured for the metrics.
+const SIZES_PERIOD: Duration = Duration::from_secs(5);
 
 /// First and longest wait while the API server can't be reached at the start.
 const START_WAITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
@@ -47,139 +55,199 @@ pub enum RunError {
     Http(#[from] HttpError),
 }
 
-/// Runs the controller until `stop` is notified.
+/// Runs the controller until `stop`; what is under way then is finished.
 ///
 /// # Errors
 /// If the settings can't be used; the text says what to change.
-pub async fn run(settings: Settings, stop: Arc<Notify>) -> Result<(), RunError> {
-    let Settings { port_base_url, port_credentials, cluster_name, listen_address, identity, namespace, file } =
-        settings;
-    let config = kube::Config::infer().await?;
-    let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
+pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunError> {
+    let mut config = kube::Config::infer().await?;
+    // kube takes HTTPS_PROXY, which is meant for the way to Port, for the API server too, and does not know NO_PROXY.
+    config.proxy_url = None;
+    let default_namespace = config.default_namespace.clone();
     let client = Client::try_from(config).map_err(|error| RunError::Client(Box::new(error)))?;
     let metrics = Arc::new(Metrics::default());
-
-    let mut gates = Gates::default();
-    let listed = [
-        gates.add("Deployments"),
-        gates.add("ReplicaSets"),
-        gates.add("Namespaces"),
-        gates.add("DoraDeployments"),
-        gates.add("DoraIncidents"),
-    ];
-    let backlog: Arc<std::sync::OnceLock<(Arc<Publisher<DoraDeployment>>, Arc<Publisher<DoraIncident>>)>> =
-        Arc::default();
+    let queues = Queues::default();
+    let (gates, listed) = gates();
     let pending = {
-        let backlog = Arc::clone(&backlog);
-        Arc::new(move || match backlog.get() {
-            Some((deployments, incidents)) => {
-                vec![("DoraDeployment", deployments.queue().len()), ("DoraIncident", incidents.queue().len())]
-            }
-            None => Vec::new(),
-        })
+        let Queues { deployments, incidents, .. } = queues.clone();
+        Arc::new(move || vec![("DoraDeployment", deployments.len()), ("DoraIncident", incidents.len())])
     };
     // Probes are answered before the API server is reached and before the lease is held.
-    let health = serve(listen_address, gates.clone(), Arc::clone(&metrics), pending).await?;
-    let controller = async {
+    let health = serve(settings.listen_address, gates.clone(), Arc::clone(&metrics), pending).await?;
+    let work = async {
+        let parts = Parts::make(settings, client, default_namespace, metrics, queues).await?;
+        Box::pin(parts.run(&gates, listed, &stop)).await;
+        Ok(())
+    };
+    tokio::select! {
+        result = work => result,
+        () = health => Ok(()),
+    }
+}
+
+/// What waits, by the part that works on it.
+#[derive(Clone, Default)]
+struct Queues {
+    changed: Arc<WorkQueue<Uid>>,
+    deployments: Arc<WorkQueue<Key>>,
+    incidents: Arc<WorkQueue<Key>>,
+}
+
+/// Opened when the first list of each kind is complete.
+struct Listed {
+    deployments: Synced,
+    replica_sets: Synced,
+    namespaces: Synced,
+    records: Synced,
+    incidents: Synced,
+}
+
+fn gates() -> (Gates, Listed) {
+    let mut gates = Gates::default();
+    let listed = Listed {
+        deployments: gates.add("Deployments"),
+        replica_sets: gates.add("ReplicaSets"),
+        namespaces: gates.add("Namespaces"),
+        records: gates.add("DoraDeployments"),
+        incidents: gates.add("DoraIncidents"),
+    };
+    (gates, listed)
+}
+
+/// The parts of the controller, put together.
+struct Parts {
+    tools: Tools,
+    namespace: String,
+    election: LeaderElection,
+    credentials: port::CredentialSource,
+    index: Arc<Index>,
+    records: Arc<Records>,
+    keeper: Keeper,
+    deployments: Publisher<DoraDeployment>,
+    incidents: Publisher<DoraIncident>,
+    leads: AtomicBool,
+}
+
+impl Parts {
+    async fn make(
+        settings: Settings,
+        client: Client,
+        default_namespace: String,
+        metrics: Arc<Metrics>,
+        queues: Queues,
+    ) -> Result<Self, RunError> {
+        let Settings { port_base_url, port_credentials, cluster_name, listen_address: _, identity, namespace, file } =
+            settings;
         let cluster = match cluster_name {
             Some(name) => name,
             None => name_of_cluster(&client).await,
         };
         let identity = identity.unwrap_or_else(default_identity);
+        let namespace = namespace.unwrap_or(default_namespace);
         info!(%cluster, identity, port = %port_base_url, version = env!("CARGO_PKG_VERSION"), "started");
-        let options = port::ClientOptions {
+        let user_agent = format!("{FIELD_MANAGER}/{} ({cluster})", env!("CARGO_PKG_VERSION"));
+        let port = port::Client::new(port::ClientOptions {
             observer: Some(Arc::clone(&metrics) as Arc<dyn port::Observer>),
-            ..port::ClientOptions::new(
-                port_base_url,
-                port_credentials.clone(),
-                format!("{FIELD_MANAGER}/{} ({cluster})", env!("CARGO_PKG_VERSION")),
-            )
-        };
-        let port = port::Client::new(options)?;
-        let context = Arc::new(Context::new(cluster, file));
+            ..port::ClientOptions::new(port_base_url, port_credentials.clone(), user_agent)
+        })?;
         let events = Arc::new(Events::new(client.clone(), &identity));
-
-        let changed = Arc::new(WorkQueue::default());
+        let election = LeaderElection::new(client.clone(), &namespace, LEASE, &identity);
+        let tools = Tools { client, events, metrics };
+        let context = Arc::new(Context::new(cluster, file));
+        let Queues { changed, deployments, incidents } = queues;
         let index = Arc::new(Index::new(Arc::clone(&changed)));
         let records = Arc::new(Records::default());
-        let deployments = Arc::new(Publisher::<DoraDeployment>::new(
-            client.clone(),
-            port.clone(),
-            Arc::clone(&context),
-            Arc::clone(&events),
-            Arc::clone(&metrics),
-        ));
-        let incidents = Arc::new(Publisher::<DoraIncident>::new(
-            client.clone(),
-            port,
-            Arc::clone(&context),
-            Arc::clone(&events),
-            Arc::clone(&metrics),
-        ));
-        let _ = backlog.set((Arc::clone(&deployments), Arc::clone(&incidents)));
-        let keeper = Keeper::new(
-            client.clone(),
-            Arc::clone(&index),
-            Arc::clone(&records),
-            changed,
-            context,
-            events,
-            Arc::clone(&metrics),
-        );
+        Ok(Self {
+            keeper: Keeper::new(tools.clone(), Arc::clone(&index), Arc::clone(&records), changed, Arc::clone(&context)),
+            deployments: Publisher::new(tools.clone(), port.clone(), Arc::clone(&context), deployments),
+            incidents: Publisher::new(tools.clone(), port, context, incidents),
+            credentials: port_credentials,
+            tools,
+            namespace,
+            election,
+            index,
+            records,
+            leads: AtomicBool::new(false),
+        })
+    }
 
-        let [deployments_listed, replica_sets_listed, namespaces_listed, records_listed, incidents_listed] = listed;
-        let reading = futures::future::join5(
-            watch_deployments(client.clone(), &index, deployments_listed),
-            watch_replica_sets(client.clone(), &index, replica_sets_listed),
-            watch_namespaces(client.clone(), &index, namespaces_listed),
-            watch_records(client.clone(), &records, &deployments, records_listed),
-            watch_incidents(client.clone(), &incidents, incidents_listed),
-        );
-        let election = LeaderElection::new(client.clone(), &namespace, LEASE, &identity);
-        let writing = async {
-            loop {
-                let lead = async {
-                    gates.opened().await;
-                    let installed = time_of_installation(&client, &namespace).await;
-                    info!(%installed, "leading: rollouts are recorded and delivered by this replica");
-                    metrics.leads(true);
-                    futures::future::join4(
-                        keeper.run(installed),
-                        deployments.run(),
-                        incidents.run(),
-                        hasten_when_credentials_change(&port_credentials, || {
-                            deployments.queue().hasten();
-                            incidents.queue().hasten();
-                        }),
-                    )
-                    .await;
-                };
-                election.with_lease(lead).await;
-                metrics.leads(false);
+    /// Reads at once and for ever; writes while this replica holds the lease.
+    async fn run(&self, gates: &Gates, listed: Listed, stop: &CancellationToken) {
+        tokio::select! {
+            () = self.read(listed) => {}
+            () = self.report_sizes() => {}
+            () = self.write(gates, stop) => {}
+            () = self.overdue(stop) => warn!("what was under way is left to the next start"),
+        }
+        self.election.release().await;
+        info!("stopped");
+    }
+
+    /// Waits until it is time to leave unfinished what is under way. A standby has nothing to finish.
+    async fn overdue(&self, stop: &CancellationToken) {
+        stop.cancelled().await;
+        if self.leads.load(Ordering::Relaxed) {
+            tokio::time::sleep(TIME_TO_FINISH).await;
+        }
+    }
+
+    async fn read(&self, listed: Listed) {
+        let client = || self.tools.client.clone();
+        let Listed { deployments, replica_sets, namespaces, records, incidents } = listed;
+        futures::future::join5(
+            watch_deployments(client(), &self.index, deployments),
+            watch_replica_sets(client(), &self.index, replica_sets),
+            watch_namespaces(client(), &self.index, namespaces),
+            watch_records(client(), &self.records, &self.deployments, records),
+            watch_incidents(client(), &self.incidents, incidents),
+        )
+        .await;
+    }
+
+    async fn write(&self, gates: &Gates, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            let finished = self.election.with_lease(self.lead(gates, stop)).await;
+            self.set_leads(false);
+            if finished.is_none() {
                 warn!("the lease is lost: another replica may lead now, this one stands by");
             }
-        };
-        tokio::select! {
-            _ = reading => {}
-            () = writing => {}
-            () = stop.notified() => {}
-            () = report_sizes(&index, &metrics) => {}
         }
-        election.release().await;
-        info!("stopped");
-        Ok(())
-    };
-    tokio::select! {
-        result = controller => result,
-        () = health => Ok(()),
     }
-}
 
-async fn report_sizes(index: &Index, metrics: &Metrics) {
-    loop {
-        let (deployments, replica_sets) = index.sizes();
-        metrics.indexed(deployments, replica_sets);
-        tokio::time::sleep(Duration::from_secs(5)).await;
+    async fn lead(&self, gates: &Gates, stop: &CancellationToken) {
+        let installed = tokio::select! {
+            installed = async {
+                gates.opened().await;
+                time_of_installation(&self.tools.client, &self.namespace).await
+            } => installed,
+            () = stop.cancelled() => return,
+        };
+        info!(%installed, "leading: rollouts are recorded and delivered by this replica");
+        self.set_leads(true);
+        let hasten = hasten_when_credentials_change(&self.credentials, || {
+            self.deployments.queue().hasten();
+            self.incidents.queue().hasten();
+        });
+        futures::future::join4(
+            self.keeper.run(installed, stop),
+            self.deployments.run(stop),
+            self.incidents.run(stop),
+            stop.run_until_cancelled(hasten),
+        )
+        .await;
+    }
+
+    fn set_leads(&self, leads: bool) {
+        self.leads.store(leads, Ordering::Relaxed);
+        self.tools.metrics.leads(leads);
+    }
+
+    async fn report_sizes(&self) {
+        loop {
+            let (deployments, replica_sets) = self.index.sizes();
+            self.tools.metrics.indexed(deployments, replica_sets);
+            tokio::time::sleep(SIZES_PERIOD).await;
+        }
     }
 }
 

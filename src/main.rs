@@ -3,13 +3,12 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Parser;
 use port_dora_controller::settings::{Arguments, Command, LogFormat, RunArguments, Settings};
 use port_dora_controller::{controller, resources};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -46,15 +45,15 @@ async fn run(arguments: RunArguments) -> Result<(), Box<dyn std::error::Error>> 
     // kube and reqwest share it; with two providers linked, rustls would refuse to choose one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let settings = Settings::load(arguments)?;
-    let stop = Arc::new(Notify::new());
+    let stop = CancellationToken::new();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let stopped = Arc::clone(&stop);
+    let stopped = stop.clone();
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        stopped.notify_one();
+        stopped.cancel();
     });
     controller::run(settings, stop).await?;
     Ok(())

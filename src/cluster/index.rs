@@ -104,7 +104,9 @@ impl Index {
     /// Names every Deployment as changed: a new leader has to look at each once.
     pub fn name_all(&self) {
         let uids: Vec<Uid> = self.rows().deployments.keys().cloned().collect();
-        uids.into_iter().for_each(|uid| self.changed.add(uid));
+        for uid in uids {
+            self.changed.add(uid);
+        }
     }
 
     /// A Deployment was added or has changed.
@@ -150,7 +152,9 @@ impl Index {
             .map(|(uid, _)| Arc::clone(uid))
             .collect();
         drop(rows);
-        gone.iter().for_each(|uid| self.deployment_deleted(uid));
+        for uid in &gone {
+            self.deployment_deleted(uid);
+        }
     }
 
     /// A ReplicaSet of the Deployment `owner` was added or has changed.
@@ -161,16 +165,13 @@ impl Index {
             rows.drop_replica_set(former, &row.uid);
         }
         let listing = rows.replica_set_listing;
-        let owned = &mut rows.deployments.entry(Arc::clone(&owner)).or_default().replica_sets;
-        let same = match owned.iter_mut().find(|seen| seen.row.uid == row.uid) {
-            Some(seen) => {
-                seen.listing = listing;
-                mem::replace(&mut seen.row, row.clone()) == row
-            }
-            None => {
-                owned.push(Seen { row, listing });
-                false
-            }
+        let siblings = &mut rows.deployments.entry(Arc::clone(&owner)).or_default().replica_sets;
+        let same = if let Some(seen) = siblings.iter_mut().find(|seen| seen.row.uid == row.uid) {
+            seen.listing = listing;
+            mem::replace(&mut seen.row, row.clone()) == row
+        } else {
+            siblings.push(Seen { row, listing });
+            false
         };
         drop(rows);
         if !same {
@@ -209,7 +210,9 @@ impl Index {
             .map(|seen| Arc::clone(&seen.row.uid))
             .collect();
         drop(rows);
-        gone.iter().for_each(|uid| self.replica_set_deleted(uid));
+        for uid in &gone {
+            self.replica_set_deleted(uid);
+        }
     }
 
     /// A Namespace was added or has changed. What is recorded stays as it is: its metadata counts at a rollout.

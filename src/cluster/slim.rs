@@ -173,3 +173,98 @@ impl SlimNamespace {
         Some((metadata.name.as_deref()?.into(), own_entries(annotations), own_entries(labels)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_read_is_kept_of_a_deployment() {
+        let deployment: SlimDeployment = serde_json::from_value(json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {
+                "name": "web", "namespace": "shop", "uid": "u", "generation": 4,
+                "annotations": {
+                    "deployment.kubernetes.io/revision": "7",
+                    "kubectl.kubernetes.io/last-applied-configuration": "{}",
+                    "dora.port.io/environment": "staging",
+                },
+                "labels": {"app": "web", "dora.port.io/group": "shop"},
+                "managedFields": [{"manager": "kubectl"}],
+            },
+            "spec": {"replicas": 3, "template": {"spec": {"containers": []}}},
+            "status": {
+                "observedGeneration": 4, "replicas": 3, "updatedReplicas": 2, "availableReplicas": 1,
+                "conditions": [
+                    {"type": "Available", "status": "True", "reason": "MinimumReplicasAvailable"},
+                    {
+                        "type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable",
+                        "message": "ReplicaSet \"web-5f\" has successfully progressed.",
+                        "lastUpdateTime": "2026-01-01T00:00:00Z", "lastTransitionTime": "2020-01-01T00:00:00Z",
+                    },
+                ],
+            },
+        }))
+        .unwrap();
+        let metadata = deployment.meta();
+        assert_eq!(metadata.managed_fields, None);
+        assert_eq!(metadata.annotations.as_ref().unwrap().len(), 2);
+        let row = deployment.row().unwrap();
+        assert_eq!((row.revision, row.replicas, row.updated_replicas, row.available_replicas), (Some(7), 3, 2, 1));
+        assert_eq!(row.labels.get("group"), Some("shop"));
+        let progressing = row.progressing.unwrap();
+        assert_eq!(progressing.reason, ProgressReason::Complete);
+        assert_eq!(progressing.replica_set.as_deref(), Some("web-5f"));
+        assert_eq!(progressing.updated, "2026-01-01T00:00:00Z".parse().ok());
+    }
+
+    #[test]
+    fn a_deployment_that_nobody_has_looked_at_yet_has_no_status() {
+        let deployment: SlimDeployment = serde_json::from_value(json!({
+            "metadata": {"name": "web", "namespace": "shop", "uid": "u"}, "spec": {}, "status": {},
+        }))
+        .unwrap();
+        let row = deployment.row().unwrap();
+        assert_eq!((row.revision, row.progressing, row.replicas), (None, None, 1));
+    }
+
+    #[test]
+    fn the_replica_set_is_read_out_of_every_message_that_names_one() {
+        let named = [
+            ("ReplicaSet \"web-5f\" has successfully progressed.", Some("web-5f")),
+            ("ReplicaSet \"web-5f\" has timed out progressing.", Some("web-5f")),
+            ("Created new replica set \"web-5f\"", Some("web-5f")),
+            ("Found new replica set \"web-5f\"", Some("web-5f")),
+            ("Deployment \"web\" has successfully progressed.", None),
+            ("Deployment is paused", None),
+        ];
+        for (message, expected) in named {
+            assert_eq!(named_replica_set(message), expected, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_replica_set_belongs_to_the_deployment_that_controls_it() {
+        let replica_set = |owners: serde_json::Value| -> SlimReplicaSet {
+            serde_json::from_value(json!({
+                "metadata": {
+                    "name": "web-5f", "namespace": "shop", "uid": "r", "creationTimestamp": "2026-01-01T00:00:00Z",
+                    "annotations": {"deployment.kubernetes.io/revision": "3", "deployment.kubernetes.io/revision-history": "1"},
+                    "ownerReferences": owners,
+                },
+                "spec": {"template": {"metadata": {"annotations": {"dora.port.io/group": "shop", "other": "x"}}}},
+            }))
+            .unwrap()
+        };
+        let owner = |kind: &str, controller: bool| json!([{"apiVersion": "apps/v1", "kind": kind, "name": "web", "uid": "d", "controller": controller}]);
+        let (uid, row) = replica_set(owner("Deployment", true)).row().unwrap();
+        assert_eq!((&*uid, row.revision, row.reused), ("d", Some(3), true));
+        assert_eq!(row.template_annotations, [("group", "shop")].into_iter().collect());
+        for owners in [owner("Deployment", false), owner("Rollout", true), json!([])] {
+            assert!(replica_set(owners.clone()).row().is_none(), "{owners}");
+        }
+    }
+}

@@ -72,7 +72,7 @@ mod tests {
 
     const NOW: &str = "2026-06-01T00:00:00Z";
 
-    fn incident(spec: Value, status: Value, managed_fields: Value) -> DoraIncident {
+    fn incident(spec: &Value, status: &Value, managed_fields: &Value) -> DoraIncident {
         serde_json::from_value(json!({
             "apiVersion": "dora.port.io/v1alpha1",
             "kind": "DoraIncident",
@@ -87,7 +87,7 @@ mod tests {
         .unwrap()
     }
 
-    fn of(spec: Value, status: Value, managed_fields: Value) -> (String, Option<String>, Option<i64>, usize) {
+    fn of(spec: &Value, status: &Value, managed_fields: &Value) -> (String, Option<String>, Option<i64>, usize) {
         let life = life(&incident(spec, status, managed_fields), NOW.parse().unwrap());
         (
             life.opened.to_string(),
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn an_open_incident_began_when_it_was_created_and_lasts() {
         let expected = ("2026-01-01T10:00:00Z".to_owned(), None, None, 0);
-        assert_eq!(of(json!({}), json!({}), json!([])), expected);
+        assert_eq!(of(&json!({}), &json!({}), &json!([])), expected);
     }
 
     #[test]
@@ -115,7 +115,7 @@ mod tests {
             set_by("argocd", "2026-01-01T11:10:00Z", "f:status"),
         ]);
         assert_eq!(
-            of(json!({"status": "resolved"}), json!({}), managed),
+            of(&json!({"status": "resolved"}), &json!({}), &managed),
             ("2026-01-01T10:00:00Z".to_owned(), Some("2026-01-01T11:00:00Z".to_owned()), Some(3600), 0)
         );
     }
@@ -124,7 +124,7 @@ mod tests {
     fn a_later_edit_does_not_move_the_resolution() {
         let managed = json!([set_by("kubectl", "2026-01-03T00:00:00Z", "f:status")]);
         let (_, resolved, seconds, _) =
-            of(json!({"status": "resolved"}), json!({"resolvedAt": "2026-01-01T11:00:00Z"}), managed);
+            of(&json!({"status": "resolved"}), &json!({"resolvedAt": "2026-01-01T11:00:00Z"}), &managed);
         assert_eq!((resolved.as_deref(), seconds), (Some("2026-01-01T11:00:00Z"), Some(3600)));
     }
 
@@ -134,7 +134,7 @@ mod tests {
             json!({"status": "resolved", "createdAt": "2026-01-01T09:00:00Z", "resolvedAt": "2026-01-01T09:30:00Z"});
         let managed = json!([set_by("kubectl", "2026-01-01T11:00:00Z", "f:status")]);
         assert_eq!(
-            of(spec, json!({"resolvedAt": "2026-01-01T11:00:00Z"}), managed),
+            of(&spec, &json!({"resolvedAt": "2026-01-01T11:00:00Z"}), &managed),
             ("2026-01-01T09:00:00Z".to_owned(), Some("2026-01-01T09:30:00Z".to_owned()), Some(1800), 0)
         );
     }
@@ -142,14 +142,14 @@ mod tests {
     #[test]
     fn a_reopened_incident_lasts_again_from_its_start() {
         let (opened, resolved, seconds, _) =
-            of(json!({"status": "open"}), json!({"resolvedAt": "2026-01-01T11:00:00Z"}), json!([]));
+            of(&json!({"status": "open"}), &json!({"resolvedAt": "2026-01-01T11:00:00Z"}), &json!([]));
         assert_eq!((opened.as_str(), resolved, seconds), ("2026-01-01T10:00:00Z", None, None));
     }
 
     #[test]
     fn a_resolution_before_the_opening_is_explained_and_has_no_duration() {
         let (_, resolved, seconds, warnings) =
-            of(json!({"status": "resolved", "resolvedAt": "2026-01-01T09:00:00Z"}), json!({}), json!([]));
+            of(&json!({"status": "resolved", "resolvedAt": "2026-01-01T09:00:00Z"}), &json!({}), &json!([]));
         assert_eq!((resolved.as_deref(), seconds, warnings), (Some("2026-01-01T09:00:00Z"), None, 1));
     }
 }

@@ -3,21 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use k8s_controller::events::{Event as ObjectEvent, EventType};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{ObjectMeta, Patch, PatchParams};
+use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use kube::{Api, Client};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::records::{RecordedDeployment, Records};
 use super::write::{begun, described, ended, record_name};
 use crate::cluster::{Index, Snapshot, Synced, watch_each};
-use crate::operate::{Events, Metrics, Waits, WorkQueue};
-use crate::publish::{Context, Publisher, SlimDoraDeployment};
+use crate::operate::{Tools, Waits, WorkQueue};
+use crate::publish::{Context, Publisher, SlimDoraDeployment, readable};
 use crate::resources::{DoraDeployment, DoraDeploymentSpec, FIELD_MANAGER};
 use crate::rollout::{Change, DeploymentRow, Known, Moment, Uid, changes};
 
@@ -29,13 +29,11 @@ const RETRY_WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration:
 
 /// Keeps the records of rollouts.
 pub struct Keeper {
-    client: Client,
+    tools: Tools,
     index: Arc<Index>,
     records: Arc<Records>,
     changed: Arc<WorkQueue<Uid>>,
     context: Arc<Context>,
-    events: Arc<Events>,
-    metrics: Arc<Metrics>,
     waits: Waits<Uid>,
 }
 
@@ -43,35 +41,31 @@ impl Keeper {
     /// A keeper of the records of the Deployments in `index`, which names the changed ones in `changed`.
     #[must_use]
     pub fn new(
-        client: Client,
+        tools: Tools,
         index: Arc<Index>,
         records: Arc<Records>,
         changed: Arc<WorkQueue<Uid>>,
         context: Arc<Context>,
-        events: Arc<Events>,
-        metrics: Arc<Metrics>,
     ) -> Self {
-        let waits = Waits::new(RETRY_WAITS.0, RETRY_WAITS.1);
-        Self { client, index, records, changed, context, events, metrics, waits }
+        Self { tools, index, records, changed, context, waits: Waits::new(RETRY_WAITS.0, RETRY_WAITS.1) }
     }
 
-    /// Looks at every Deployment once, and from then on at each that has changed, for ever. Only the leader does, once all
+    /// Looks at every Deployment once, and from then on at each that has changed, until `stop`. Only the leader does, once all
     /// watches have listed everything; dropping the future loses nothing.
     ///
     /// `installed` is the time at which the controller first started in this cluster.
-    pub async fn run(&self, installed: Timestamp) {
-        self.changed.take_back();
+    pub async fn run(&self, installed: Timestamp, stop: &CancellationToken) {
         self.index.name_all();
-        self.records.in_progress().into_iter().for_each(|uid| self.changed.add(uid));
-        let mut in_flight = FuturesUnordered::new();
-        loop {
-            tokio::select! {
-                uids = self.changed.next(1), if in_flight.len() < WRITES_IN_FLIGHT => {
-                    in_flight.extend(uids.into_iter().map(|uid| self.look_at(uid, installed)));
-                }
-                Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
-            }
+        for uid in self.records.in_progress() {
+            self.changed.add(uid);
         }
+        self.changed
+            .work_off(1, WRITES_IN_FLIGHT, stop, async |uids| {
+                for uid in uids {
+                    self.look_at(uid, installed).await;
+                }
+            })
+            .await;
     }
 
     async fn look_at(&self, uid: Uid, installed: Timestamp) {
@@ -94,7 +88,6 @@ impl Keeper {
         } else {
             self.waits.forget(&uid);
         }
-        self.changed.done(&uid);
     }
 
     async fn write(
@@ -118,7 +111,6 @@ impl Keeper {
             }
             (Change::End { replica_set, revision, outcome, .. }, Some(deployment)) => {
                 let spec = described(snapshot, deployment, replica_set, &self.context.settings.defaults, change);
-                self.warn(deployment, &spec).await;
                 let patch = ended(&spec);
                 let known = Known { revision: *revision, outcome: *outcome };
                 self.patch(uid, &deployment.namespace, &deployment.name, known, &patch).await?;
@@ -165,7 +157,7 @@ impl Keeper {
     fn written(&self, uid: &Uid, namespace: &str, deployment: &str, known: Known, written: &DoraDeployment) {
         let generation = written.metadata.generation.unwrap_or_default();
         self.records.set(uid, namespace, deployment, known, generation);
-        self.metrics.recorded(known.outcome);
+        self.tools.metrics.recorded(known.outcome);
         let Known { revision, outcome } = known;
         info!(namespace, deployment, revision, outcome = outcome.as_str(), "recorded a rollout");
     }
@@ -190,7 +182,7 @@ impl Keeper {
                 note: Some(warning.clone()),
                 related: None,
             };
-            self.events.publish(&deployment, &event).await;
+            self.tools.events.publish(&deployment, &event).await;
         }
     }
 
@@ -213,20 +205,26 @@ impl Keeper {
     }
 
     fn api(&self, namespace: &str) -> Api<DoraDeployment> {
-        Api::namespaced(self.client.clone(), namespace)
+        Api::namespaced(self.tools.client.clone(), namespace)
     }
 }
 
 /// Feeds the `DoraDeployment` resources of all namespaces into `records` and to the publisher, for ever.
 pub async fn watch_records(client: Client, records: &Records, publisher: &Publisher<DoraDeployment>, synced: Synced) {
-    watch_each(Api::<SlimDoraDeployment>::all(client), synced, |event| match event {
+    watch_each(Api::<DeserializeGuard<SlimDoraDeployment>>::all(client), synced, |event| match event {
         Event::Init => records.listed_anew(),
         Event::InitDone => records.listed(),
         Event::Apply(record) | Event::InitApply(record) => {
-            records.seen(&record);
-            record.offer(publisher);
+            if let Some(record) = readable(record) {
+                records.seen(&record);
+                record.offer(publisher);
+            }
         }
-        Event::Delete(record) => records.gone(&record),
+        Event::Delete(record) => {
+            if let Some(record) = readable(record) {
+                records.gone(&record);
+            }
+        }
     })
     .await;
 }

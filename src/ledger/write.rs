@@ -1,5 +1,7 @@
 //! A change of the records as a request to the API server. Pure.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ObjectMeta;
 use serde_json::{Value, json};
@@ -82,8 +84,8 @@ pub fn described(
         commit_time: commit_time.map(Time),
         commit_sha,
         repository,
-        relations: Default::default(),
-        properties: Default::default(),
+        relations: BTreeMap::new(),
+        properties: BTreeMap::new(),
         warnings,
     }
 }

@@ -91,8 +91,8 @@ pub fn facts(layers: &Layers<'_>) -> Facts {
             .inspect_err(|_| {
                 let quoted: String = value.chars().take(QUOTED_CHARACTERS).collect();
                 warnings.push(format!(
-                    "the {layer} {GROUP}/{}: {quoted:?} is not a time in RFC 3339 with a zone; write it like \
-                     2026-01-31T12:00:00Z (git log -1 --format=%cI prints it so). The lead time is left out",
+                    "{GROUP}/{} ({layer}) is {quoted:?}, which is no time in RFC 3339 with a zone: write it like \
+                     2026-01-31T12:00:00Z, as git log -1 --format=%cI prints it. The lead time is left out",
                     keys::COMMIT_TIME,
                 ));
             })
@@ -103,7 +103,7 @@ pub fn facts(layers: &Layers<'_>) -> Facts {
         if value.chars().count() <= longest {
             return Some(value.to_owned());
         }
-        warnings.push(format!("the {layer} {GROUP}/{key} is longer than {longest} characters and is left out"));
+        warnings.push(format!("{GROUP}/{key} ({layer}) is longer than {longest} characters and is left out"));
         None
     };
     Facts {
@@ -115,5 +115,89 @@ pub fn facts(layers: &Layers<'_>) -> Facts {
         repository: bounded(keys::REPOSITORY, 2000),
         commit_time,
         warnings,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::Uid;
+
+    fn rows(
+        template: &[(&str, &str)],
+        snapshot: &[(&str, &str)],
+        labels: &[(&str, &str)],
+    ) -> (DeploymentRow, ReplicaSetRow) {
+        let metadata = |entries: &[(&str, &str)]| entries.iter().copied().collect::<Metadata>();
+        let deployment = DeploymentRow {
+            uid: Uid::from("uid"),
+            namespace: "shop".into(),
+            name: "web".into(),
+            generation: 1,
+            observed_generation: 1,
+            revision: Some(1),
+            replicas: 1,
+            current_replicas: 1,
+            updated_replicas: 1,
+            available_replicas: 1,
+            progressing: None,
+            labels: metadata(labels),
+        };
+        let replica_set = ReplicaSetRow {
+            uid: Uid::from("rs"),
+            name: "web-1".into(),
+            revision: Some(1),
+            reused: false,
+            created: None,
+            annotations: metadata(snapshot),
+            template_annotations: metadata(template),
+            template_labels: metadata(&[("group", "of the template's labels")]),
+        };
+        (deployment, replica_set)
+    }
+
+    fn read(template: &[(&str, &str)], snapshot: &[(&str, &str)], labels: &[(&str, &str)]) -> Facts {
+        let (deployment, replica_set) = rows(template, snapshot, labels);
+        let namespace = [("environment", "of the namespace"), ("service", "of the namespace")];
+        let (annotations, none) = (namespace.into_iter().collect(), Metadata::default());
+        facts(&Layers::new(&deployment, &replica_set, &annotations, &none))
+    }
+
+    #[test]
+    fn the_nearest_to_the_pod_wins() {
+        let all = read(
+            &[("environment", "of the template")],
+            &[("environment", "of the Deployment"), ("group", "of the Deployment")],
+            &[("service", "of the Deployment's labels")],
+        );
+        assert_eq!(all.environment.as_deref(), Some("of the template"));
+        assert_eq!(all.group.as_deref(), Some("of the template's labels"));
+        assert_eq!(all.service.as_deref(), Some("of the Deployment's labels"));
+        let fewer = read(&[("environment", " ")], &[("environment", "of the Deployment")], &[]);
+        assert_eq!(fewer.environment.as_deref(), Some("of the Deployment"), "an empty value says nothing");
+        assert_eq!(read(&[], &[], &[]).environment.as_deref(), Some("of the namespace"));
+        assert_eq!(read(&[], &[], &[]).commit_sha, None);
+    }
+
+    #[test]
+    fn a_commit_time_is_read_with_any_offset() {
+        for text in ["2026-01-31T12:00:00Z", "2026-01-31T13:00:00+01:00", " 2026-01-31T12:00:00.000Z "] {
+            let facts = read(&[("commit-time", text)], &[], &[]);
+            assert_eq!(facts.commit_time, "2026-01-31T12:00:00Z".parse().ok(), "{text}");
+            assert!(facts.warnings.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_used_is_left_out_and_explained() {
+        for text in ["yesterday", "2026-01-31", "2026-01-31T12:00:00", "1767225600"] {
+            let facts = read(&[], &[("commit-time", text)], &[]);
+            assert_eq!(facts.commit_time, None, "{text}");
+            assert!(facts.warnings[0].contains(text), "{:?}", facts.warnings);
+            assert!(facts.warnings[0].contains("annotation of the Deployment"), "{:?}", facts.warnings);
+        }
+        let long = "x".repeat(300);
+        let facts = read(&[("environment", &long)], &[], &[]);
+        assert_eq!((facts.environment, facts.warnings.len()), (None, 1));
     }
 }

@@ -66,19 +66,19 @@ pub async fn serve(
 
 async fn ready(State(served): State<Served>) -> impl IntoResponse {
     let closed = served.gates.closed();
-    let mut text: String = closed.iter().map(|name| format!("waiting for the first list of {name}\n")).collect();
+    let mut lines: Vec<String> = closed.iter().map(|name| format!("waiting for the first list of {name}")).collect();
     if closed.is_empty() {
-        text.push_str("ready\n");
+        lines.push("ready".to_owned());
     }
-    for (kind, count) in (served.pending)() {
-        text.push_str(&format!("{kind} waiting to be delivered: {count}\n"));
-    }
+    lines
+        .extend((served.pending)().into_iter().map(|(kind, count)| format!("{kind} waiting to be delivered: {count}")));
+    let text = lines.join("\n") + "\n";
     (if closed.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
 }
 
 async fn metrics_text(State(served): State<Served>) -> impl IntoResponse {
     for (kind, count) in (served.pending)() {
-        served.metrics.pending(&kind.into(), count);
+        served.metrics.pending(kind, count);
     }
     match served.metrics.text() {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),

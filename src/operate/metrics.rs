@@ -1,6 +1,5 @@
 //! The metrics, by names and labels that are few and fixed.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -109,18 +108,18 @@ impl Metrics {
     }
 
     /// Port accepted a resource of this kind.
-    pub fn delivered(&self, kind: &Cow<'_, str>) {
-        self.delivered.get_or_create(&KindLabel { kind: kind.to_string() }).inc();
+    pub fn delivered(&self, kind: &str) {
+        self.delivered.get_or_create(&KindLabel { kind: kind.to_owned() }).inc();
     }
 
     /// An attempt to deliver a resource of this kind failed. `reason` is one of [`crate::port::Kind`].
-    pub fn not_delivered(&self, kind: &Cow<'_, str>, reason: &'static str) {
-        self.not_delivered.get_or_create(&FailureLabels { kind: kind.to_string(), reason }).inc();
+    pub fn not_delivered(&self, kind: &str, reason: &'static str) {
+        self.not_delivered.get_or_create(&FailureLabels { kind: kind.to_owned(), reason }).inc();
     }
 
     /// How many resources of this kind wait.
-    pub fn pending(&self, kind: &Cow<'_, str>, count: usize) {
-        self.pending.get_or_create(&KindLabel { kind: kind.to_string() }).set(clamped(count));
+    pub fn pending(&self, kind: &str, count: usize) {
+        self.pending.get_or_create(&KindLabel { kind: kind.to_owned() }).set(clamped(count));
     }
 
     /// How much is indexed.

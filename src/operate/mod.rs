@@ -4,6 +4,7 @@ mod events;
 mod gates;
 mod http;
 mod metrics;
+mod tools;
 mod waits;
 mod work_queue;
 
@@ -11,5 +12,6 @@ pub use events::Events;
 pub use gates::Gates;
 pub use http::{HttpError, Pending, serve};
 pub use metrics::Metrics;
+pub use tools::Tools;
 pub use waits::Waits;
 pub use work_queue::WorkQueue;

@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 /// A queue of keys to work on.
 ///
@@ -78,10 +81,41 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
         self.added.notify_one();
     }
 
-    /// Waits until there is work, and takes up to `most` keys of it. Each must be given back with [`WorkQueue::done`].
+    /// Works on what is in the queue until `stop`: hands up to `most` keys at a time to `work`, of which up to `at_once` run
+    /// side by side. Once stopped, it takes nothing more and finishes what is under way.
     ///
-    /// For a single consumer; dropping the future loses nothing.
-    pub async fn next(&self, most: usize) -> Vec<K> {
+    /// For a single consumer. Dropping the future loses nothing: the next call takes up what it left.
+    pub async fn work_off<F: Future<Output = ()>>(
+        &self,
+        most: usize,
+        at_once: usize,
+        stop: &CancellationToken,
+        work: impl Fn(Vec<K>) -> F,
+    ) {
+        self.take_back();
+        let mut under_way = FuturesUnordered::new();
+        let mut stopping = false;
+        while !(stopping && under_way.is_empty()) {
+            tokio::select! {
+                () = stop.cancelled(), if !stopping => stopping = true,
+                keys = self.next(most), if !stopping && under_way.len() < at_once => {
+                    let work = work(keys.clone());
+                    under_way.push(async move {
+                        work.await;
+                        keys
+                    });
+                }
+                Some(keys) = under_way.next(), if !under_way.is_empty() => {
+                    for key in &keys {
+                        self.done(key);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until there is work, and takes up to `most` keys of it. Each must be given back with [`WorkQueue::done`].
+    async fn next(&self, most: usize) -> Vec<K> {
         loop {
             let (taken, next_due) = self.state().take(most, Instant::now());
             if !taken.is_empty() {
@@ -100,7 +134,7 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
     }
 
     /// The work on `key` is done.
-    pub fn done(&self, key: &K) {
+    fn done(&self, key: &K) {
         let mut state = self.state();
         state.working.remove(key);
         if state.again.remove(key) {
@@ -111,7 +145,7 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
     }
 
     /// Takes back what was handed out and never given back, because its consumer was dropped.
-    pub fn take_back(&self) {
+    fn take_back(&self) {
         let mut state = self.state();
         for key in std::mem::take(&mut state.working) {
             state.again.remove(&key);
@@ -199,7 +233,9 @@ mod tests {
         assert_eq!(queue.next(20).await, ["c"], "a is still worked on");
         queue.done(&"a");
         assert_eq!(queue.next(20).await, ["a"]);
-        ["a", "b", "c"].iter().for_each(|key| queue.done(key));
+        for key in ["a", "b", "c"] {
+            queue.done(&key);
+        }
         assert!(queue.is_empty());
     }
 
@@ -233,8 +269,44 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_more_than_asked_for_are_handed_out() {
         let queue = WorkQueue::default();
-        (0..30).for_each(|key| queue.add(key));
+        for key in 0..30 {
+            queue.add(key);
+        }
         assert_eq!(queue.next(20).await.len(), 20);
         assert_eq!(queue.next(20).await.len(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_under_way_is_finished_before_the_work_stops_and_nothing_more_is_taken() {
+        let queue = WorkQueue::default();
+        let (stop, finished) = (CancellationToken::new(), Mutex::new(Vec::new()));
+        queue.add("a");
+        let work = queue.work_off(1, 1, &stop, async |keys: Vec<&str>| {
+            queue.add("b");
+            stop.cancel();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            finished.lock().unwrap().extend(keys);
+        });
+        work.await;
+        assert_eq!(*finished.lock().unwrap(), ["a"]);
+        assert_eq!(queue.next(20).await, ["b"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_that_was_dropped_is_taken_up_again() {
+        let queue = WorkQueue::default();
+        let stop = CancellationToken::new();
+        queue.add("a");
+        let endless = queue.work_off(1, 1, &stop, async |_| std::future::pending().await);
+        assert!(tokio::time::timeout(Duration::from_secs(1), endless).await.is_err());
+        let finished = Mutex::new(Vec::new());
+        queue
+            .work_off(1, 1, &stop, async |keys| {
+                finished.lock().unwrap().extend(keys);
+                stop.cancel();
+            })
+            .await;
+        assert_eq!(*finished.lock().unwrap(), ["a"]);
+        assert!(queue.is_empty());
     }
 }

@@ -1,9 +1,11 @@
 //! Which resources have to be looked at: those that changed since their status was written.
 
 use kube::api::ObjectMeta;
+use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use kube::{Api, Client, Resource};
 use serde::Deserialize;
+use tracing::warn;
 
 use super::condition::SYNCED;
 use super::record::HELD_REASONS;
@@ -102,9 +104,27 @@ impl SlimDoraDeployment {
 
 /// Has the publisher look at each incident that is not settled, for ever.
 pub async fn watch_incidents(client: Client, publisher: &Publisher<DoraIncident>, synced: Synced) {
-    watch_each(Api::<SlimDoraIncident>::all(client), synced, |event| match event {
-        Event::Apply(incident) | Event::InitApply(incident) => offer(publisher, &incident.metadata, &incident.status),
+    watch_each(Api::<DeserializeGuard<SlimDoraIncident>>::all(client), synced, |event| match event {
+        Event::Apply(incident) | Event::InitApply(incident) => {
+            if let Some(incident) = readable(incident) {
+                offer(publisher, &incident.metadata, &incident.status);
+            }
+        }
         Event::Delete(_) | Event::Init | Event::InitDone => {}
     })
     .await;
+}
+
+/// What was decoded. A resource of another version of its definition, which can't be, must not keep the watch from the others.
+pub fn readable<K: Resource<DynamicType = ()>>(guarded: DeserializeGuard<K>) -> Option<K> {
+    guarded
+        .0
+        .inspect_err(|invalid| {
+            let ObjectMeta { namespace, name, .. } = &invalid.metadata;
+            warn!(
+                kind = %K::kind(&()), namespace, name, error = invalid.error,
+                "the resource can't be read and is left alone: apply the custom resource definitions of this version",
+            );
+        })
+        .ok()
 }

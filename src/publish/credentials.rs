@@ -19,7 +19,7 @@ pub async fn hasten_when_credentials_change(source: &CredentialSource, hasten: i
         if known.as_ref() != Some(&state) {
             match &state {
                 Ok(Some(_)) if known.is_some() => {
-                    info!("the Port credentials have changed: what waits is delivered now")
+                    info!("the Port credentials have changed: what waits is delivered now");
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => warn!(

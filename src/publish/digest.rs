@@ -1,5 +1,7 @@
 //! A short digest of a value, to tell whether it has changed.
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -10,9 +12,15 @@ const CHARACTERS: usize = 16;
 #[must_use]
 pub fn digest(value: &impl Serialize) -> String {
     let json = serde_json::to_vec(value).unwrap_or_default();
-    let mut hex = String::with_capacity(CHARACTERS);
-    for byte in Sha256::digest(json).iter().take(CHARACTERS / 2) {
-        hex.push_str(&format!("{byte:02x}"));
-    }
+    let mut hex = base16(&Sha256::digest(json));
+    hex.truncate(CHARACTERS);
     hex
+}
+
+fn base16(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
+        // Writing into a String can't fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }

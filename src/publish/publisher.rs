@@ -1,24 +1,24 @@
 //! The loop: read what has changed, map it, upsert it, write into its status what happened.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::future::join_all;
-use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 use k8s_controller::conditions;
 use k8s_controller::events::{Event, EventType};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{ObjectMeta, Patch, PatchParams};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::condition::{self, SYNCED, VALID};
 use super::{Assessment, Context, Mapped, Record, digest};
-use crate::operate::{Events, Metrics, Waits, WorkQueue};
+use crate::operate::{Tools, Waits, WorkQueue};
 use crate::port::{self, Entity, MAX_BULK_ENTITIES, UpsertOptions};
 use crate::resources::{DeliveredEntity, FIELD_MANAGER};
 
@@ -26,7 +26,7 @@ use crate::resources::{DeliveredEntity, FIELD_MANAGER};
 const REQUESTS_IN_FLIGHT: usize = 4;
 
 /// A refusal is not tried again before this, unless the resource or the settings change.
-const RETRY_REFUSED: Duration = Duration::from_secs(30 * 60);
+const RETRY_REFUSED: Duration = Duration::from_mins(30);
 
 /// First and longest wait after a failure that passes by itself.
 const RETRY_WAITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(150));
@@ -42,15 +42,13 @@ pub struct Key {
 
 /// Publishes the resources of one kind.
 pub struct Publisher<R> {
-    client: Client,
+    tools: Tools,
     port: port::Client,
     context: Arc<Context>,
-    events: Arc<Events>,
-    metrics: Arc<Metrics>,
-    queue: WorkQueue<Key>,
+    queue: Arc<WorkQueue<Key>>,
     /// Waits of the resources whose last attempt failed.
     waits: Waits<Key>,
-    kind: std::marker::PhantomData<fn() -> R>,
+    kind: PhantomData<fn() -> R>,
 }
 
 /// A resource that is to be sent.
@@ -63,25 +61,11 @@ struct Outgoing<R> {
 }
 
 impl<R: Record> Publisher<R> {
-    /// A publisher with nothing in its queue.
+    /// A publisher of what is in `queue`.
     #[must_use]
-    pub fn new(
-        client: Client,
-        port: port::Client,
-        context: Arc<Context>,
-        events: Arc<Events>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self {
-            client,
-            port,
-            context,
-            events,
-            metrics,
-            queue: WorkQueue::default(),
-            waits: Waits::new(RETRY_WAITS.0, RETRY_WAITS.1),
-            kind: std::marker::PhantomData,
-        }
+    pub fn new(tools: Tools, port: port::Client, context: Arc<Context>, queue: Arc<WorkQueue<Key>>) -> Self {
+        let waits = Waits::new(RETRY_WAITS.0, RETRY_WAITS.1);
+        Self { tools, port, context, queue, waits, kind: PhantomData }
     }
 
     /// The resources to look at.
@@ -96,28 +80,18 @@ impl<R: Record> Publisher<R> {
         &self.context
     }
 
-    /// Publishes what is in the queue, for ever. Only the leader does; dropping the future loses nothing.
-    pub async fn run(&self) {
-        self.queue.take_back();
-        let mut in_flight = FuturesUnordered::new();
-        loop {
-            tokio::select! {
-                keys = self.queue.next(MAX_BULK_ENTITIES), if in_flight.len() < REQUESTS_IN_FLIGHT => {
-                    in_flight.push(self.publish(keys));
-                }
-                Some(()) = in_flight.next(), if !in_flight.is_empty() => {}
-            }
-        }
+    /// Publishes what is in the queue until `stop`. Only the leader does; dropping the future loses nothing.
+    pub async fn run(&self, stop: &CancellationToken) {
+        self.queue.work_off(MAX_BULK_ENTITIES, REQUESTS_IN_FLIGHT, stop, |keys| self.publish(keys)).await;
     }
 
     async fn publish(&self, keys: Vec<Key>) {
         let prepared = join_all(keys.iter().map(|key| self.prepare(key))).await;
         self.send(prepared.into_iter().flatten().collect()).await;
-        keys.iter().for_each(|key| self.queue.done(key));
     }
 
     fn api(&self, key: &Key) -> Api<R> {
-        Api::namespaced(self.client.clone(), &key.namespace)
+        Api::namespaced(self.tools.client.clone(), &key.namespace)
     }
 
     /// Reads the resource and settles it if nothing has to be sent.
@@ -165,7 +139,8 @@ impl<R: Record> Publisher<R> {
             [entity] => vec![self.port.upsert(blueprint, entity, UpsertOptions::default()).await],
             several => match self.port.upsert_bulk(blueprint, several, UpsertOptions::default()).await {
                 Ok(answers) => answers,
-                Err(port::Error::TooLarge(_) | port::Error::BodyTooLarge { .. }) => {
+                // Too large together, or one of them makes the whole request malformed: each is judged by itself.
+                Err(port::Error::TooLarge(_) | port::Error::BodyTooLarge { .. } | port::Error::Refused(_)) => {
                     let mut answers = Vec::with_capacity(several.len());
                     for entity in several {
                         answers.push(self.port.upsert(blueprint, entity, UpsertOptions::default()).await);
@@ -183,7 +158,7 @@ impl<R: Record> Publisher<R> {
         let (kind, blueprint) = (R::kind(&()), R::blueprint(&self.context));
         match answer {
             Ok(upserted) => {
-                self.metrics.delivered(&kind);
+                self.tools.metrics.delivered(&kind);
                 info!(
                     %kind, namespace = %key.namespace, name = %key.name, blueprint, entity = entity.identifier,
                     trace_id = upserted.trace_id, "delivered to Port",
@@ -205,7 +180,7 @@ impl<R: Record> Publisher<R> {
                 }
             }
             Err(error) => {
-                self.metrics.not_delivered(&kind, error.reason());
+                self.tools.metrics.not_delivered(&kind, error.reason());
                 let desired = condition::refused(&error);
                 let known = conditions::find(&resource.delivery().conditions, SYNCED)
                     .is_some_and(|synced| synced.reason == desired.reason && synced.message == desired.message);
@@ -271,7 +246,7 @@ impl<R: Record> Publisher<R> {
                 note: Some(note),
                 related: None,
             };
-            self.events.publish(resource, &event).await;
+            self.tools.events.publish(resource, &event).await;
         }
         written
     }

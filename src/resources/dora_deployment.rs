@@ -54,6 +54,8 @@ use super::{DeliveredEntity, schema};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
+    validation = Rule::new("!has(self.identifier) || (self.identifier.matches('^[\\\\p{L}0-9@_.+:\\\\\\\\/=-]+$') && !(self.identifier in ['.', '..']))")
+        .message("spec.identifier may only have letters, digits and the characters @ _ . + : \\ / = - and must not be . or .. (a rule of Port)"),
     validation = Rule::new("self.outcome == 'InProgress' || has(self.finishedAt)")
         .message("set spec.finishedAt, the time at which the deployment ended (RFC 3339, such as 2026-01-31T12:00:00Z), or spec.outcome: InProgress"),
     validation = Rule::new("!has(self.startedAt) || !has(self.finishedAt) || self.startedAt <= self.finishedAt")
@@ -67,7 +69,7 @@ pub struct DoraDeploymentSpec {
 
     /// Identifier of the entity in Port, instead of the one that is made from cluster, namespace, name, revision and UID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::entity_identifier")]
+    #[schemars(length(min = 1, max = 1000))]
     pub identifier: Option<String>,
 
     /// The rollout that this records. Left out for a deployment outside of Kubernetes.

@@ -56,6 +56,10 @@ use super::{DeliveredEntity, schema};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
+    validation = Rule::new("!has(self.url) || (isURL(self.url) && self.url.matches('^https?://'))")
+        .message("spec.url must be a whole address, such as https://example.com/incidents/42"),
+    validation = Rule::new("!has(self.identifier) || (self.identifier.matches('^[\\\\p{L}0-9@_.+:\\\\\\\\/=-]+$') && !(self.identifier in ['.', '..']))")
+        .message("spec.identifier may only have letters, digits and the characters @ _ . + : \\ / = - and must not be . or .. (a rule of Port)"),
     validation = Rule::new("!has(self.resolvedAt) || self.status == 'resolved'")
         .message("spec.resolvedAt is only for an incident that is over: set spec.status: resolved as well, or remove spec.resolvedAt"),
     validation = Rule::new("!has(self.createdAt) || !has(self.resolvedAt) || self.createdAt <= self.resolvedAt")
@@ -83,7 +87,7 @@ pub struct DoraIncidentSpec {
 
     /// Where to read more: `incident_url` in Port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 2000), regex(pattern = r"^https?://[^\s]+$"))]
+    #[schemars(length(min = 1, max = 2000))]
     pub url: Option<String>,
 
     /// How important it is, in the words of the blueprint in Port (such as `low` or `high`).
@@ -111,7 +115,7 @@ pub struct DoraIncidentSpec {
 
     /// Identifier of the entity in Port, instead of the one that is made from cluster, namespace and name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "schema::entity_identifier")]
+    #[schemars(length(min = 1, max = 1000))]
     pub identifier: Option<String>,
 
     /// Further relations of the entity: identifier, list of identifiers, or search query of Port.

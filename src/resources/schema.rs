@@ -23,17 +23,3 @@ pub fn conditions(generator: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-list-map-keys": ["type"],
     })
 }
-
-/// An optional identifier of a Port entity.
-///
-/// Port's pattern is `^(?!\.{1,2}$)[\p{L}0-9@_.+:\\/=-]+$`, at most 1000 characters. The look-ahead does not exist
-/// in the RE2 syntax of Kubernetes, so `.` and `..` are excluded by spelling out what may follow leading dots.
-pub fn entity_identifier(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "string",
-        "nullable": true,
-        "minLength": 1,
-        "maxLength": 1000,
-        "pattern": r"^(\.{0,2}[\p{L}0-9@_+:\\/=-][\p{L}0-9@_.+:\\/=-]*|\.{3,}[\p{L}0-9@_.+:\\/=-]*)$",
-    })
-}

@@ -142,3 +142,6 @@ fn close_older<'a>(known: &[Known], before: i64, outcome: Outcome, finished: Tim
         .map(|known| Change::Close { revision: known.revision, outcome, finished })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

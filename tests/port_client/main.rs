@@ -1,5 +1,7 @@
 //! The Port client against the stand-in for Port: what a user of the client relies on, with the stand-in's request log as evidence.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics")]
+
 mod answers;
 mod pauses;
 mod secrets;

@@ -1,5 +1,6 @@
 //! Answers that never come.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use port_dora_controller::port::{
@@ -89,6 +90,29 @@ async fn a_server_without_tls_is_a_tls_problem() {
     assert_transport(&error, TransportProblem::Tls, Kind::Unreachable, &host);
     assert!(error.advice().unwrap().contains("https"));
     assert_eq!(port.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_certificate_that_no_public_authority_signed_is_not_trusted() {
+    let untrusted = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(untrusted.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![untrusted.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = format!("localhost:{}", listener.local_addr().unwrap().port());
+    let server = tokio::spawn(async move {
+        let (connection, _) = listener.accept().await.unwrap();
+        acceptor.accept(connection).await.map(drop)
+    });
+    let error = failed(client_of(&format!("https://{host}")).get_blueprint("group").await);
+    assert_transport(&error, TransportProblem::Tls, Kind::Unreachable, &host);
+    assert!(error.to_string().contains("certificate"), "{error}");
+    assert!(server.await.unwrap().is_err(), "the client must end the handshake before it sends anything");
 }
 
 #[tokio::test]

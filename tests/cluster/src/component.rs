@@ -123,8 +123,8 @@ impl Layout {
                 "--concurrent-replicaset-syncs=20",
                 "--kube-api-qps=2000",
                 "--kube-api-burst=4000",
-                // A machine that stalls, or an API server that is down for a test, is no reason to evict pods.
-                "--node-monitor-grace-period=24h",
+                // Nobody renews the simulated node's lease, and no pod is to be evicted for that.
+                "--node-monitor-grace-period=8760h",
             ]),
             Component::Scheduler => {
                 strings(&["--leader-elect=false", "--secure-port=0", "--kube-api-qps=2000", "--kube-api-burst=4000"])
@@ -132,7 +132,8 @@ impl Layout {
             // KWOK has no limit of its own on requests.
             Component::Kwok => strings(&[
                 "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
-                "--node-lease-duration-seconds=40",
+                // None: after a restart, KWOK would wait for the lease of its predecessor to expire.
+                "--node-lease-duration-seconds=0",
                 // Room for an address of each of the node's pods.
                 "--cidr=10.128.0.0/14",
             ]),

@@ -1,5 +1,6 @@
 //! `port-sim`: the stand-in for Port as a process of its own.
 
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -39,7 +40,8 @@ async fn main() -> anyhow::Result<()> {
         ..Options::default()
     })
     .with_context(|| format!("can't listen on {listen}; choose a free one with --listen, or port 0 for any"))?;
-    println!("port-sim listens on {}", port.base_url());
+    writeln!(io::stdout(), "port-sim listens on {}", port.base_url())
+        .context("can't say on which address it listens")?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

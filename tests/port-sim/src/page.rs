@@ -18,7 +18,8 @@ const MAXIMUM_ROWS: usize = 200;
 const REFRESH: u32 = 2;
 
 const STYLE: &str = "
-:root { color-scheme: light dark; --line: #8883; --soft: #8889; }
+:root { color-scheme: light dark; --line: #8883; --soft: light-dark(#59636e, #9198a1);
+  --good: light-dark(#1a7f37, #3fb950); --bad: light-dark(#cf222e, #f85149); }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }
 h1 { font-size: 1.4rem; margin: 0; }
 h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
@@ -28,7 +29,7 @@ table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: 600; }
 td.identifier { font-family: ui-monospace, monospace; overflow-wrap: anywhere; }
-td.good { color: #1a7f37; } td.bad { color: #cf222e; }
+td.good { color: var(--good); } td.bad { color: var(--bad); }
 footer { margin-top: 2.5rem; font-size: .9rem; }
 ";
 

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, stream};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
 use uuid::Uuid;
 
 use crate::errors::ApiError;
@@ -115,6 +116,8 @@ async fn admit(app: &App, request: HttpRequest, next: Next) -> Response {
         ApiError::too_many_requests().into_response()
     } else if let Err(refusal) = admitted {
         refusal.into_response()
+    } else if percent_decode_str(path).decode_utf8().is_err() {
+        ApiError::route_not_found(request.method().as_str(), path).into_response()
     } else {
         next.run(request).await
     };

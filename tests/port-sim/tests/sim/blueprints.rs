@@ -78,9 +78,8 @@ async fn one_that_is_wrong_is_refused() {
         ("/relations", json!({"a b": {"target": "group", "required": false, "many": false}})),
     ] {
         let mut body = service();
-        match pointer.rsplit_once('/').unwrap() {
-            (parent, name) => body.pointer_mut(parent).unwrap()[name] = wrong,
-        }
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        body.pointer_mut(parent).unwrap()[name] = wrong;
         port.post("/v1/blueprints", &body).await.refusal(422, "invalid_request");
     }
     let mut lost = service();

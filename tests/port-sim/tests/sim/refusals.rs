@@ -161,6 +161,8 @@ async fn unknown_routes_and_methods_are_not_found() {
         assert!(message.contains(path), "{message}");
     }
     port.get("/v1/auth/access_token").await.refusal(404, "not_found");
+    // Not UTF-8.
+    port.get("/v1/blueprints/%FF").await.refusal(404, "not_found");
 }
 
 #[tokio::test]

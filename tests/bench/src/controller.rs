@@ -1,0 +1,163 @@
+//! The controller as a process: its start, and what it costs.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use cluster::{LocalCluster, NotYet, Process, wait_for};
+use port_sim::PortSim;
+use procfs::{ProcError, ProcResult};
+use serde::Serialize;
+
+/// The name that the controller is told the cluster has: the first part of each entity's identifier.
+pub const CLUSTER_NAME: &str = "bench";
+
+/// How often readiness is asked for: the resolution of the time to ready.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// How long the controller may take to end after SIGTERM.
+const TO_END: Duration = Duration::from_secs(30);
+
+/// Settings of the controller that the environment of this process must not change.
+const CLEARED: [&str; 8] = [
+    "CONFIG_FILE",
+    "LOG_FORMAT",
+    "PORT_CLIENT_ID_FILE",
+    "PORT_CLIENT_SECRET_FILE",
+    "POD_NAME",
+    "RUST_LOG",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+];
+
+/// The controller as a process, with an administrator's rights, reporting to a stand-in for Port.
+#[derive(Debug)]
+pub struct Controller {
+    process: Process,
+    address: String,
+    http: reqwest::Client,
+    started: Instant,
+}
+
+/// What a process holds of memory and has used of the processors at one moment.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Usage {
+    /// Resident memory (`VmRSS`), in bytes.
+    pub resident_bytes: u64,
+    /// Of it, what the process has allocated (`RssAnon`), in bytes; nearly all of the rest is the binary's own code.
+    pub allocated_bytes: u64,
+    /// The most that was ever resident (`VmHWM`), in bytes.
+    pub peak_bytes: u64,
+    /// Time on the processors since the start, in seconds.
+    pub cpu_seconds: f64,
+}
+
+impl Controller {
+    /// Starts the binary.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start(binary: &Path, cluster: &LocalCluster, namespace: &str, port: &PortSim) -> Result<Self> {
+        let defaults = port_sim::Options::default();
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.to_string();
+        let mut command = Command::new(binary);
+        for name in CLEARED {
+            command.env_remove(name).env_remove(name.to_lowercase());
+        }
+        command
+            .env("KUBECONFIG", cluster.kubeconfig())
+            .env("POD_NAMESPACE", namespace)
+            .env("CLUSTER_NAME", CLUSTER_NAME)
+            .env("LISTEN_ADDRESS", &address)
+            .env("PORT_BASE_URL", port.base_url())
+            .env("PORT_CLIENT_ID", defaults.client_id)
+            .env("PORT_CLIENT_SECRET", defaults.client_secret);
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
+        let started = Instant::now();
+        let process = Process::start(cluster, "port-dora-controller", command)?;
+        Ok(Self { process, address, http, started })
+    }
+
+    /// Waits until `/readyz` answers with 200, and returns the time from the start to then.
+    ///
+    /// # Errors
+    /// When the process ends or isn't ready in time.
+    pub async fn ready(&mut self, deadline: Duration) -> Result<Duration> {
+        while self.started.elapsed() < deadline {
+            if let Some(status) = self.process.exit_status()? {
+                bail!("the controller ended ({status}); its log is {}", self.process.log_path().display());
+            }
+            let answer = self.http.get(format!("http://{}/readyz", self.address)).send().await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(self.started.elapsed());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        bail!("the controller isn't ready after {deadline:?}; its log is {}", self.process.log_path().display());
+    }
+
+    /// Waits until it holds the lease, so that it records and delivers.
+    ///
+    /// # Errors
+    /// When it doesn't in time.
+    pub async fn leads(&self, deadline: Duration) -> Result<()> {
+        wait_for("the controller to lead", deadline, async || {
+            let metrics = self.http.get(format!("http://{}/metrics", self.address)).send().await?.text().await?;
+            Ok::<_, NotYet>(metrics.lines().any(|line| line == "port_dora_leader 1").then_some(()))
+        })
+        .await
+        .with_context(|| format!("its log is {}", self.process.log_path().display()))
+    }
+
+    /// Waits until nothing waits to be delivered, which includes that the statuses are written.
+    ///
+    /// # Errors
+    /// When something still waits at the deadline.
+    pub async fn settled(&self, deadline: Duration) -> Result<()> {
+        wait_for("nothing to wait for its delivery", deadline, async || {
+            let answer = self.http.get(format!("http://{}/readyz", self.address)).send().await?.text().await?;
+            let waiting: Vec<_> =
+                answer.lines().filter(|line| line.contains("waiting") && !line.ends_with(": 0")).collect();
+            if waiting.is_empty() { Ok(Some(())) } else { Err(NotYet::from(waiting.join(", "))) }
+        })
+        .await
+        .with_context(|| format!("its log is {}", self.process.log_path().display()))
+    }
+
+    /// What it holds and has used up to now.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn usage(&self) -> Result<Usage> {
+        usage(self.process.id()).with_context(|| {
+            format!("the controller's memory can't be read; its log is {}", self.process.log_path().display())
+        })
+    }
+
+    /// Ends it as a kubelet does.
+    ///
+    /// # Errors
+    /// When it doesn't end.
+    pub async fn stop(mut self) -> Result<()> {
+        self.process.terminate(TO_END).await?;
+        Ok(())
+    }
+}
+
+fn usage(id: u32) -> ProcResult<Usage> {
+    let process = procfs::process::Process::new(id.cast_signed())?;
+    let (status, stat) = (process.status()?, process.stat()?);
+    let bytes = |kibibytes: Option<u64>| {
+        kibibytes.map(|number| number * 1024).ok_or_else(|| ProcError::Other("the process has ended".to_owned()))
+    };
+    #[expect(clippy::cast_precision_loss, reason = "hundredths of seconds of a run of minutes")]
+    let cpu_seconds = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
+    Ok(Usage {
+        resident_bytes: bytes(status.vmrss)?,
+        allocated_bytes: bytes(status.rssanon)?,
+        peak_bytes: bytes(status.vmhwm)?,
+        cpu_seconds,
+    })
+}

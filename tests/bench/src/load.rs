@@ -1,0 +1,185 @@
+//! The load: rollouts that are started on schedule, and when each was complete and had arrived.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use cluster::{LocalCluster, NotYet, wait_for};
+use kube::Client;
+use port_sim::{PortSim, Request};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use crate::controller::CLUSTER_NAME;
+use crate::observer::{Completion, Observer};
+use crate::statistics::{Spread, spread};
+use crate::workload::{Target, change_template};
+
+/// The blueprint of the entities that are waited for.
+pub const BLUEPRINT: &str = "dora_deployment";
+
+/// What the load showed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Latency {
+    /// Rollouts that were started.
+    pub rollouts: usize,
+    /// Of them, those whose entity has arrived.
+    pub arrived: usize,
+    /// Rollouts that were really started in a second.
+    pub rate: f64,
+    /// From the change of the template to the completed status, in milliseconds: the cluster's own part.
+    pub rollout_milliseconds: Spread,
+    /// From the completed status to the entity, in milliseconds: the controller's part.
+    pub delivery_milliseconds: Spread,
+    /// Identifiers of entities that never arrived.
+    pub missing: Vec<String>,
+}
+
+/// Starts a rollout of each of `targets`, `rate` in a second, and waits until the entities of all have arrived.
+///
+/// # Errors
+/// When a Deployment can't be changed, or the cluster doesn't roll one out in time. An entity that doesn't arrive
+/// in time is no error here, but is named in the result.
+pub async fn measure(
+    cluster: &LocalCluster,
+    client: &Client,
+    observer: &Observer,
+    port: &PortSim,
+    targets: &[Target],
+    rate: f64,
+    deadline: Duration,
+) -> Result<Latency> {
+    let starts = start_on_schedule(client, targets, rate).await?;
+    wait_for(format!("{} rollouts to be complete", targets.len()), deadline, async || {
+        cluster.check()?;
+        let complete = observer.complete(2);
+        if complete < targets.len() {
+            Err(format!("{complete} are"))?;
+        }
+        Ok(Some(()))
+    })
+    .await?;
+    let completions: Vec<(&Target, Completion)> = targets
+        .iter()
+        .map(|target| {
+            let seen = observer.second_completion(&target.name);
+            Ok((target, seen.with_context(|| format!("another Deployment than {} was rolled out", target.name))?))
+        })
+        .collect::<Result<_>>()?;
+    let identifiers: Vec<_> = completions.iter().map(|(target, seen)| identifier(target, seen)).collect();
+    // When the time is over, what is missing shows below.
+    let _ = wait_for("all entities to arrive", deadline, async || {
+        let missing = identifiers.iter().filter(|identifier| port.entity(BLUEPRINT, identifier).is_none()).count();
+        if missing > 0 {
+            Err(format!("{missing} are missing"))?;
+        }
+        Ok::<_, NotYet>(Some(()))
+    })
+    .await;
+
+    let arrivals = arrivals(&port.requests(), port.started_at());
+    let mut delivery = Vec::new();
+    let mut missing = Vec::new();
+    for (identifier, (_, completion)) in identifiers.into_iter().zip(&completions) {
+        match arrivals.get(&identifier).filter(|_| port.entity(BLUEPRINT, &identifier).is_some()) {
+            Some(arrived) => delivery.push(milliseconds(completion.seen, *arrived)),
+            None => missing.push(identifier),
+        }
+    }
+    let rollout =
+        starts.iter().zip(&completions).map(|(started, (_, seen))| milliseconds(*started, seen.seen)).collect();
+    Ok(Latency {
+        rollouts: targets.len(),
+        arrived: delivery.len(),
+        rate: real_rate(&starts),
+        rollout_milliseconds: spread(rollout),
+        delivery_milliseconds: spread(delivery),
+        missing,
+    })
+}
+
+/// Starts them on schedule, whether or not earlier ones have been answered, and returns when each was sent.
+async fn start_on_schedule(client: &Client, targets: &[Target], rate: f64) -> Result<Vec<Instant>> {
+    let begin = tokio::time::Instant::now();
+    let mut requests = JoinSet::new();
+    let mut starts = Vec::with_capacity(targets.len());
+    let interval = Duration::from_secs_f64(1.0 / rate);
+    for (target, number) in targets.iter().zip(0..) {
+        tokio::time::sleep_until(begin + interval * number).await;
+        starts.push(Instant::now());
+        let (client, target) = (client.clone(), target.clone());
+        requests.spawn(async move { change_template(&client, &target).await });
+    }
+    while let Some(result) = requests.join_next().await {
+        result??;
+    }
+    Ok(starts)
+}
+
+fn real_rate(starts: &[Instant]) -> f64 {
+    match (starts, starts.len()) {
+        ([first, .., last], count) => {
+            #[expect(clippy::cast_precision_loss, reason = "a number of rollouts is small")]
+            let intervals = (count - 1) as f64;
+            intervals / (*last - *first).as_secs_f64()
+        }
+        _ => 0.0,
+    }
+}
+
+/// The identifier that the controller gives to the entity of a rollout.
+fn identifier(target: &Target, completion: &Completion) -> String {
+    let Target { namespace, name } = target;
+    let uid: String = completion.uid.chars().take(8).collect();
+    format!("{CLUSTER_NAME}:{namespace}:{name}:{}:{uid}", completion.revision)
+}
+
+/// When each entity was first stored: when the first request that carried it was answered with success.
+fn arrivals(requests: &[Request], zero: Instant) -> HashMap<String, Instant> {
+    let mut arrivals = HashMap::new();
+    for request in requests {
+        let stored = request.status.is_some_and(|status| (200..300).contains(&status));
+        let (true, Some(answered), Some(body)) = (stored, request.answered_after, &request.body) else { continue };
+        for identifier in identifiers_in(body) {
+            arrivals.entry(identifier.to_owned()).or_insert(zero + answered);
+        }
+    }
+    arrivals
+}
+
+/// The identifiers in the body of a single or a bulk write.
+fn identifiers_in(body: &Value) -> impl Iterator<Item = &str> {
+    let several = body["entities"].as_array().into_iter().flatten();
+    std::iter::once(body).chain(several).filter_map(|entity| entity["identifier"].as_str())
+}
+
+/// Below zero, if the bench's own watch was the later one.
+fn milliseconds(from: Instant, to: Instant) -> f64 {
+    let forward = to.saturating_duration_since(from).as_secs_f64();
+    let backward = from.saturating_duration_since(to).as_secs_f64();
+    (forward - backward) * 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn single_and_bulk_writes_name_their_entities() {
+        let single = json!({"identifier": "a", "properties": {}});
+        let bulk = json!({"entities": [{"identifier": "b"}, {"identifier": "c"}]});
+        assert_eq!(identifiers_in(&single).collect::<Vec<_>>(), ["a"]);
+        assert_eq!(identifiers_in(&bulk).collect::<Vec<_>>(), ["b", "c"]);
+        assert_eq!(identifiers_in(&json!({"clientId": "x"})).count(), 0);
+    }
+
+    #[test]
+    fn a_watch_that_was_late_shows_as_a_time_below_zero() {
+        let now = Instant::now();
+        assert!((milliseconds(now, now + Duration::from_millis(20)) - 20.0).abs() < 0.001);
+        assert!((milliseconds(now + Duration::from_millis(20), now) + 20.0).abs() < 0.001);
+    }
+}

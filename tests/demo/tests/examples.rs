@@ -1,0 +1,40 @@
+//! The examples and the README say what is true of this version.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use port_dora_controller::settings::FileSettings;
+
+const README: &str = include_str!("../../../README.md");
+
+fn example(name: &str) -> Result<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
+    std::fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))
+}
+
+#[test]
+fn settings_in_example_and_readme_are_the_defaults() -> Result<()> {
+    let in_readme = README.split("```").find(|block| block.starts_with("yaml\ndefaults:")).context("no settings")?;
+    for text in [example("settings.yaml")?.as_str(), in_readme.trim_start_matches("yaml\n")] {
+        assert_eq!(FileSettings::parse(text), Ok(FileSettings::default()), "{text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn incident_in_the_readme_is_the_example_of_five_lines() -> Result<()> {
+    let incident = example("incident.yaml")?;
+    assert!(README.contains(&format!("```yaml\n{incident}```")), "the README shows another incident than {incident}");
+    assert_eq!(incident.lines().count(), 5);
+    Ok(())
+}
+
+#[test]
+fn every_example_is_named_in_the_readme() -> Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    for entry in std::fs::read_dir(folder)? {
+        let name = entry?.file_name().into_string().ok().context("the name of an example is no UTF-8")?;
+        assert!(README.contains(&format!("examples/{name}")), "{name} isn't named");
+    }
+    Ok(())
+}
