@@ -250,3 +250,119 @@ impl Rows {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deployment(uid: &str, revision: i64) -> DeploymentRow {
+        DeploymentRow {
+            uid: uid.into(),
+            namespace: "shop".into(),
+            name: "web".into(),
+            generation: 1,
+            observed_generation: 1,
+            revision: Some(revision),
+            replicas: 1,
+            current_replicas: 1,
+            updated_replicas: 1,
+            available_replicas: 1,
+            progressing: None,
+            labels: Metadata::default(),
+        }
+    }
+
+    fn replica_set(uid: &str) -> ReplicaSetRow {
+        ReplicaSetRow {
+            uid: uid.into(),
+            name: uid.into(),
+            revision: Some(1),
+            reused: false,
+            created: None,
+            annotations: Metadata::default(),
+            template_annotations: Metadata::default(),
+            template_labels: Metadata::default(),
+        }
+    }
+
+    fn index() -> (Index, Arc<WorkQueue<Uid>>) {
+        let changed = Arc::new(WorkQueue::default());
+        (Index::new(Arc::clone(&changed)), changed)
+    }
+
+    /// The Deployments that are named as changed, and none any more afterwards.
+    fn changed(queue: &WorkQueue<Uid>) -> Vec<String> {
+        let mut named: Vec<String> = queue.drain().iter().map(ToString::to_string).collect();
+        named.sort();
+        named
+    }
+
+    fn owned(index: &Index, uid: &str) -> Vec<String> {
+        index.snapshot(&uid.into()).replica_sets.iter().map(|row| row.uid.to_string()).collect()
+    }
+
+    #[test]
+    fn a_row_that_has_not_changed_names_nothing() {
+        let (index, queue) = index();
+        index.deployment_applied(deployment("d", 1));
+        index.replica_set_applied("d".into(), replica_set("r"));
+        assert_eq!(changed(&queue), ["d"]);
+        index.deployment_applied(deployment("d", 1));
+        index.replica_set_applied("d".into(), replica_set("r"));
+        assert!(queue.is_empty());
+        index.deployment_applied(deployment("d", 2));
+        assert_eq!(changed(&queue), ["d"]);
+    }
+
+    #[test]
+    fn what_a_list_does_not_name_any_more_was_deleted_while_the_watch_was_away() {
+        let (index, queue) = index();
+        for uid in ["a", "b"] {
+            index.deployment_applied(deployment(uid, 1));
+            index.replica_set_applied(uid.into(), replica_set(&format!("r-{uid}")));
+        }
+        changed(&queue);
+        index.deployments_listed_anew();
+        index.deployment_applied(deployment("a", 1));
+        assert!(index.snapshot(&"b".into()).deployment.is_some(), "kept until the list is complete");
+        index.deployments_listed();
+        assert_eq!(changed(&queue), ["b"]);
+        assert!(index.snapshot(&"b".into()).deployment.is_none());
+
+        index.replica_sets_listed_anew();
+        index.replica_set_applied("a".into(), replica_set("r-a"));
+        index.replica_sets_listed();
+        assert_eq!((owned(&index, "a"), owned(&index, "b")), (vec!["r-a".to_owned()], vec![]));
+        assert_eq!(index.sizes(), (1, 1), "nothing is left of b");
+    }
+
+    #[test]
+    fn a_replica_set_that_is_orphaned_and_adopted_belongs_to_one() {
+        let (index, queue) = index();
+        index.deployment_applied(deployment("a", 1));
+        index.deployment_applied(deployment("b", 1));
+        index.replica_set_applied("a".into(), replica_set("r"));
+        changed(&queue);
+        index.replica_set_deleted("r");
+        assert_eq!((changed(&queue), owned(&index, "a")), (vec!["a".to_owned()], vec![]));
+        index.replica_set_applied("a".into(), replica_set("r"));
+        index.replica_set_applied("b".into(), replica_set("r"));
+        assert_eq!(changed(&queue), ["a", "b"]);
+        assert_eq!((owned(&index, "a"), owned(&index, "b")), (vec![], vec!["r".to_owned()]));
+    }
+
+    #[test]
+    fn a_snapshot_has_the_metadata_of_the_namespace() {
+        let (index, _) = index();
+        let entries = |value: &str| [("environment", value)].into_iter().collect::<Metadata>();
+        index.namespace_applied("shop".into(), entries("staging"), entries("labelled"));
+        index.namespace_applied("other".into(), entries("x"), entries("x"));
+        index.deployment_applied(deployment("d", 1));
+        let snapshot = index.snapshot(&"d".into());
+        assert_eq!(snapshot.namespace_annotations.get("environment"), Some("staging"));
+        assert_eq!(snapshot.namespace_labels.get("environment"), Some("labelled"));
+        index.namespaces_listed_anew();
+        index.namespaces_listed();
+        assert_eq!(index.snapshot(&"d".into()).namespace_annotations, Metadata::default());
+    }
+}

@@ -137,3 +137,41 @@ impl Records {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(records: &Records) -> Vec<Known> {
+        records.of(&"d".into()).map(|recorded| recorded.known).unwrap_or_default()
+    }
+
+    #[test]
+    fn an_older_state_that_arrives_late_does_not_replace_a_newer_one() {
+        let records = Records::default();
+        let set = |outcome, generation| {
+            records.set(&"d".into(), "shop", "web", Known { revision: 1, outcome }, generation);
+        };
+        set(Outcome::InProgress, 1);
+        set(Outcome::Succeeded, 2);
+        set(Outcome::InProgress, 1);
+        assert_eq!(known(&records), [Known { revision: 1, outcome: Outcome::Succeeded }]);
+        assert!(records.in_progress().is_empty());
+    }
+
+    #[test]
+    fn a_record_that_a_list_does_not_name_any_more_is_gone() {
+        let records = Records::default();
+        let set = |revision| {
+            records.set(&"d".into(), "shop", "web", Known { revision, outcome: Outcome::InProgress }, 1);
+        };
+        set(1);
+        set(2);
+        records.listed_anew();
+        set(2);
+        records.listed();
+        assert_eq!(known(&records).iter().map(|known| known.revision).collect::<Vec<_>>(), [2]);
+        records.remove(&"d".into(), 2);
+        assert!(records.of(&"d".into()).is_none());
+    }
+}

@@ -155,6 +155,14 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
         self.added.notify_one();
     }
 
+    /// Takes all keys that wait to be handed out, for tests of those who fill a queue.
+    #[cfg(test)]
+    pub fn drain(&self) -> Vec<K> {
+        let mut state = self.state();
+        state.waiting.clear();
+        state.ready.drain(..).collect()
+    }
+
     /// How many keys wait or are worked on.
     #[must_use]
     pub fn len(&self) -> usize {

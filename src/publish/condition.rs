@@ -55,3 +55,30 @@ pub fn invalid(warnings: &[String]) -> DesiredCondition {
     let message: String = warnings.join("; ").chars().take(MESSAGE_CHARACTERS).collect();
     DesiredCondition::new(VALID, ConditionStatus::False, "PartlyUnusable", message)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::port::{Answer, Error};
+
+    fn answer(trace_id: &str) -> Box<Answer> {
+        Box::new(Answer {
+            status: 404,
+            code: Some("not_found".to_owned()),
+            message: Some("Blueprint with identifier \"dora_deployment\" was not found".to_owned()),
+            trace_id: Some(trace_id.to_owned()),
+            excerpt: None,
+        })
+    }
+
+    #[test]
+    fn a_message_has_ports_own_words_and_stays_the_same_with_each_attempt() {
+        let message = message(&Error::NotFound(answer("1")));
+        assert!(message.contains("Blueprint with identifier \"dora_deployment\" was not found"), "{message}");
+        assert_eq!(message, super::message(&Error::NotFound(answer("2"))));
+        let limited = |seconds| Error::RateLimited { retry_after: Duration::from_secs(seconds), answer: None };
+        assert_eq!(super::message(&limited(10)), super::message(&limited(299)));
+    }
+}

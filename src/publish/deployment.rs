@@ -119,3 +119,99 @@ fn entity(
     entity.relations.extend(relations.clone());
     entity
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::settings::FileSettings;
+
+    fn assess(spec: serde_json::Value, settings: &str) -> Assessment {
+        let record: DoraDeployment = serde_json::from_value(json!({
+            "apiVersion": "dora.port.io/v1alpha1",
+            "kind": "DoraDeployment",
+            "metadata": {"name": "web-7-01234567", "namespace": "shop"},
+            "spec": spec,
+        }))
+        .unwrap();
+        let context = Context::new("prod".to_owned(), FileSettings::parse(settings).unwrap());
+        record.assess(&context, Timestamp::UNIX_EPOCH)
+    }
+
+    fn rollout() -> serde_json::Value {
+        json!({
+            "name": "web", "uid": "0123456789", "revision": 7, "replicaSet": "web-5f", "replicaSetUid": "r",
+        })
+    }
+
+    #[test]
+    fn a_rollout_becomes_the_entity_of_the_contract() {
+        let spec = json!({
+            "deployment": rollout(), "outcome": "Succeeded", "finishedAt": "2025-01-01T01:30:00Z",
+            "commitTime": "2025-01-01T00:00:00Z", "environment": "staging",
+        });
+        let Assessment { mapped: Mapped::Entity(entity), warnings } = assess(spec, "") else { panic!() };
+        assert!(warnings.is_empty());
+        assert_eq!(
+            serde_json::to_value(entity).unwrap(),
+            json!({
+                "identifier": "prod:shop:web:7:01234567",
+                "title": "shop/web revision 7",
+                "properties": {
+                    "deployment_time": "2025-01-01T01:30:00.000Z",
+                    "deployment_type": "Kubernetes",
+                    "environment": "staging",
+                    "lead_time_hours": 1.5,
+                    "status": "success",
+                },
+                "relations": {"group": "all_teams"},
+            })
+        );
+    }
+
+    #[test]
+    fn the_settings_say_which_outcomes_are_published_and_as_what() {
+        let spec = |outcome| json!({"deployment": rollout(), "outcome": outcome, "finishedAt": "2025-01-01T01:30:00Z"});
+        for (outcome, settings, expected) in [
+            ("Failed", "", Ok("failed")),
+            ("Recovered", "", Ok("success")),
+            ("Superseded", "", Err(NOT_PUBLISHED)),
+            ("Superseded", "statuses: {Superseded: cancelled}", Ok("cancelled")),
+            ("Succeeded", "statuses: {Superseded: cancelled}", Err(NOT_PUBLISHED)),
+        ] {
+            let found = match assess(spec(outcome), settings).mapped {
+                Mapped::Entity(entity) => Ok(entity.properties["status"].as_str().unwrap().to_owned()),
+                Mapped::Held { reason, .. } => Err(reason),
+            };
+            assert_eq!(found, expected.map(str::to_owned), "{outcome} with {settings:?}");
+        }
+        let Mapped::Held { reason, .. } = assess(json!({"outcome": "InProgress"}), "").mapped else { panic!() };
+        assert_eq!(reason, IN_PROGRESS);
+    }
+
+    #[test]
+    fn a_lead_time_that_can_not_be_is_left_out_and_explained() {
+        let spec = json!({
+            "outcome": "Succeeded", "finishedAt": "2025-01-01T01:30:00Z", "commitTime": "2025-01-01T01:30:01Z",
+        });
+        let Assessment { mapped: Mapped::Entity(entity), warnings } = assess(spec, "") else { panic!() };
+        assert!(!entity.properties.contains_key("lead_time_hours"));
+        assert!(warnings[0].contains("later than the end of the deployment"), "{warnings:?}");
+    }
+
+    #[test]
+    fn what_is_written_into_the_resource_wins() {
+        let spec = json!({
+            "outcome": "Succeeded", "finishedAt": "2025-01-01T01:30:00Z", "identifier": "payroll/1", "title": "Payroll",
+            "group": "finance", "service": "payroll", "deploymentType": "Mainframe",
+            "properties": {"status": "shipped", "lead_time_hours": 3}, "relations": {"owners": ["a", "b"]},
+        });
+        let Mapped::Entity(entity) = assess(spec, "").mapped else { panic!() };
+        assert_eq!((entity.identifier.as_str(), entity.title.as_deref()), ("payroll/1", Some("Payroll")));
+        assert_eq!(entity.properties["status"], "shipped");
+        assert_eq!(entity.properties["lead_time_hours"], 3);
+        assert_eq!(entity.properties["deployment_type"], "Mainframe");
+        assert_eq!(json!(entity.relations), json!({"group": "finance", "service": "payroll", "owners": ["a", "b"]}));
+    }
+}

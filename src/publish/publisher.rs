@@ -122,9 +122,13 @@ impl<R: Record> Publisher<R> {
             }
         };
         let digest = digest(&(R::blueprint(&self.context), &entity));
-        let delivered = resource.delivery().entity;
-        if delivered.as_ref().is_some_and(|delivered| delivered.digest == digest) {
-            self.settle(key, &resource, condition::delivered(), delivered, &warnings).await;
+        let delivery = resource.delivery();
+        // Only what Port has acknowledged for this generation: of a version in between, which was changed back since, it is
+        // not known whether Port stored it.
+        let acknowledged = delivery.observed_generation == resource.meta().generation
+            && delivery.entity.as_ref().is_some_and(|delivered| delivered.digest == digest);
+        if acknowledged {
+            self.settle(key, &resource, condition::delivered(), delivery.entity, &warnings).await;
             return None;
         }
         Some(Outgoing { key: key.clone(), resource, entity, digest, warnings })
@@ -197,7 +201,11 @@ impl<R: Record> Publisher<R> {
                 } else {
                     self.queue.add_at(key.clone(), Instant::now() + RETRY_REFUSED);
                 }
-                let delivered = resource.delivery().entity;
+                let mut delivered = resource.delivery().entity;
+                if let Some(delivered) = delivered.as_mut().filter(|_| error.is_temporary()) {
+                    // Port may have stored it all the same, so what it has is not known any more.
+                    delivered.digest.clear();
+                }
                 self.settle(&key, &resource, desired, delivered, &warnings).await;
             }
         }

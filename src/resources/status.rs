@@ -14,7 +14,7 @@ pub struct DeliveredEntity {
     pub identifier: String,
     /// When Port last accepted it.
     pub delivered_at: Time,
-    /// Digest of what was delivered: the entity is sent again when it would differ.
+    /// Digest of what was delivered: the entity is sent again when it would differ. Empty while it is not known what Port has.
     pub digest: String,
     /// Properties that Port was given; one that no longer has a value is cleared there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
