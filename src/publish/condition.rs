@@ -63,21 +63,21 @@ mod tests {
     use super::*;
     use crate::port::{Answer, Error};
 
-    fn answer(trace_id: &str) -> Box<Answer> {
-        Box::new(Answer {
+    fn not_found(trace_id: &str) -> Error {
+        Error::NotFound(Box::new(Answer {
             status: 404,
             code: Some("not_found".to_owned()),
             message: Some("Blueprint with identifier \"dora_deployment\" was not found".to_owned()),
             trace_id: Some(trace_id.to_owned()),
             excerpt: None,
-        })
+        }))
     }
 
     #[test]
     fn a_message_has_ports_own_words_and_stays_the_same_with_each_attempt() {
-        let message = message(&Error::NotFound(answer("1")));
+        let message = message(&not_found("1"));
         assert!(message.contains("Blueprint with identifier \"dora_deployment\" was not found"), "{message}");
-        assert_eq!(message, super::message(&Error::NotFound(answer("2"))));
+        assert_eq!(message, super::message(&not_found("2")));
         let limited = |seconds| Error::RateLimited { retry_after: Duration::from_secs(seconds), answer: None };
         assert_eq!(super::message(&limited(10)), super::message(&limited(299)));
     }

@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use crate::settings::FileSettings;
 
-    fn assess(spec: serde_json::Value, settings: &str) -> Assessment {
+    fn assess(spec: &serde_json::Value, settings: &str) -> Assessment {
         let record: DoraDeployment = serde_json::from_value(json!({
             "apiVersion": "dora.port.io/v1alpha1",
             "kind": "DoraDeployment",
@@ -151,7 +151,7 @@ mod tests {
             "deployment": rollout(), "outcome": "Succeeded", "finishedAt": "2025-01-01T01:30:00Z",
             "commitTime": "2025-01-01T00:00:00Z", "environment": "staging",
         });
-        let Assessment { mapped: Mapped::Entity(entity), warnings } = assess(spec, "") else { panic!() };
+        let Assessment { mapped: Mapped::Entity(entity), warnings } = assess(&spec, "") else { panic!() };
         assert!(warnings.is_empty());
         assert_eq!(
             serde_json::to_value(entity).unwrap(),
@@ -180,13 +180,13 @@ mod tests {
             ("Superseded", "statuses: {Superseded: cancelled}", Ok("cancelled")),
             ("Succeeded", "statuses: {Superseded: cancelled}", Err(NOT_PUBLISHED)),
         ] {
-            let found = match assess(spec(outcome), settings).mapped {
+            let found = match assess(&spec(outcome), settings).mapped {
                 Mapped::Entity(entity) => Ok(entity.properties["status"].as_str().unwrap().to_owned()),
                 Mapped::Held { reason, .. } => Err(reason),
             };
             assert_eq!(found, expected.map(str::to_owned), "{outcome} with {settings:?}");
         }
-        let Mapped::Held { reason, .. } = assess(json!({"outcome": "InProgress"}), "").mapped else { panic!() };
+        let Mapped::Held { reason, .. } = assess(&json!({"outcome": "InProgress"}), "").mapped else { panic!() };
         assert_eq!(reason, IN_PROGRESS);
     }
 
@@ -195,7 +195,7 @@ mod tests {
         let spec = json!({
             "outcome": "Succeeded", "finishedAt": "2025-01-01T01:30:00Z", "commitTime": "2025-01-01T01:30:01Z",
         });
-        let Assessment { mapped: Mapped::Entity(entity), warnings } = assess(spec, "") else { panic!() };
+        let Assessment { mapped: Mapped::Entity(entity), warnings } = assess(&spec, "") else { panic!() };
         assert!(!entity.properties.contains_key("lead_time_hours"));
         assert!(warnings[0].contains("later than the end of the deployment"), "{warnings:?}");
     }
@@ -207,7 +207,7 @@ mod tests {
             "group": "finance", "service": "payroll", "deploymentType": "Mainframe",
             "properties": {"status": "shipped", "lead_time_hours": 3}, "relations": {"owners": ["a", "b"]},
         });
-        let Mapped::Entity(entity) = assess(spec, "").mapped else { panic!() };
+        let Mapped::Entity(entity) = assess(&spec, "").mapped else { panic!() };
         assert_eq!((entity.identifier.as_str(), entity.title.as_deref()), ("payroll/1", Some("Payroll")));
         assert_eq!(entity.properties["status"], "shipped");
         assert_eq!(entity.properties["lead_time_hours"], 3);
