@@ -44,7 +44,7 @@ pub fn message(error: &port::Error) -> String {
         text = text.replace(&format!(" (trace id {trace_id})"), "");
     }
     if let Some(advice) = error.advice() {
-        text = format!("{}: {advice}", text.trim_end_matches('.'));
+        text = format!("{}. {advice}", text.trim_end_matches('.'));
     }
     text.chars().take(MESSAGE_CHARACTERS).collect()
 }

@@ -72,7 +72,8 @@ fn entity(
         finished_at: _,
         environment,
         group,
-        service,
+        // The blueprint of the contract has no relation for it, and Port refuses one that it does not know.
+        service: _,
         deployment_type,
         commit_time,
         commit_sha: _,
@@ -111,9 +112,6 @@ fn entity(
                 committed.0
             )),
         }
-    }
-    if let Some(service) = service {
-        entity = entity.with_relation("service", service.as_str());
     }
     entity.properties.extend(properties.clone());
     entity.relations.extend(relations.clone());
@@ -212,6 +210,6 @@ mod tests {
         assert_eq!(entity.properties["status"], "shipped");
         assert_eq!(entity.properties["lead_time_hours"], 3);
         assert_eq!(entity.properties["deployment_type"], "Mainframe");
-        assert_eq!(json!(entity.relations), json!({"group": "finance", "service": "payroll", "owners": ["a", "b"]}));
+        assert_eq!(json!(entity.relations), json!({"group": "finance", "owners": ["a", "b"]}));
     }
 }

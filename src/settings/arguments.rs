@@ -35,7 +35,7 @@ pub enum Command {
 /// Settings of `run`; each flag can also be given as an environment variable.
 #[derive(Args, Clone, Debug)]
 pub struct RunArguments {
-    /// Address of Port's API; https://api.us.port.io for an organisation in the US.
+    /// Address of Port's API; <https://api.us.port.io> for an organisation in the US.
     #[arg(long, env = "PORT_BASE_URL", default_value = DEFAULT_BASE_URL, global = true, value_name = "URL")]
     pub port_base_url: String,
     /// Client ID of the Port credentials. Without credentials everything is recorded and nothing is delivered yet.

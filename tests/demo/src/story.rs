@@ -219,8 +219,10 @@ impl<'a> Stage<'a> {
                 self.screen.line(format!(
                     "Everything keeps running until Ctrl-C. Try more of it in another terminal:\n\
                      export KUBECONFIG='{}'\n\
+                     export KUBECACHEDIR='{}'\n\
                      export PATH='{}':\"$PATH\"",
                     self.cluster.kubeconfig().display(),
+                    self.cluster.folder().join("kubectl").display(),
                     self.cluster.binaries().folder().display(),
                 ))?;
                 if let Some(controller) = &self.controller {
