@@ -16,7 +16,7 @@ use super::index::Index;
 use super::slim::{SlimDeployment, SlimNamespace, SlimReplicaSet};
 
 /// Objects of one page of a list: the page's JSON is what a list costs in memory at its peak.
-const PAGE_SIZE: u32 = 100;
+const PAGE_SIZE: u32 = 50;
 
 /// Tells whether a watch has listed everything once.
 pub type Synced = watch::Sender<bool>;

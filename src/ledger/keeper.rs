@@ -211,15 +211,17 @@ impl Keeper {
 
 /// Feeds the `DoraDeployment` resources of all namespaces into `records` and to the publisher, for ever.
 pub async fn watch_records(client: Client, records: &Records, publisher: &Publisher<DoraDeployment>, synced: Synced) {
+    let take_in = |record, listed| {
+        if let Some(record) = readable::<SlimDoraDeployment>(record) {
+            records.seen(&record);
+            record.offer(publisher, listed);
+        }
+    };
     watch_each(Api::<DeserializeGuard<SlimDoraDeployment>>::all(client), synced, |event| match event {
         Event::Init => records.listed_anew(),
         Event::InitDone => records.listed(),
-        Event::Apply(record) | Event::InitApply(record) => {
-            if let Some(record) = readable(record) {
-                records.seen(&record);
-                record.offer(publisher);
-            }
-        }
+        Event::Apply(record) => take_in(record, false),
+        Event::InitApply(record) => take_in(record, true),
         Event::Delete(record) => {
             if let Some(record) = readable(record) {
                 records.gone(&record);

@@ -24,7 +24,7 @@ pub struct WorkQueue<K> {
 #[derive(Debug)]
 struct State<K> {
     ready: VecDeque<K>,
-    /// Keys in `ready`.
+    /// Keys of `ready` that were not withdrawn.
     waiting: HashSet<K>,
     /// Keys that have been handed out.
     working: HashSet<K>,
@@ -68,6 +68,11 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
     pub fn add_at(&self, key: K, time: Instant) {
         self.state().add_at(key, time);
         self.added.notify_one();
+    }
+
+    /// Takes back `key`: there is nothing to do for it any more. What is under way goes on.
+    pub fn withdraw(&self, key: &K) {
+        self.state().withdraw(key);
     }
 
     /// Hands out at once all keys that were to wait for a time.
@@ -167,7 +172,7 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
     #[must_use]
     pub fn len(&self) -> usize {
         let state = self.state();
-        state.ready.len() + state.working.len() + state.later.len()
+        state.waiting.len() + state.working.len() + state.later.len()
     }
 
     /// Whether no key waits or is worked on.
@@ -204,6 +209,15 @@ impl<K: Clone + Eq + Hash> State<K> {
         self.later.insert((time, self.count), key);
     }
 
+    fn withdraw(&mut self, key: &K) {
+        if let Some(slot) = self.due.remove(key) {
+            self.later.remove(&slot);
+        }
+        self.again.remove(key);
+        // It stays in `ready`, where it is passed over.
+        self.waiting.remove(key);
+    }
+
     fn take(&mut self, most: usize, now: Instant) -> (Vec<K>, Option<Instant>) {
         while let Some(entry) = self.later.first_entry() {
             if entry.key().0 > now {
@@ -213,11 +227,15 @@ impl<K: Clone + Eq + Hash> State<K> {
             self.due.remove(&key);
             self.add(key);
         }
-        let count = most.min(self.ready.len());
-        let taken: Vec<K> = self.ready.drain(..count).collect();
-        for key in &taken {
-            self.waiting.remove(key);
-            self.working.insert(key.clone());
+        let mut taken = Vec::new();
+        while taken.len() < most
+            && let Some(key) = self.ready.pop_front()
+        {
+            // A key that was withdrawn, or added anew after that, is in `ready` more often than it waits.
+            if self.waiting.remove(&key) {
+                self.working.insert(key.clone());
+                taken.push(key);
+            }
         }
         (taken, self.later.first_key_value().map(|((time, _), _)| *time))
     }
@@ -315,6 +333,28 @@ mod tests {
             })
             .await;
         assert_eq!(*finished.lock().unwrap(), ["a"]);
+        assert!(queue.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_withdrawn_is_not_handed_out_unless_it_is_added_anew() {
+        let queue = WorkQueue::default();
+        queue.add("a");
+        queue.add("b");
+        queue.add_at("c", Instant::now() + Duration::from_secs(1));
+        queue.withdraw(&"a");
+        queue.withdraw(&"c");
+        queue.add("d");
+        assert_eq!((queue.len(), queue.next(20).await), (2, vec!["b", "d"]));
+        queue.add("a");
+        queue.withdraw(&"a");
+        queue.add("a");
+        assert_eq!(queue.next(20).await, ["a"]);
+        queue.add("a");
+        queue.withdraw(&"a");
+        for key in ["a", "b", "d"] {
+            queue.done(&key);
+        }
         assert!(queue.is_empty());
     }
 }

@@ -61,32 +61,53 @@ struct SlimCondition {
 }
 
 impl SlimStatus {
-    /// Whether nothing is left to do for the resource in this state.
-    fn is_settled(&self, generation: Option<i64>, context: &Context) -> bool {
+    /// What is left to do for the resource in this state.
+    fn standing(&self, generation: Option<i64>, context: &Context) -> Standing {
+        let current =
+            self.observed_generation == generation && self.observed_settings.as_deref() == Some(context.digest());
         let synced = self.conditions.iter().find(|condition| condition.kind == SYNCED);
-        self.observed_generation == generation
-            && self.observed_settings.as_deref() == Some(context.digest())
-            && synced.is_some_and(|synced| synced.status == "True" || HELD_REASONS.contains(&synced.reason.as_str()))
+        match synced {
+            Some(synced) if current => {
+                let held = HELD_REASONS.contains(&synced.reason.as_str());
+                if synced.status == "True" || held { Standing::Settled } else { Standing::Failed }
+            }
+            _ => Standing::New,
+        }
     }
+}
+
+/// What is left to do for a resource.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Standing {
+    /// Nobody has looked at this state of it.
+    New,
+    /// It could not be delivered; the queue of the one who tried knows when to try again.
+    Failed,
+    /// Nothing.
+    Settled,
 }
 
 fn key(metadata: &ObjectMeta) -> Option<Key> {
     Some(Key { namespace: metadata.namespace.as_deref()?.into(), name: metadata.name.as_deref()?.into() })
 }
 
-fn offer<R: super::Record>(publisher: &Publisher<R>, metadata: &ObjectMeta, status: &SlimStatus) {
-    if status.is_settled(metadata.generation, publisher.context()) {
+/// `listed`: it comes from a list, and what this process knew of it may be lost or was never known.
+fn offer<R: super::Record>(publisher: &Publisher<R>, metadata: &ObjectMeta, status: &SlimStatus, listed: bool) {
+    let Some(key) = key(metadata) else {
         return;
-    }
-    if let Some(key) = key(metadata) {
-        publisher.queue().add(key);
+    };
+    match status.standing(metadata.generation, publisher.context()) {
+        Standing::Settled => publisher.queue().withdraw(&key),
+        // Its own status write must not cut short the wait before the next attempt.
+        Standing::Failed if !listed => {}
+        Standing::Failed | Standing::New => publisher.queue().add(key),
     }
 }
 
 impl SlimDoraDeployment {
-    /// Has the publisher look at it, unless it is settled.
-    pub fn offer(&self, publisher: &Publisher<DoraDeployment>) {
-        offer(publisher, &self.metadata, &self.status);
+    /// Has the publisher look at it, unless nothing is left to do. `listed`: it comes from a list, not from a change.
+    pub fn offer(&self, publisher: &Publisher<DoraDeployment>, listed: bool) {
+        offer(publisher, &self.metadata, &self.status, listed);
     }
 
     /// Its generation.
@@ -104,12 +125,14 @@ impl SlimDoraDeployment {
 
 /// Has the publisher look at each incident that is not settled, for ever.
 pub async fn watch_incidents(client: Client, publisher: &Publisher<DoraIncident>, synced: Synced) {
-    watch_each(Api::<DeserializeGuard<SlimDoraIncident>>::all(client), synced, |event| match event {
-        Event::Apply(incident) | Event::InitApply(incident) => {
-            if let Some(incident) = readable(incident) {
-                offer(publisher, &incident.metadata, &incident.status);
-            }
+    let offer_incident = |incident, listed| {
+        if let Some(SlimDoraIncident { metadata, status }) = readable(incident) {
+            offer(publisher, &metadata, &status, listed);
         }
+    };
+    watch_each(Api::<DeserializeGuard<SlimDoraIncident>>::all(client), synced, |event| match event {
+        Event::Apply(incident) => offer_incident(incident, false),
+        Event::InitApply(incident) => offer_incident(incident, true),
         Event::Delete(_) | Event::Init | Event::InitDone => {}
     })
     .await;
@@ -127,4 +150,34 @@ pub fn readable<K: Resource<DynamicType = ()>>(guarded: DeserializeGuard<K>) -> 
             );
         })
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::settings::FileSettings;
+
+    #[test]
+    fn a_resource_is_settled_only_in_the_state_and_with_the_settings_that_its_status_speaks_of() {
+        let context = Context::new("prod".to_owned(), FileSettings::default());
+        let standing = |generation: i64, status: &str, reason: &str, settings: &str| {
+            let status: SlimStatus = serde_json::from_value(json!({
+                "observedGeneration": 2,
+                "observedSettings": settings,
+                "conditions": [{"type": "Synced", "status": status, "reason": reason}],
+            }))
+            .unwrap();
+            status.standing(Some(generation), &context)
+        };
+        let settings = context.digest();
+        assert_eq!(standing(2, "True", "Delivered", settings), Standing::Settled);
+        assert_eq!(standing(2, "False", "InProgress", settings), Standing::Settled);
+        assert_eq!(standing(2, "False", "NotPublished", settings), Standing::Settled);
+        assert_eq!(standing(2, "False", "Unreachable", settings), Standing::Failed);
+        assert_eq!(standing(3, "True", "Delivered", settings), Standing::New);
+        assert_eq!(standing(2, "True", "Delivered", "others"), Standing::New);
+        assert_eq!(SlimStatus::default().standing(Some(1), &context), Standing::New);
+    }
 }

@@ -117,7 +117,8 @@ impl<R: Record> Publisher<R> {
             Mapped::Entity(entity) => entity,
             Mapped::Held { reason, message } => {
                 let desired = condition::held(reason, &message);
-                self.settle(key, &resource, desired, None, &warnings).await;
+                let delivered = resource.delivery().entity;
+                self.settle(key, &resource, desired, delivered, &warnings).await;
                 return None;
             }
         };

@@ -34,6 +34,12 @@ async fn a_refused_resource_says_why_and_holds_back_no_other() -> TestResult {
     let (_, message) = on.condition(&namespace, "dinc/unknown-group", "Synced", "NotFound").await?;
     assert!(message.contains("no_such_team"), "{message}");
     controller.logs("no_such_team").await?;
+    // Writing the refusal into the status is no reason to send the same again.
+    let sent = |name: &str| {
+        let requests = on.port.requests();
+        requests.iter().filter(|request| request.body.as_ref().is_some_and(|body| body["identifier"] == name)).count()
+    };
+    assert!(sent(&format!("test:{namespace}:unknown-property")) <= 1, "sent alone more than once");
 
     // What is mended is delivered at once.
     on.apply_in(&namespace, &incident("unknown-property", "properties: {urgency: high}")).await?;

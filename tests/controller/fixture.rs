@@ -235,6 +235,15 @@ impl Installation {
         Ok(found)
     }
 
+    /// Waits until the record of the only rollout in `namespace` says that it is delivered. What arrived in Port is sent once
+    /// more if the controller, or the API server, ends before that.
+    pub async fn delivered(&self, namespace: &str, rollout: &str) -> Result<(), Error> {
+        let records = self.outcomes(namespace, &[(rollout, "Succeeded")]).await?;
+        let name = records[0].metadata.name.clone().unwrap_or_default();
+        self.condition(namespace, &format!("ddep/{name}"), "Synced", "Delivered").await?;
+        Ok(())
+    }
+
     /// Waits until an Event with this reason is on the resource, and returns its note.
     pub async fn event(&self, namespace: &str, name: &str, reason: &str) -> Result<String, Error> {
         let note = wait_for(format!("an Event {reason} on {name}"), DEADLINE, async || {

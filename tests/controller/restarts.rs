@@ -21,9 +21,7 @@ async fn what_was_complete_before_the_installation_is_not_reported() -> TestResu
     let mut controller = on.start_controller(&[]).await?;
     on.apply_in(&namespace, &deployment("new", "app:v1", "", "")).await?;
     let reported = on.deployments(&namespace, &[("new:1", "success")]).await?;
-    let records = on.outcomes(&namespace, &[("new:1", "Succeeded")]).await?;
-    let record = format!("ddep/{}", records[0].metadata.name.as_deref().unwrap());
-    on.condition(&namespace, &record, "Synced", "Delivered").await?;
+    on.delivered(&namespace, "new:1").await?;
 
     // A rollout that is open when the controller dies, one that comes and ends while it is away, and one that is undone.
     on.apply_in(&namespace, &deployment("open", "app:v1", "", "test/ready-after: 4s")).await?;
@@ -75,6 +73,7 @@ async fn an_interrupted_watch_is_taken_up_again() -> TestResult {
     let controller = on.start_controller(&[]).await?;
     on.apply_in(&namespace, &deployment("web", "app:v1", "", "")).await?;
     on.deployments(&namespace, &[("web:1", "success")]).await?;
+    on.delivered(&namespace, "web:1").await?;
     on.restart_api_server().await?;
     on.kubectl(["--namespace", &namespace, "set", "image", "deployment/web", "app=app:v2"]).await?;
     on.deployments(&namespace, &[("web:1", "success"), ("web:2", "success")]).await?;
