@@ -68,19 +68,9 @@ async fn a_missing_blueprint_is_named_and_other_kinds_go_on() -> TestResult {
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_credentials_are_explained_and_their_correction_delivers_everything() -> TestResult {
     let on = Installation::alone().await?;
-    let folder = on.folder().join("credentials");
-    std::fs::create_dir_all(&folder)?;
-    let (id, secret) = (folder.join("id"), folder.join("secret"));
-    std::fs::write(&id, port_sim::Options::default().client_id)?;
+    let (mut controller, id, secret) = on.start_controller_with_files().await?;
     std::fs::write(&secret, "hush-hush-wrong")?;
-    let mut controller = on
-        .start_controller(&[
-            ("PORT_CLIENT_ID", ""),
-            ("PORT_CLIENT_SECRET", ""),
-            ("PORT_CLIENT_ID_FILE", &id.to_string_lossy()),
-            ("PORT_CLIENT_SECRET_FILE", &secret.to_string_lossy()),
-        ])
-        .await?;
+    std::fs::write(&id, port_sim::Options::default().client_id)?;
     let namespace = on.namespace("credentials").await?;
     on.apply_in(&namespace, &incident("down", "priority: high")).await?;
     let (_, message) = on.condition(&namespace, "dinc/down", "Synced", "WrongCredentials").await?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -136,6 +137,20 @@ impl Installation {
             }
         }
         Ok(Controller { process: Process::start(self, "controller", command)?, address })
+    }
+
+    /// Starts a controller that reads its credentials from the two files that are returned with it, which do not exist yet.
+    pub async fn start_controller_with_files(&self) -> Result<(Controller, PathBuf, PathBuf), Error> {
+        let folder = self.folder().join("credentials");
+        std::fs::create_dir_all(&folder)?;
+        let (id, secret) = (folder.join("id"), folder.join("secret"));
+        let environment = [
+            ("PORT_CLIENT_ID", ""),
+            ("PORT_CLIENT_SECRET", ""),
+            ("PORT_CLIENT_ID_FILE", &id.to_string_lossy()),
+            ("PORT_CLIENT_SECRET_FILE", &secret.to_string_lossy()),
+        ];
+        Ok((self.start_controller(&environment).await?, id, secret))
     }
 
     /// The entities of `blueprint` that come from `namespace`, in the order in which they were made.

@@ -6,17 +6,7 @@ use crate::fixture::{Installation, deployment};
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_is_recorded_without_credentials_and_delivered_once_they_are_there() -> TestResult {
     let on = Installation::alone().await?;
-    let folder = on.folder().join("credentials");
-    std::fs::create_dir_all(&folder)?;
-    let (id, secret) = (folder.join("id"), folder.join("secret"));
-    let controller = on
-        .start_controller(&[
-            ("PORT_CLIENT_ID", ""),
-            ("PORT_CLIENT_SECRET", ""),
-            ("PORT_CLIENT_ID_FILE", &id.to_string_lossy()),
-            ("PORT_CLIENT_SECRET_FILE", &secret.to_string_lossy()),
-        ])
-        .await?;
+    let (controller, id, secret) = on.start_controller_with_files().await?;
     let namespace = on.namespace("no-port").await?;
     on.apply_in(&namespace, &deployment("web", "app:v1", "", "")).await?;
     on.apply_in(
