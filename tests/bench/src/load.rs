@@ -5,19 +5,25 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use cluster::{LocalCluster, NotYet, wait_for};
-use kube::Client;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client};
 use port_sim::{PortSim, Request};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use crate::controller::CLUSTER_NAME;
+use crate::machine::Processors;
 use crate::observer::{Completion, Observer};
 use crate::statistics::{Spread, spread};
 use crate::workload::{Target, change_template};
 
 /// The blueprint of the entities that are waited for.
 pub const BLUEPRINT: &str = "dora_deployment";
+
+/// How often a small object is read from the API server.
+const READ_EVERY: Duration = Duration::from_millis(100);
 
 /// What the load showed.
 #[derive(Clone, Debug, Serialize)]
@@ -32,6 +38,10 @@ pub struct Latency {
     pub rollout_milliseconds: Spread,
     /// From the completed status to the entity, in milliseconds: the controller's part.
     pub delivery_milliseconds: Spread,
+    /// What one small read from the API server took meanwhile, in milliseconds: how busy the cluster was.
+    pub read_milliseconds: Spread,
+    /// How much of the processors everything on this machine used meanwhile, from 0 to 1.
+    pub processors_busy: f64,
     /// Identifiers of entities that never arrived.
     pub missing: Vec<String>,
 }
@@ -50,16 +60,26 @@ pub async fn measure(
     rate: f64,
     deadline: Duration,
 ) -> Result<Latency> {
-    let starts = start_on_schedule(client, targets, rate).await?;
-    wait_for(format!("{} rollouts to be complete", targets.len()), deadline, async || {
-        cluster.check()?;
-        let complete = observer.complete(2);
-        if complete < targets.len() {
-            Err(format!("{complete} are"))?;
-        }
-        Ok(Some(()))
-    })
-    .await?;
+    let processors = Processors::current()?;
+    let mut reads = Vec::new();
+    let all_complete = async {
+        let starts = start_on_schedule(client, targets, rate).await?;
+        wait_for(format!("{} rollouts to be complete", targets.len()), deadline, async || {
+            cluster.check()?;
+            let complete = observer.complete(2);
+            if complete < targets.len() {
+                Err(format!("{complete} are"))?;
+            }
+            Ok(Some(()))
+        })
+        .await?;
+        anyhow::Ok(starts)
+    };
+    let starts = tokio::select! {
+        starts = all_complete => starts?,
+        result = read_again_and_again(client, &mut reads) => return Err(result),
+    };
+    let processors_busy = processors.busy_since()?;
     let completions: Vec<(&Target, Completion)> = targets
         .iter()
         .map(|target| {
@@ -95,6 +115,8 @@ pub async fn measure(
         rate: real_rate(&starts),
         rollout_milliseconds: spread(rollout),
         delivery_milliseconds: spread(delivery),
+        read_milliseconds: spread(reads),
+        processors_busy,
         missing,
     })
 }
@@ -115,6 +137,21 @@ async fn start_on_schedule(client: &Client, targets: &[Target], rate: f64) -> Re
         result??;
     }
     Ok(starts)
+}
+
+/// Reads one small object ten times a second, for ever, and notes how long each took. Ends only with an error.
+async fn read_again_and_again(client: &Client, milliseconds_taken: &mut Vec<f64>) -> anyhow::Error {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let mut interval = tokio::time::interval(READ_EVERY);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let asked = Instant::now();
+        if let Err(error) = namespaces.get("kube-system").await {
+            return anyhow::Error::from(error).context("the API server doesn't answer a read");
+        }
+        milliseconds_taken.push(milliseconds(asked, Instant::now()));
+    }
 }
 
 fn real_rate(starts: &[Instant]) -> f64 {

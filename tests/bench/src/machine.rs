@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 use procfs::Current;
 use procfs::sys::kernel::Version;
-use procfs::{CpuInfo, LoadAverage, Meminfo};
+use procfs::{CpuInfo, CurrentSI, KernelStats, LoadAverage, Meminfo};
 use serde::Serialize;
 
 /// The machine, as it was when the bench began.
@@ -51,4 +51,37 @@ fn commit() -> Option<String> {
         .ok()?;
     let commit = String::from_utf8(output.stdout).ok()?.trim().to_owned();
     (output.status.success() && !commit.is_empty()).then_some(commit)
+}
+
+/// What the processors had done at one moment, in ticks since the machine was started.
+#[derive(Clone, Copy, Debug)]
+pub struct Processors {
+    busy: u64,
+    idle: u64,
+}
+
+impl Processors {
+    /// Up to now.
+    ///
+    /// # Errors
+    /// When /proc doesn't say.
+    pub fn current() -> Result<Self> {
+        let total = KernelStats::current()?.total;
+        let waiting = total.iowait.unwrap_or_default();
+        // What a hypervisor took away could not be used.
+        let others = [total.irq, total.softirq, total.steal].into_iter().flatten().sum::<u64>();
+        Ok(Self { busy: total.user + total.nice + total.system + others, idle: total.idle + waiting })
+    }
+
+    /// How much of them everything on this machine has used since then, from 0 to 1.
+    ///
+    /// # Errors
+    /// As [`Processors::current`].
+    pub fn busy_since(&self) -> Result<f64> {
+        let now = Self::current()?;
+        let (busy, idle) = (now.busy.saturating_sub(self.busy), now.idle.saturating_sub(self.idle));
+        #[expect(clippy::cast_precision_loss, reason = "ticks of a run of minutes")]
+        let part = busy as f64 / (busy + idle).max(1) as f64;
+        Ok(part)
+    }
 }

@@ -117,6 +117,12 @@ impl Report {
             "",
         );
         row(
+            "a read from the API server meanwhile, p50 / p99".to_owned(),
+            format!("{:.0} / {:.0} ms", latency.read_milliseconds.p50, latency.read_milliseconds.p99),
+            "",
+        );
+        row("processors busy meanwhile, by all".to_owned(), format!("{:.0} %", latency.processors_busy * 100.0), "");
+        row(
             "requests to Port: single, bulk, token, other".to_owned(),
             format!("{}, {}, {}, {}", requests.single, requests.bulk, requests.token, requests.other),
             "",
