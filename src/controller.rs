@@ -123,7 +123,7 @@ struct Parts {
     index: Arc<Index>,
     records: Arc<Records>,
     keeper: Keeper,
-    deployments: Publisher<DoraDeployment>,
+    deployments: Arc<Publisher<DoraDeployment>>,
     incidents: Publisher<DoraIncident>,
     leads: AtomicBool,
 }
@@ -157,9 +157,16 @@ impl Parts {
         let Queues { changed, deployments, incidents } = queues;
         let index = Arc::new(Index::new(Arc::clone(&changed)));
         let records = Arc::new(Records::default());
+        let deployments = Arc::new(Publisher::new(tools.clone(), port.clone(), Arc::clone(&context), deployments));
         Ok(Self {
-            keeper: Keeper::new(tools.clone(), Arc::clone(&index), Arc::clone(&records), changed, Arc::clone(&context)),
-            deployments: Publisher::new(tools.clone(), port.clone(), Arc::clone(&context), deployments),
+            keeper: Keeper::new(
+                tools.clone(),
+                Arc::clone(&index),
+                Arc::clone(&records),
+                changed,
+                Arc::clone(&deployments),
+            ),
+            deployments,
             incidents: Publisher::new(tools.clone(), port, context, incidents),
             credentials: port_credentials,
             tools,

@@ -17,7 +17,7 @@ use super::records::{RecordedDeployment, Records};
 use super::write::{begun, described, ended, record_name};
 use crate::cluster::{Index, Snapshot, Synced, watch_each};
 use crate::operate::{Tools, Waits, WorkQueue};
-use crate::publish::{Context, Publisher, SlimDoraDeployment, readable};
+use crate::publish::{Publisher, SlimDoraDeployment, readable};
 use crate::resources::{DoraDeployment, DoraDeploymentSpec, FIELD_MANAGER};
 use crate::rollout::{Change, DeploymentRow, Known, Moment, Uid, changes};
 
@@ -33,7 +33,7 @@ pub struct Keeper {
     index: Arc<Index>,
     records: Arc<Records>,
     changed: Arc<WorkQueue<Uid>>,
-    context: Arc<Context>,
+    publisher: Arc<Publisher<DoraDeployment>>,
     waits: Waits<Uid>,
 }
 
@@ -45,9 +45,9 @@ impl Keeper {
         index: Arc<Index>,
         records: Arc<Records>,
         changed: Arc<WorkQueue<Uid>>,
-        context: Arc<Context>,
+        publisher: Arc<Publisher<DoraDeployment>>,
     ) -> Self {
-        Self { tools, index, records, changed, context, waits: Waits::new(RETRY_WAITS.0, RETRY_WAITS.1) }
+        Self { tools, index, records, changed, publisher, waits: Waits::new(RETRY_WAITS.0, RETRY_WAITS.1) }
     }
 
     /// Looks at every Deployment once, and from then on at each that has changed, until `stop`. Only the leader does, once all
@@ -99,7 +99,8 @@ impl Keeper {
     ) -> Result<(), kube::Error> {
         match (change, &snapshot.deployment) {
             (Change::Begin { replica_set, revision, outcome, .. }, Some(deployment)) => {
-                let spec = described(snapshot, deployment, replica_set, &self.context.settings.defaults, change);
+                let spec =
+                    described(snapshot, deployment, replica_set, &self.publisher.context().settings.defaults, change);
                 self.warn(deployment, &spec).await;
                 let record = begun(deployment, replica_set, *revision, spec);
                 let api = self.api(&deployment.namespace);
@@ -107,10 +108,11 @@ impl Keeper {
                 let parameters = PatchParams::apply(FIELD_MANAGER).force();
                 let written = api.patch(&name, &parameters, &Patch::Apply(&record)).await?;
                 let known = Known { revision: *revision, outcome: *outcome };
-                self.written(uid, &deployment.namespace, &deployment.name, known, &written);
+                self.written(uid, &deployment.namespace, &deployment.name, known, written);
             }
             (Change::End { replica_set, revision, outcome, .. }, Some(deployment)) => {
-                let spec = described(snapshot, deployment, replica_set, &self.context.settings.defaults, change);
+                let spec =
+                    described(snapshot, deployment, replica_set, &self.publisher.context().settings.defaults, change);
                 let patch = ended(&spec);
                 let known = Known { revision: *revision, outcome: *outcome };
                 self.patch(uid, &deployment.namespace, &deployment.name, known, &patch).await?;
@@ -141,7 +143,7 @@ impl Keeper {
         let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         match self.api(namespace).patch(&name, &parameters, &Patch::Merge(patch)).await {
             Ok(written) => {
-                self.written(uid, namespace, deployment, known, &written);
+                self.written(uid, namespace, deployment, known, written);
                 Ok(())
             }
             Err(kube::Error::Api(status)) if status.code == 404 => {
@@ -154,12 +156,13 @@ impl Keeper {
         }
     }
 
-    fn written(&self, uid: &Uid, namespace: &str, deployment: &str, known: Known, written: &DoraDeployment) {
+    fn written(&self, uid: &Uid, namespace: &str, deployment: &str, known: Known, written: DoraDeployment) {
         let generation = written.metadata.generation.unwrap_or_default();
         self.records.set(uid, namespace, deployment, known, generation);
         self.tools.metrics.recorded(known.outcome);
         let Known { revision, outcome } = known;
         info!(namespace, deployment, revision, outcome = outcome.as_str(), "recorded a rollout");
+        self.publisher.publish_written(written);
     }
 
     /// Says on the Deployment what of its metadata can't be used: that is where the person who wrote it looks.

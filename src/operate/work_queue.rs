@@ -70,6 +70,12 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
         self.added.notify_one();
     }
 
+    /// Whether `key` is worked on at this moment.
+    #[must_use]
+    pub fn is_working_on(&self, key: &K) -> bool {
+        self.state().working.contains(key)
+    }
+
     /// Takes back `key`: there is nothing to do for it any more. What is under way goes on.
     pub fn withdraw(&self, key: &K) {
         self.state().withdraw(key);

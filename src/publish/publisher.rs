@@ -1,7 +1,7 @@
 //! The loop: read what has changed, map it, upsert it, write into its status what happened.
 
-use std::marker::PhantomData;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -46,9 +46,10 @@ pub struct Publisher<R> {
     port: port::Client,
     context: Arc<Context>,
     queue: Arc<WorkQueue<Key>>,
+    /// Resources as their writer got them back from the API server, until they are looked at.
+    written: Mutex<HashMap<Key, R>>,
     /// Waits of the resources whose last attempt failed.
     waits: Waits<Key>,
-    kind: PhantomData<fn() -> R>,
 }
 
 /// A resource that is to be sent.
@@ -65,13 +66,41 @@ impl<R: Record> Publisher<R> {
     #[must_use]
     pub fn new(tools: Tools, port: port::Client, context: Arc<Context>, queue: Arc<WorkQueue<Key>>) -> Self {
         let waits = Waits::new(RETRY_WAITS.0, RETRY_WAITS.1);
-        Self { tools, port, context, queue, waits, kind: PhantomData }
+        Self { tools, port, context, queue, written: Mutex::default(), waits }
     }
 
     /// The resources to look at.
     #[must_use]
     pub fn queue(&self) -> &WorkQueue<Key> {
         &self.queue
+    }
+
+    /// Looks at `resource` at once, as it was just written: neither the watch nor a read has to bring it first.
+    ///
+    /// Not while it is worked on, since then its status is about to be another.
+    pub fn publish_written(&self, resource: R) {
+        let (Some(namespace), Some(name)) = (resource.namespace(), resource.meta().name.as_deref()) else {
+            return;
+        };
+        let key = Key { namespace: namespace.as_str().into(), name: name.into() };
+        if !self.queue.is_working_on(&key) {
+            self.written().insert(key.clone(), resource);
+        }
+        self.queue.add(key);
+    }
+
+    /// A poisoned lock still guards a usable map.
+    fn written(&self) -> MutexGuard<'_, HashMap<Key, R>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The resource, from its writer or from the API server; `None` if there is none any more.
+    async fn read(&self, key: &Key) -> Result<Option<R>, kube::Error> {
+        let written = self.written().remove(key);
+        match written {
+            Some(resource) => Ok(Some(resource)),
+            None => self.api(key).get_opt(&key.name).await,
+        }
     }
 
     /// What the mapping needs to know.
@@ -82,6 +111,7 @@ impl<R: Record> Publisher<R> {
 
     /// Publishes what is in the queue until `stop`. Only the leader does; dropping the future loses nothing.
     pub async fn run(&self, stop: &CancellationToken) {
+        self.written().clear();
         self.queue.work_off(MAX_BULK_ENTITIES, REQUESTS_IN_FLIGHT, stop, |keys| self.publish(keys)).await;
     }
 
@@ -96,7 +126,7 @@ impl<R: Record> Publisher<R> {
 
     /// Reads the resource and settles it if nothing has to be sent.
     async fn prepare(&self, key: &Key) -> Option<Outgoing<R>> {
-        let resource = match self.api(key).get_opt(&key.name).await {
+        let resource = match self.read(key).await {
             Ok(Some(resource)) => resource,
             Ok(None) => {
                 self.waits.forget(key);
