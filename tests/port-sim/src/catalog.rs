@@ -15,8 +15,7 @@ use crate::relations;
 use crate::search::Query;
 
 /// The query parameters of Port's routes that write entities.
-// They are Port's, each on its own.
-#[allow(clippy::struct_excessive_bools)]
+#[allow(clippy::struct_excessive_bools, reason = "they are Port's query parameters, each on its own")]
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct WriteOptions {

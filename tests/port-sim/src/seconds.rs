@@ -16,8 +16,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 pub(crate) mod optional {
     use super::{Deserialize, Deserializer, Duration, Serializer, de};
 
-    // Serde dictates this signature.
-    #[allow(clippy::ref_option)]
+    #[allow(clippy::ref_option, reason = "the signature is that of serde")]
     pub(crate) fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
         match duration {
             Some(duration) => super::serialize(duration, serializer),
