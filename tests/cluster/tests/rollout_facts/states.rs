@@ -1,0 +1,283 @@
+//! What the API server's watch shows of a Deployment and its ReplicaSets, state by state, in a form that tests can
+//! compare.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, Result};
+use futures::{StreamExt, pin_mut};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, ReplicaSet};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use k8s_openapi::jiff::Timestamp;
+use kube::Api;
+use kube::api::{ListParams, WatchEvent, WatchParams};
+
+pub const REVISION: &str = "deployment.kubernetes.io/revision";
+pub const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
+
+/// A condition of a Deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    pub status: String,
+    pub reason: String,
+    pub message: String,
+    /// `lastUpdateTime`, in whole seconds as the API server writes it.
+    pub updated: Timestamp,
+    /// `lastTransitionTime`, likewise.
+    pub transitioned: Timestamp,
+}
+
+impl Condition {
+    /// The ReplicaSet that the message names, if it names one.
+    pub fn names(&self) -> Option<&str> {
+        if self.message.starts_with("Deployment") {
+            return None;
+        }
+        self.message.split('"').nth(1)
+    }
+}
+
+/// One state of the Deployment, as one event of the watch showed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeploymentState {
+    pub uid: String,
+    pub resource_version: u64,
+    pub deleted: bool,
+    pub deleting: bool,
+    pub generation: i64,
+    pub observed_generation: Option<i64>,
+    pub revision: Option<i64>,
+    pub annotations: BTreeMap<String, String>,
+    pub paused: bool,
+    pub wanted: i32,
+    pub replicas: i32,
+    pub updated: i32,
+    pub available: i32,
+    pub progressing: Option<Condition>,
+    pub available_condition: Option<Condition>,
+    pub replica_failure: Option<Condition>,
+}
+
+impl DeploymentState {
+    pub fn reason(&self) -> Option<&str> {
+        self.progressing.as_ref().map(|condition| condition.reason.as_str())
+    }
+
+    /// The condition Progressing, for tests in which it must be there.
+    pub fn progress(&self) -> Result<&Condition> {
+        self.progressing.as_ref().with_context(|| format!("no condition Progressing: {self:?}"))
+    }
+
+    /// Whether the controller has seen the newest specification.
+    pub fn is_observed(&self) -> bool {
+        self.observed_generation == Some(self.generation)
+    }
+
+    /// What `kubectl rollout status` calls rolled out, which is what the controller itself calls complete.
+    pub fn is_complete_by_counts(&self) -> bool {
+        self.is_observed() && [self.replicas, self.updated, self.available] == [self.wanted; 3]
+    }
+
+    fn new(deployment: &Deployment, deleted: bool) -> Self {
+        let metadata = &deployment.metadata;
+        let spec = deployment.spec.as_ref();
+        let status = deployment.status.as_ref();
+        let condition = |kind: &str| {
+            let conditions = status?.conditions.as_ref()?;
+            conditions.iter().find(|condition| condition.type_ == kind).map(Condition::from)
+        };
+        Self {
+            uid: metadata.uid.clone().unwrap_or_default(),
+            resource_version: resource_version(metadata),
+            deleted,
+            deleting: metadata.deletion_timestamp.is_some(),
+            generation: metadata.generation.unwrap_or_default(),
+            observed_generation: status.and_then(|status| status.observed_generation),
+            revision: revision(metadata),
+            annotations: metadata.annotations.clone().unwrap_or_default(),
+            paused: spec.and_then(|spec| spec.paused).unwrap_or_default(),
+            wanted: spec.and_then(|spec| spec.replicas).unwrap_or_default(),
+            replicas: status.and_then(|status| status.replicas).unwrap_or_default(),
+            updated: status.and_then(|status| status.updated_replicas).unwrap_or_default(),
+            available: status.and_then(|status| status.available_replicas).unwrap_or_default(),
+            progressing: condition("Progressing"),
+            available_condition: condition("Available"),
+            replica_failure: condition("ReplicaFailure"),
+        }
+    }
+}
+
+impl From<&DeploymentCondition> for Condition {
+    fn from(condition: &DeploymentCondition) -> Self {
+        let time = |time: &Option<Time>| time.as_ref().map(|time| time.0).unwrap_or_default();
+        Self {
+            status: condition.status.clone(),
+            reason: condition.reason.clone().unwrap_or_default(),
+            message: condition.message.clone().unwrap_or_default(),
+            updated: time(&condition.last_update_time),
+            transitioned: time(&condition.last_transition_time),
+        }
+    }
+}
+
+/// One state of a ReplicaSet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaSetState {
+    pub name: String,
+    pub uid: String,
+    pub resource_version: u64,
+    pub deleted: bool,
+    pub created: Timestamp,
+    /// The UID of the Deployment that owns it, if one does.
+    pub owner: Option<String>,
+    pub revision: Option<i64>,
+    /// `None`: no such annotation.
+    pub history: Option<String>,
+    pub annotations: BTreeMap<String, String>,
+    /// The image of the first container, by which tests tell ReplicaSets apart.
+    pub image: String,
+    pub wanted: i32,
+    pub replicas: i32,
+}
+
+impl ReplicaSetState {
+    pub fn new(replica_set: &ReplicaSet, deleted: bool) -> Self {
+        let metadata = &replica_set.metadata;
+        let spec = replica_set.spec.as_ref();
+        let pod = spec.and_then(|spec| spec.template.as_ref()).and_then(|template| template.spec.as_ref());
+        let controller = |owner: &&OwnerReference| owner.controller == Some(true);
+        let owner = metadata.owner_references.iter().flatten().find(controller);
+        let annotations = metadata.annotations.clone().unwrap_or_default();
+        Self {
+            name: metadata.name.clone().unwrap_or_default(),
+            uid: metadata.uid.clone().unwrap_or_default(),
+            resource_version: resource_version(metadata),
+            deleted,
+            created: metadata.creation_timestamp.as_ref().map(|time| time.0).unwrap_or_default(),
+            owner: owner.map(|owner| owner.uid.clone()),
+            revision: revision(metadata),
+            history: annotations.get(REVISION_HISTORY).cloned(),
+            annotations,
+            image: pod
+                .and_then(|pod| pod.containers.first())
+                .and_then(|container| container.image.clone())
+                .unwrap_or_default(),
+            wanted: spec.and_then(|spec| spec.replicas).unwrap_or_default(),
+            replicas: replica_set.status.as_ref().map(|status| status.replicas).unwrap_or_default(),
+        }
+    }
+}
+
+fn resource_version(metadata: &ObjectMeta) -> u64 {
+    metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
+}
+
+fn revision(metadata: &ObjectMeta) -> Option<i64> {
+    metadata.annotations.as_ref()?.get(REVISION)?.parse().ok()
+}
+
+/// The reasons of the condition Progressing in their order, each run of the same one once.
+pub fn reasons(states: &[DeploymentState]) -> Vec<&str> {
+    let mut reasons: Vec<&str> = states.iter().filter_map(DeploymentState::reason).collect();
+    reasons.dedup();
+    reasons
+}
+
+/// The revisions of the Deployment in their order, each run of the same one once.
+pub fn revisions(states: &[DeploymentState]) -> Vec<Option<i64>> {
+    let mut revisions: Vec<_> = states.iter().map(|state| state.revision).collect();
+    revisions.dedup();
+    revisions
+}
+
+/// Everything that the watches of a namespace have shown since it was made.
+#[derive(Debug, Clone, Default)]
+pub struct Recording(Arc<Mutex<Recorded>>);
+
+#[derive(Debug, Default)]
+struct Recorded {
+    deployment: Vec<DeploymentState>,
+    replica_sets: Vec<ReplicaSetState>,
+    /// Why a watch has ended, after which nothing more is recorded.
+    ended: Option<String>,
+}
+
+impl Recording {
+    /// Watches an empty namespace, as long as the test's runtime lives.
+    pub async fn start(client: kube::Client, namespace: &str) -> Result<Self> {
+        let recording = Self::default();
+        let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+        let replica_sets: Api<ReplicaSet> = Api::namespaced(client, namespace);
+        let parameters = WatchParams::default().disable_bookmarks();
+
+        let version = deployments.list(&ListParams::default()).await?.metadata.resource_version.unwrap_or_default();
+        let copy = recording.clone();
+        let events = deployments.watch(&parameters, &version).await?;
+        tokio::spawn(async move {
+            copy.record(events, |recorded, deployment, deleted| {
+                recorded.deployment.push(DeploymentState::new(deployment, deleted));
+            })
+            .await;
+        });
+        let copy = recording.clone();
+        let events = replica_sets.watch(&parameters, &version).await?;
+        tokio::spawn(async move {
+            copy.record(events, |recorded, replica_set, deleted| {
+                recorded.replica_sets.push(ReplicaSetState::new(replica_set, deleted));
+            })
+            .await;
+        });
+        Ok(recording)
+    }
+
+    async fn record<K: Clone>(
+        self,
+        events: impl futures::Stream<Item = kube::Result<WatchEvent<K>>>,
+        mut add: impl FnMut(&mut Recorded, &K, bool),
+    ) {
+        pin_mut!(events);
+        while let Some(event) = events.next().await {
+            let mut recorded = self.lock();
+            match event {
+                Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => add(&mut recorded, &object, false),
+                Ok(WatchEvent::Deleted(object)) => add(&mut recorded, &object, true),
+                Ok(WatchEvent::Bookmark(_)) => {}
+                Ok(WatchEvent::Error(status)) => recorded.ended = Some(format!("{status:?}")),
+                Err(error) => recorded.ended = Some(error.to_string()),
+            }
+        }
+        self.lock().ended.get_or_insert_with(|| "the API server ended it".to_owned());
+    }
+
+    /// The states of the Deployment, from the one with the index `from` on.
+    pub fn deployment(&self, from: usize) -> Result<Vec<DeploymentState>> {
+        let recorded = self.lock();
+        recorded.check()?;
+        Ok(recorded.deployment.get(from..).unwrap_or_default().to_vec())
+    }
+
+    /// How many states of the Deployment there are.
+    pub fn length(&self) -> usize {
+        self.lock().deployment.len()
+    }
+
+    /// All states of all ReplicaSets.
+    pub fn replica_sets(&self) -> Result<Vec<ReplicaSetState>> {
+        let recorded = self.lock();
+        recorded.check()?;
+        Ok(recorded.replica_sets.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Recorded> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recorded {
+    fn check(&self) -> Result<()> {
+        match &self.ended {
+            Some(reason) => anyhow::bail!("the watch of this test has ended: {reason}"),
+            None => Ok(()),
+        }
+    }
+}
