@@ -12,14 +12,14 @@ use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::cluster::{Index, Synced, watch_deployments, watch_namespaces, watch_replica_sets};
-use crate::ledger::{Keeper, Records, watch_records};
+use crate::cluster::{Index, Selection, Synced, watch_deployments, watch_namespaces, watch_replica_sets};
+use crate::ledger::{Keeper, Records};
 use crate::operate::{Events, Gates, HttpError, Metrics, Tools, Waits, WorkQueue, serve};
 use crate::port;
 use crate::publish::{Context, Key, Publisher, hasten_when_credentials_change, watch_incidents};
 use crate::resources::{DoraDeployment, DoraIncident, FIELD_MANAGER};
-use crate::rollout::Uid;
-use crate::settings::Settings;
+use crate::rollout::{Policy, Uid};
+use crate::settings::{Rollouts, Settings};
 
 /// Name of the lease that the replicas share.
 const LEASE: &str = FIELD_MANAGER;
@@ -50,6 +50,9 @@ pub enum RunError {
     /// The Port client can't be made.
     #[error(transparent)]
     Port(#[from] port::OptionsError),
+    /// The settings select no Deployments.
+    #[error("the settings file (CONFIG_FILE) can't be used: {0}")]
+    Selection(String),
     /// Health and metrics can't be served.
     #[error(transparent)]
     Http(#[from] HttpError),
@@ -121,7 +124,8 @@ struct Parts {
     election: LeaderElection,
     credentials: port::CredentialSource,
     index: Arc<Index>,
-    records: Arc<Records>,
+    selection: Selection,
+    rollouts: Rollouts,
     keeper: Keeper,
     deployments: Arc<Publisher<DoraDeployment>>,
     incidents: Publisher<DoraIncident>,
@@ -153,18 +157,20 @@ impl Parts {
         let events = Arc::new(Events::new(client.clone(), &identity));
         let election = LeaderElection::new(client.clone(), &namespace, LEASE, &identity);
         let tools = Tools { client, events, metrics };
+        let selection = file.deployments.selection().map_err(RunError::Selection)?;
+        let (rollouts, retention) = (file.rollouts.clone(), file.retention.clone());
         let context = Arc::new(Context::new(cluster, file));
         let Queues { changed, deployments, incidents } = queues;
         let index = Arc::new(Index::new(Arc::clone(&changed)));
-        let records = Arc::new(Records::default());
         let deployments = Arc::new(Publisher::new(tools.clone(), port.clone(), Arc::clone(&context), deployments));
         Ok(Self {
             keeper: Keeper::new(
                 tools.clone(),
                 Arc::clone(&index),
-                Arc::clone(&records),
+                Arc::new(Records::default()),
                 changed,
                 Arc::clone(&deployments),
+                &retention,
             ),
             deployments,
             incidents: Publisher::new(tools.clone(), port, context, incidents),
@@ -173,7 +179,8 @@ impl Parts {
             namespace,
             election,
             index,
-            records,
+            selection,
+            rollouts,
             leads: AtomicBool::new(false),
         })
     }
@@ -202,10 +209,10 @@ impl Parts {
         let client = || self.tools.client.clone();
         let Listed { deployments, replica_sets, namespaces, records, incidents } = listed;
         futures::future::join5(
-            watch_deployments(client(), &self.index, deployments),
+            watch_deployments(client(), &self.index, &self.selection, deployments),
             watch_replica_sets(client(), &self.index, replica_sets),
             watch_namespaces(client(), &self.index, namespaces),
-            watch_records(client(), &self.records, &self.deployments, records),
+            self.keeper.watch_records(client(), records),
             watch_incidents(client(), &self.incidents, incidents),
         )
         .await;
@@ -213,7 +220,15 @@ impl Parts {
 
     async fn write(&self, gates: &Gates, stop: &CancellationToken) {
         while !stop.is_cancelled() {
-            let finished = self.election.with_lease(self.lead(gates, stop)).await;
+            let stand_by = CancellationToken::new();
+            let lead = async {
+                stand_by.cancel();
+                self.lead(gates, stop).await;
+            };
+            let finished = tokio::select! {
+                finished = self.election.with_lease(lead) => finished,
+                never = self.stand_by(gates, &stand_by) => never,
+            };
             self.set_leads(false);
             if finished.is_none() {
                 warn!("the lease is lost: another replica may lead now, this one stands by");
@@ -221,22 +236,33 @@ impl Parts {
         }
     }
 
+    /// Follows what the leader does until `leads`; never comes back, since whoever leads decides when that ends.
+    async fn stand_by(&self, gates: &Gates, leads: &CancellationToken) -> Option<()> {
+        if let Some(policy) = leads.run_until_cancelled(self.policy(gates)).await {
+            self.keeper.stand_by(&policy, leads).await;
+        }
+        std::future::pending().await
+    }
+
+    /// By which rules it is decided what is recorded, once everything is listed.
+    async fn policy(&self, gates: &Gates) -> Policy {
+        gates.opened().await;
+        let installed = time_of_installation(&self.tools.client, &self.namespace).await;
+        Policy { installed, history: self.rollouts.history, patience: self.rollouts.fail_after.0 }
+    }
+
     async fn lead(&self, gates: &Gates, stop: &CancellationToken) {
-        let installed = tokio::select! {
-            installed = async {
-                gates.opened().await;
-                time_of_installation(&self.tools.client, &self.namespace).await
-            } => installed,
-            () = stop.cancelled() => return,
+        let Some(policy) = stop.run_until_cancelled(self.policy(gates)).await else {
+            return;
         };
-        info!(%installed, "leading: rollouts are recorded and delivered by this replica");
+        info!(installed = %policy.installed, "leading: rollouts are recorded and delivered by this replica");
         self.set_leads(true);
         let hasten = hasten_when_credentials_change(&self.credentials, || {
             self.deployments.queue().hasten();
             self.incidents.queue().hasten();
         });
         futures::future::join4(
-            self.keeper.run(installed, stop),
+            self.keeper.run(&policy, stop),
             self.deployments.run(stop),
             self.incidents.run(stop),
             stop.run_until_cancelled(hasten),

@@ -32,12 +32,11 @@ struct KeptMetadata {
     deletion_timestamp: Option<Time>,
     #[serde(default)]
     annotations: KeptEntries,
-    #[serde(default)]
-    labels: KeptEntries,
+    labels: Option<BTreeMap<String, String>>,
     owner_references: Option<Vec<OwnerReference>>,
 }
 
-/// Decodes `metadata` with only the annotations and labels that the controller reads, and without `managedFields`.
+/// Decodes `metadata` with only the annotations that the controller reads, and without `managedFields`.
 ///
 /// # Errors
 /// When `metadata` is not of the shape that Kubernetes gives it.
@@ -63,22 +62,22 @@ pub fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta
         creation_timestamp,
         deletion_timestamp,
         annotations: annotations.0,
-        labels: labels.0,
+        labels,
         owner_references,
         ..ObjectMeta::default()
     })
 }
 
-/// Annotations or labels that the controller reads; the others are skipped while they are parsed.
+/// Annotations that the controller reads; the others are skipped while they are parsed.
 #[derive(Clone, Debug, Default)]
-pub struct KeptEntries(pub Option<BTreeMap<String, String>>);
+struct KeptEntries(Option<BTreeMap<String, String>>);
 
 fn is_kept(key: &str) -> bool {
     key == REVISION || key == REVISION_HISTORY || own_key(key).is_some()
 }
 
 /// The part of `key` behind `dora.port.io/`.
-fn own_key(key: &str) -> Option<&str> {
+pub fn own_key(key: &str) -> Option<&str> {
     key.strip_prefix(GROUP)?.strip_prefix('/')
 }
 

@@ -1,11 +1,13 @@
 //! The index: a row for each Deployment, ReplicaSet and Namespace, kept current by the watches.
 
 use std::collections::HashMap;
-use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
+
+use super::entry::Entry;
 use crate::operate::WorkQueue;
-use crate::rollout::{DeploymentRow, Metadata, ReplicaSetRow, Uid};
+use crate::rollout::{DeploymentRow, Former, Metadata, ReplicaSetRow, Sighting, Source, Uid};
 
 /// Rows of the cluster. Each change names its Deployment in the queue of those to look at.
 #[derive(Debug)]
@@ -18,13 +20,26 @@ pub struct Index {
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Absent once it is deleted.
-    pub deployment: Option<DeploymentRow>,
+    pub deployment: Option<Sighting>,
+    /// Its last states at former revisions that are not recorded yet, oldest first.
+    pub former: Vec<Former>,
     /// The ReplicaSets that it owns.
     pub replica_sets: Vec<ReplicaSetRow>,
     /// Annotations of its namespace.
     pub namespace_annotations: Metadata,
     /// Labels of its namespace.
     pub namespace_labels: Metadata,
+    /// How many former states there ever were, with those that are recorded.
+    former_count: u64,
+}
+
+impl Snapshot {
+    /// The Deployment as it is, or as it last was.
+    #[must_use]
+    pub fn row(&self) -> Option<&DeploymentRow> {
+        let last = || self.former.last().map(|former| &former.sighting);
+        self.deployment.as_ref().or_else(last).map(|sighting| &sighting.row)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -39,34 +54,10 @@ struct Rows {
     namespace_listing: u32,
 }
 
-/// Small, since a good part of the room in a hash map is unused.
-#[derive(Debug, Default)]
-struct Entry {
-    deployment: Option<Box<Seen<DeploymentRow>>>,
-    #[expect(
-        clippy::vec_box,
-        reason = "a Vec begins with room for four, which is 800 bytes for nearly every Deployment"
-    )]
-    replica_sets: Vec<Box<Seen<ReplicaSetRow>>>,
-}
-
-impl Entry {
-    fn is_empty(&self) -> bool {
-        self.deployment.is_none() && self.replica_sets.is_empty()
-    }
-}
-
 #[derive(Debug)]
 struct NamespaceRow {
     annotations: Metadata,
     labels: Metadata,
-    listing: u32,
-}
-
-/// A row with the listing that named it last.
-#[derive(Debug)]
-struct Seen<R> {
-    row: R,
     listing: u32,
 }
 
@@ -89,14 +80,40 @@ impl Index {
         let Some(entry) = rows.deployments.get(uid) else {
             return Snapshot::default();
         };
-        let deployment = entry.deployment.as_ref().map(|seen| seen.row.clone());
-        let namespace = deployment.as_ref().and_then(|row| rows.namespaces.get(&row.namespace));
-        Snapshot {
+        let (former, former_count) = entry.former();
+        let mut snapshot = Snapshot {
+            deployment: entry.deployment.as_ref().map(|seen| seen.row.clone()),
+            former: former.to_vec(),
+            former_count,
             replica_sets: entry.replica_sets.iter().map(|seen| seen.row.clone()).collect(),
-            namespace_annotations: namespace.map(|row| row.annotations.clone()).unwrap_or_default(),
-            namespace_labels: namespace.map(|row| row.labels.clone()).unwrap_or_default(),
-            deployment,
+            ..Snapshot::default()
+        };
+        if let Some(namespace) = snapshot.row().and_then(|row| rows.namespaces.get(&row.namespace)) {
+            snapshot.namespace_annotations = namespace.annotations.clone();
+            snapshot.namespace_labels = namespace.labels.clone();
         }
+        snapshot
+    }
+
+    /// What `snapshot` has of former states is recorded.
+    pub fn recorded(&self, uid: &Uid, snapshot: &Snapshot) {
+        if snapshot.former_count == 0 {
+            return;
+        }
+        let mut rows = self.rows();
+        let Some(entry) = rows.deployments.get_mut(uid) else {
+            return;
+        };
+        entry.recorded(snapshot.former_count);
+        if entry.is_empty() {
+            rows.deployments.remove(uid);
+        }
+    }
+
+    /// Whether the Deployment has former states that are not recorded yet.
+    #[must_use]
+    pub fn has_former(&self, uid: &Uid) -> bool {
+        self.rows().deployments.get(uid).is_some_and(|entry| !entry.former().0.is_empty())
     }
 
     /// How many Deployments and ReplicaSets are indexed.
@@ -114,25 +131,24 @@ impl Index {
         }
     }
 
-    /// A Deployment was added or has changed.
-    pub fn deployment_applied(&self, row: DeploymentRow) {
+    /// A Deployment was added or has changed, as `source` says at `now`.
+    pub fn deployment_applied(&self, row: DeploymentRow, source: Source, now: Timestamp) {
         let uid = Arc::clone(&row.uid);
         let mut rows = self.rows();
         let listing = rows.deployment_listing;
         let entry = rows.deployments.entry(Arc::clone(&uid)).or_default();
-        let same = entry.deployment.as_ref().is_some_and(|seen| seen.row == row);
-        entry.deployment = Some(Box::new(Seen { row, listing }));
+        let is_changed = entry.apply(row, listing, source, now);
         drop(rows);
-        if !same {
+        if is_changed {
             self.changed.add(uid);
         }
     }
 
-    /// A Deployment was deleted.
-    pub fn deployment_deleted(&self, uid: &Uid) {
+    /// A Deployment was deleted, as `source` says at `now`. `last` is its last state, if that is known.
+    pub fn deployment_deleted(&self, uid: &Uid, last: Option<DeploymentRow>, source: Source, now: Timestamp) {
         let mut rows = self.rows();
         if let Some(entry) = rows.deployments.get_mut(uid) {
-            entry.deployment = None;
+            entry.delete(last, source, now);
             if entry.is_empty() {
                 rows.deployments.remove(uid);
             }
@@ -147,7 +163,7 @@ impl Index {
     }
 
     /// The list of all Deployments is complete: those that it did not name are gone.
-    pub fn deployments_listed(&self) {
+    pub fn deployments_listed(&self, now: Timestamp) {
         let rows = self.rows();
         let listing = rows.deployment_listing;
         let gone: Vec<Uid> = rows
@@ -158,7 +174,7 @@ impl Index {
             .collect();
         drop(rows);
         for uid in &gone {
-            self.deployment_deleted(uid);
+            self.deployment_deleted(uid, None, Source::List, now);
         }
     }
 
@@ -170,16 +186,10 @@ impl Index {
             rows.drop_replica_set(former, &row.uid);
         }
         let listing = rows.replica_set_listing;
-        let siblings = &mut rows.deployments.entry(Arc::clone(&owner)).or_default().replica_sets;
-        let same = if let Some(seen) = siblings.iter_mut().find(|seen| seen.row.uid == row.uid) {
-            seen.listing = listing;
-            mem::replace(&mut seen.row, row.clone()) == row
-        } else {
-            siblings.push(Box::new(Seen { row, listing }));
-            false
-        };
+        let entry = rows.deployments.entry(Arc::clone(&owner)).or_default();
+        let is_changed = entry.apply_replica_set(row, listing);
         drop(rows);
-        if !same {
+        if is_changed {
             self.changed.add(owner);
         }
         if let Some(former) = former {
@@ -248,7 +258,7 @@ impl Index {
 impl Rows {
     fn drop_replica_set(&mut self, owner: &Uid, uid: &str) {
         if let Some(entry) = self.deployments.get_mut(owner) {
-            entry.replica_sets.retain(|seen| &*seen.row.uid != uid);
+            entry.delete_replica_set(uid);
             if entry.is_empty() {
                 self.deployments.remove(owner);
             }
@@ -259,35 +269,19 @@ impl Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::entry::PAST_LENGTH;
+    use crate::rollout::example;
 
     fn deployment(uid: &str, revision: i64) -> DeploymentRow {
-        DeploymentRow {
-            uid: uid.into(),
-            namespace: "shop".into(),
-            name: "web".into(),
-            generation: 1,
-            observed_generation: 1,
-            revision: Some(revision),
-            replicas: 1,
-            current_replicas: 1,
-            updated_replicas: 1,
-            available_replicas: 1,
-            progressing: None,
-            labels: Metadata::default(),
-        }
+        DeploymentRow { uid: uid.into(), ..example::deployment(revision) }
     }
 
     fn replica_set(uid: &str) -> ReplicaSetRow {
-        ReplicaSetRow {
-            uid: uid.into(),
-            name: uid.into(),
-            revision: Some(1),
-            reused: false,
-            created: None,
-            annotations: Metadata::default(),
-            template_annotations: Metadata::default(),
-            template_labels: Metadata::default(),
-        }
+        example::replica_set(uid, 1, 0)
+    }
+
+    fn applied(index: &Index, row: DeploymentRow) {
+        index.deployment_applied(row, Source::Watch, example::time(0));
     }
 
     fn index() -> (Index, Arc<WorkQueue<Uid>>) {
@@ -309,13 +303,13 @@ mod tests {
     #[test]
     fn a_row_that_has_not_changed_names_nothing() {
         let (index, queue) = index();
-        index.deployment_applied(deployment("d", 1));
+        applied(&index, deployment("d", 1));
         index.replica_set_applied("d".into(), replica_set("r"));
         assert_eq!(changed(&queue), ["d"]);
-        index.deployment_applied(deployment("d", 1));
+        applied(&index, deployment("d", 1));
         index.replica_set_applied("d".into(), replica_set("r"));
         assert!(queue.is_empty());
-        index.deployment_applied(deployment("d", 2));
+        applied(&index, deployment("d", 2));
         assert_eq!(changed(&queue), ["d"]);
     }
 
@@ -323,14 +317,14 @@ mod tests {
     fn what_a_list_does_not_name_any_more_was_deleted_while_the_watch_was_away() {
         let (index, queue) = index();
         for uid in ["a", "b"] {
-            index.deployment_applied(deployment(uid, 1));
+            applied(&index, deployment(uid, 1));
             index.replica_set_applied(uid.into(), replica_set(&format!("r-{uid}")));
         }
         changed(&queue);
         index.deployments_listed_anew();
-        index.deployment_applied(deployment("a", 1));
+        applied(&index, deployment("a", 1));
         assert!(index.snapshot(&"b".into()).deployment.is_some(), "kept until the list is complete");
-        index.deployments_listed();
+        index.deployments_listed(example::time(1));
         assert_eq!(changed(&queue), ["b"]);
         assert!(index.snapshot(&"b".into()).deployment.is_none());
 
@@ -344,8 +338,8 @@ mod tests {
     #[test]
     fn a_replica_set_that_is_orphaned_and_adopted_belongs_to_one() {
         let (index, queue) = index();
-        index.deployment_applied(deployment("a", 1));
-        index.deployment_applied(deployment("b", 1));
+        applied(&index, deployment("a", 1));
+        applied(&index, deployment("b", 1));
         index.replica_set_applied("a".into(), replica_set("r"));
         changed(&queue);
         index.replica_set_deleted("r");
@@ -362,12 +356,80 @@ mod tests {
         let entries = |value: &str| [("environment", value)].into_iter().collect::<Metadata>();
         index.namespace_applied("shop".into(), entries("staging"), entries("labelled"));
         index.namespace_applied("other".into(), entries("x"), entries("x"));
-        index.deployment_applied(deployment("d", 1));
+        applied(&index, deployment("d", 1));
         let snapshot = index.snapshot(&"d".into());
         assert_eq!(snapshot.namespace_annotations.get("environment"), Some("staging"));
         assert_eq!(snapshot.namespace_labels.get("environment"), Some("labelled"));
         index.namespaces_listed_anew();
         index.namespaces_listed();
         assert_eq!(index.snapshot(&"d".into()).namespace_annotations, Metadata::default());
+    }
+
+    #[test]
+    fn the_last_state_at_a_former_revision_is_kept_until_it_is_recorded() {
+        let (index, _) = index();
+        let uid: Uid = "d".into();
+        index.replica_set_applied("d".into(), replica_set("r"));
+        applied(&index, deployment("d", 1));
+        applied(&index, DeploymentRow { available_replicas: 1, ..deployment("d", 1) });
+        applied(&index, deployment("d", 2));
+        let seen = index.snapshot(&uid);
+        let former = |snapshot: &Snapshot| -> Vec<_> {
+            let row = |former: &Former| (former.sighting.row.revision, former.sighting.row.available_replicas);
+            snapshot.former.iter().map(row).collect()
+        };
+        assert_eq!(former(&seen), [(Some(1), 1)]);
+        assert_eq!(seen.former[0].replica_set.as_ref().map(|row| &*row.name), Some("r"));
+        applied(&index, deployment("d", 3));
+        index.recorded(&uid, &seen);
+        assert_eq!(former(&index.snapshot(&uid)), [(Some(2), 2)], "what came meanwhile is not recorded");
+        index.recorded(&uid, &index.snapshot(&uid));
+        assert!(!index.has_former(&uid));
+
+        index.replica_set_deleted("r");
+        index.deployment_deleted(&uid, Some(deployment("d", 3)), Source::Watch, example::time(9));
+        let deleted = index.snapshot(&uid);
+        assert!(deleted.deployment.is_none());
+        assert_eq!((former(&deleted), deleted.row().map(|row| &*row.name)), (vec![(Some(3), 2)], Some("web")));
+        index.recorded(&uid, &deleted);
+        assert!(index.rows().deployments.is_empty(), "nothing is left of it");
+    }
+
+    #[test]
+    fn a_replica_set_that_comes_late_is_kept_for_the_revision_that_it_ran() {
+        let (index, _) = index();
+        applied(&index, deployment("d", 1));
+        applied(&index, deployment("d", 2));
+        index.replica_set_applied("d".into(), replica_set("r"));
+        index.replica_set_deleted("r");
+        let former = index.snapshot(&"d".into()).former;
+        assert_eq!(former[0].replica_set.as_ref().map(|row| &*row.name), Some("r"));
+    }
+
+    #[test]
+    fn a_replica_set_that_is_gone_early_is_kept_for_the_revision_that_it_ran() {
+        let (index, _) = index();
+        applied(&index, deployment("d", 1));
+        index.replica_set_applied("d".into(), replica_set("r"));
+        index.replica_set_deleted("r");
+        applied(&index, deployment("d", 2));
+        let snapshot = index.snapshot(&"d".into());
+        assert_eq!(snapshot.former[0].replica_set.as_ref().map(|row| &*row.name), Some("r"));
+        assert!(snapshot.replica_sets.is_empty());
+        index.recorded(&"d".into(), &snapshot);
+        index.deployment_deleted(&"d".into(), None, Source::Watch, example::time(9));
+        index.recorded(&"d".into(), &index.snapshot(&"d".into()));
+        assert!(index.rows().deployments.is_empty(), "nothing is left of it");
+    }
+
+    #[test]
+    fn no_more_former_states_are_kept_than_there_is_room_for() {
+        let (index, _) = index();
+        for revision in 1..100 {
+            applied(&index, deployment("d", revision));
+        }
+        let snapshot = index.snapshot(&"d".into());
+        assert_eq!(snapshot.former.len(), PAST_LENGTH);
+        assert_eq!(snapshot.former.last().unwrap().sighting.row.revision, Some(98));
     }
 }

@@ -10,8 +10,13 @@ use kube::Resource;
 use kube::api::ObjectMeta;
 use serde::Deserialize;
 
-use super::decode::{self, KeptEntries, REVISION, REVISION_HISTORY, own_entries};
+use super::decode::{self, REVISION, REVISION_HISTORY, own_entries};
+use super::selection::Selection;
+use super::template::PodTemplate;
 use crate::rollout::{DeploymentRow, Metadata, ProgressReason, Progressing, ReplicaSetRow, Uid};
+
+/// The value of `progressDeadlineSeconds` that means none (`HasProgressDeadline` in `deployment_util.go`).
+const NO_DEADLINE: i32 = i32::MAX;
 
 /// A Deployment with only what is read of it.
 #[derive(Clone, Debug, Deserialize, Resource)]
@@ -26,8 +31,19 @@ pub struct SlimDeployment {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 struct DeploymentSpec {
     replicas: Option<i32>,
+    paused: bool,
+    progress_deadline_seconds: Option<i32>,
+    strategy: DeploymentStrategy,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct DeploymentStrategy {
+    #[serde(rename = "type")]
+    kind: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -45,6 +61,7 @@ struct DeploymentStatus {
 struct DeploymentCondition {
     #[serde(rename = "type")]
     kind: String,
+    status: String,
     reason: Option<String>,
     message: Option<String>,
     last_update_time: Option<Time>,
@@ -53,12 +70,16 @@ struct DeploymentCondition {
 impl SlimDeployment {
     /// The row of this Deployment; `None` without a name, namespace or UID, which the API server always gives.
     #[must_use]
-    pub fn row(&self) -> Option<DeploymentRow> {
+    pub fn row(&self, selection: &Selection) -> Option<DeploymentRow> {
         let Self { metadata, spec, status } = self;
+        let namespace = metadata.namespace.as_deref()?;
+        let none = BTreeMap::new();
+        let condition = |kind: &str| status.conditions.iter().find(|condition| condition.kind == kind);
         Some(DeploymentRow {
             uid: metadata.uid.as_deref()?.into(),
-            namespace: metadata.namespace.as_deref()?.into(),
+            namespace: namespace.into(),
             name: metadata.name.as_deref()?.into(),
+            created: metadata.creation_timestamp.as_ref().map(|time| time.0),
             generation: metadata.generation.unwrap_or_default(),
             observed_generation: status.observed_generation,
             revision: revision(metadata.annotations.as_ref()),
@@ -67,8 +88,16 @@ impl SlimDeployment {
             current_replicas: status.replicas,
             updated_replicas: status.updated_replicas,
             available_replicas: status.available_replicas,
-            progressing: status.conditions.iter().find(|condition| condition.kind == "Progressing").map(progressing),
+            paused: spec.paused,
+            recreates: spec.strategy.kind == "Recreate",
+            // The API server defaults it to 600.
+            progress_deadline: Some(spec.progress_deadline_seconds.unwrap_or(600)).filter(|it| *it != NO_DEADLINE),
+            progressing: condition("Progressing").map(progressing),
+            refusal: condition("ReplicaFailure")
+                .filter(|condition| condition.status == "True" && condition.reason.as_deref() == Some("FailedCreate"))
+                .and_then(|condition| condition.message.as_deref().map(Into::into)),
             labels: own_entries(metadata.labels.as_ref()),
+            selected: selection.selects(namespace, metadata.labels.as_ref().unwrap_or(&none)),
         })
     }
 }
@@ -78,6 +107,9 @@ fn progressing(condition: &DeploymentCondition) -> Progressing {
         reason: match condition.reason.as_deref() {
             Some("NewReplicaSetAvailable") => ProgressReason::Complete,
             Some("ProgressDeadlineExceeded") => ProgressReason::DeadlineExceeded,
+            Some("FoundNewReplicaSet") => ProgressReason::Found,
+            Some("DeploymentPaused") => ProgressReason::Paused,
+            Some("DeploymentResumed") => ProgressReason::Resumed,
             _ => ProgressReason::Other,
         },
         replica_set: condition.message.as_deref().and_then(named_replica_set).map(Into::into),
@@ -108,19 +140,6 @@ struct ReplicaSetSpec {
     template: PodTemplate,
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct PodTemplate {
-    metadata: PodTemplateMetadata,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct PodTemplateMetadata {
-    annotations: KeptEntries,
-    labels: KeptEntries,
-}
-
 impl SlimReplicaSet {
     /// The UID of this ReplicaSet.
     #[must_use]
@@ -133,16 +152,18 @@ impl SlimReplicaSet {
     pub fn row(&self) -> Option<(Uid, ReplicaSetRow)> {
         let Self { metadata, spec } = self;
         let owner = metadata.owner_references.as_deref()?.iter().find(|owner| is_deployment(owner))?;
-        let template = &spec.template.metadata;
+        let PodTemplate { annotations, labels, images, whole } = &spec.template;
         let row = ReplicaSetRow {
             uid: metadata.uid.as_deref()?.into(),
             name: metadata.name.as_deref()?.into(),
             revision: revision(metadata.annotations.as_ref()),
-            reused: metadata.annotations.as_ref().is_some_and(|kept| kept.contains_key(REVISION_HISTORY)),
+            earlier_revisions: earlier_revisions(metadata.annotations.as_ref()),
             created: metadata.creation_timestamp.as_ref().map(|time| time.0),
             annotations: own_entries(metadata.annotations.as_ref()),
-            template_annotations: own_entries(template.annotations.0.as_ref()),
-            template_labels: own_entries(template.labels.0.as_ref()),
+            images: *images,
+            template: *whole,
+            template_annotations: annotations.clone(),
+            template_labels: labels.clone(),
         };
         Some((owner.uid.as_str().into(), row))
     }
@@ -154,6 +175,12 @@ fn is_deployment(owner: &OwnerReference) -> bool {
 
 fn revision(annotations: Option<&BTreeMap<String, String>>) -> Option<i64> {
     annotations?.get(REVISION)?.parse().ok()
+}
+
+/// A list such as `1,4`; what is no number in it is passed over.
+fn earlier_revisions(annotations: Option<&BTreeMap<String, String>>) -> Box<[i64]> {
+    let history = annotations.and_then(|kept| kept.get(REVISION_HISTORY)).map_or("", String::as_str);
+    history.split(',').filter_map(|number| number.trim().parse().ok()).collect()
 }
 
 /// A Namespace with only what is read of it.
@@ -212,7 +239,7 @@ mod tests {
         let metadata = deployment.meta();
         assert_eq!(metadata.managed_fields, None);
         assert_eq!(metadata.annotations.as_ref().unwrap().len(), 2);
-        let row = deployment.row().unwrap();
+        let row = deployment.row(&Selection::default()).unwrap();
         assert_eq!((row.revision, row.replicas, row.updated_replicas, row.available_replicas), (Some(7), 3, 2, 1));
         assert_eq!(row.labels.get("group"), Some("shop"));
         let progressing = row.progressing.unwrap();
@@ -227,7 +254,7 @@ mod tests {
             "metadata": {"name": "web", "namespace": "shop", "uid": "u"}, "spec": {}, "status": {},
         }))
         .unwrap();
-        let row = deployment.row().unwrap();
+        let row = deployment.row(&Selection::default()).unwrap();
         assert_eq!((row.revision, row.progressing, row.replicas), (None, None, 1));
     }
 
@@ -261,7 +288,7 @@ mod tests {
         };
         let owner = |kind: &str, controller: bool| json!([{"apiVersion": "apps/v1", "kind": kind, "name": "web", "uid": "d", "controller": controller}]);
         let (uid, row) = replica_set(owner("Deployment", true)).row().unwrap();
-        assert_eq!((&*uid, row.revision, row.reused), ("d", Some(3), true));
+        assert_eq!((&*uid, row.revision, &*row.earlier_revisions), ("d", Some(3), &[1][..]));
         assert_eq!(row.template_annotations, [("group", "shop")].into_iter().collect());
         for owners in [owner("Deployment", false), owner("Rollout", true), json!([])] {
             assert!(replica_set(owners.clone()).row().is_none(), "{owners}");

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::pin;
 
 use futures::StreamExt;
+use jiff::Timestamp;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
@@ -13,7 +14,9 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::index::Index;
+use super::selection::Selection;
 use super::slim::{SlimDeployment, SlimNamespace, SlimReplicaSet};
+use crate::rollout::{Source, Uid};
 
 /// Objects of one page of a list: the page's JSON is what a list costs in memory at its peak.
 const PAGE_SIZE: u32 = 50;
@@ -22,18 +25,26 @@ const PAGE_SIZE: u32 = 50;
 pub type Synced = watch::Sender<bool>;
 
 /// Feeds the Deployments of all namespaces into `index`, for ever.
-pub fn watch_deployments(client: Client, index: &Index, synced: Synced) -> impl Future<Output = ()> {
+pub fn watch_deployments<'a>(
+    client: Client,
+    index: &'a Index,
+    selection: &'a Selection,
+    synced: Synced,
+) -> impl Future<Output = ()> + 'a {
+    let apply = move |deployment: SlimDeployment, source| {
+        if let Some(row) = deployment.row(selection) {
+            index.deployment_applied(row, source, Timestamp::now());
+        }
+    };
     watch_each(Api::<SlimDeployment>::all(client), synced, move |event| match event {
         Event::Init => index.deployments_listed_anew(),
-        Event::InitDone => index.deployments_listed(),
-        Event::Apply(deployment) | Event::InitApply(deployment) => {
-            if let Some(row) = deployment.row() {
-                index.deployment_applied(row);
-            }
-        }
+        Event::InitDone => index.deployments_listed(Timestamp::now()),
+        Event::Apply(deployment) => apply(deployment, Source::Watch),
+        Event::InitApply(deployment) => apply(deployment, Source::List),
         Event::Delete(deployment) => {
-            if let Some(row) = deployment.row() {
-                index.deployment_deleted(&row.uid);
+            if let Some(row) = deployment.row(selection) {
+                let uid = Uid::clone(&row.uid);
+                index.deployment_deleted(&uid, Some(row), Source::Watch, Timestamp::now());
             }
         }
     })

@@ -2,7 +2,8 @@
 
 mod keeper;
 mod records;
+mod retention;
 mod write;
 
-pub use keeper::{Keeper, watch_records};
+pub use keeper::Keeper;
 pub use records::Records;

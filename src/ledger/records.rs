@@ -3,9 +3,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::publish::SlimDoraDeployment;
-use crate::resources::Outcome;
-use crate::rollout::{Known, Uid};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::retention::Expiry;
+use super::write::record_name;
+use crate::publish::{SlimDoraDeployment, SlimSpec};
+use crate::resources::{DeploymentReference, Outcome};
+use crate::rollout::{Known, ReplicaSetMark, Second, Uid};
 
 /// The recorded revisions of each Deployment, a few bytes each.
 #[derive(Debug, Default)]
@@ -27,11 +32,18 @@ struct Recorded {
 
 #[derive(Debug)]
 struct Revision {
-    number: i64,
-    outcome: Outcome,
-    /// Generation of the record: an older state that arrives late must not replace a newer one.
-    generation: i64,
+    known: Known,
+    standing: Standing,
     listing: u32,
+}
+
+/// How a record stands, beside what it records.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Standing {
+    /// Generation of the record: an older state that arrives late must not replace a newer one.
+    pub generation: u32,
+    /// Whether Port has it as it is, or is not to have it.
+    pub is_settled: bool,
 }
 
 /// The records of one Deployment.
@@ -56,11 +68,10 @@ impl Records {
     pub fn of(&self, uid: &Uid) -> Option<RecordedDeployment> {
         let state = self.state();
         let recorded = state.deployments.get(uid)?;
-        let known = |revision: &Revision| Known { revision: revision.number, outcome: revision.outcome };
         Some(RecordedDeployment {
             namespace: Arc::clone(&recorded.namespace),
             name: recorded.name.clone(),
-            known: recorded.revisions.iter().map(known).collect(),
+            known: recorded.revisions.iter().map(|revision| revision.known.clone()).collect(),
         })
     }
 
@@ -68,13 +79,14 @@ impl Records {
     #[must_use]
     pub fn in_progress(&self) -> Vec<Uid> {
         let state = self.state();
-        let open =
-            |recorded: &Recorded| recorded.revisions.iter().any(|revision| revision.outcome == Outcome::InProgress);
+        let open = |recorded: &Recorded| {
+            recorded.revisions.iter().any(|revision| revision.known.outcome == Outcome::InProgress)
+        };
         state.deployments.iter().filter(|(_, recorded)| open(recorded)).map(|(uid, _)| Arc::clone(uid)).collect()
     }
 
     /// A record was written or seen.
-    pub fn set(&self, uid: &Uid, namespace: &str, name: &str, known: Known, generation: i64) {
+    pub fn set(&self, uid: &Uid, namespace: &str, name: &str, known: Known, standing: Standing) {
         let mut state = self.state();
         let listing = state.listing;
         let recorded = state.deployments.entry(Arc::clone(uid)).or_insert_with(|| Recorded {
@@ -82,28 +94,50 @@ impl Records {
             name: name.into(),
             revisions: Vec::new(),
         });
-        let Known { revision: number, outcome } = known;
-        match recorded.revisions.iter_mut().find(|revision| revision.number == number) {
+        match recorded.revisions.iter_mut().find(|revision| is_same(&revision.known, &known)) {
             Some(revision) => {
                 revision.listing = listing;
-                if revision.generation <= generation {
-                    revision.outcome = outcome;
-                    revision.generation = generation;
+                if revision.standing.generation <= standing.generation {
+                    revision.known = known;
+                    revision.standing = standing;
                 }
             }
-            None => recorded.revisions.push(Revision { number, outcome, generation, listing }),
+            None => recorded.revisions.push(Revision { known, standing, listing }),
         }
     }
 
     /// A record was deleted.
-    pub fn remove(&self, uid: &Uid, revision: i64) {
+    pub fn remove(&self, uid: &Uid, known: &Known) {
         let mut state = self.state();
         if let Some(recorded) = state.deployments.get_mut(uid) {
-            recorded.revisions.retain(|recorded| recorded.number != revision);
+            recorded.revisions.retain(|recorded| !is_same(&recorded.known, known));
             if recorded.revisions.is_empty() {
                 state.deployments.remove(uid);
             }
         }
+    }
+
+    /// The records of a Deployment that are no longer kept, by `rules`; `lives` is whether it still exists.
+    #[must_use]
+    pub fn expired(&self, uid: &Uid, lives: bool, rules: &Expiry, now: Timestamp) -> Vec<Known> {
+        let state = self.state();
+        let Some(recorded) = state.deployments.get(uid) else {
+            return Vec::new();
+        };
+        let records = recorded.revisions.iter().map(|revision| (&revision.known, revision.standing.is_settled));
+        rules.expired(records, lives, now)
+    }
+
+    /// How many records a Deployment has.
+    #[must_use]
+    pub fn count(&self, uid: &Uid) -> usize {
+        self.state().deployments.get(uid).map_or(0, |recorded| recorded.revisions.len())
+    }
+
+    /// The Deployments that have records.
+    #[must_use]
+    pub fn deployments(&self) -> Vec<Uid> {
+        self.state().deployments.keys().cloned().collect()
     }
 
     /// A list of all records begins.
@@ -121,57 +155,117 @@ impl Records {
         });
     }
 
-    /// Takes in a record that the watch has seen.
-    pub fn seen(&self, record: &SlimDoraDeployment) {
-        if let Some(reference) = &record.spec.deployment {
-            let known = Known { revision: reference.revision, outcome: record.spec.outcome };
-            let uid = Uid::from(reference.uid.as_str());
-            self.set(&uid, record.namespace(), &reference.name, known, record.generation());
-        }
+    /// Takes in a record as it is in the cluster; returns the UID of its Deployment.
+    pub fn seen(&self, record: &SlimDoraDeployment, is_settled: bool) -> Option<Uid> {
+        let (uid, known) = known(record)?;
+        let name = &record.spec.deployment.as_ref()?.name;
+        let standing = Standing { generation: generation(record.generation()), is_settled };
+        self.set(&uid, record.namespace(), name, known, standing);
+        Some(uid)
     }
 
     /// Takes in that a record is gone.
     pub fn gone(&self, record: &SlimDoraDeployment) {
-        if let Some(reference) = &record.spec.deployment {
-            self.remove(&Uid::from(reference.uid.as_str()), reference.revision);
+        if let Some((uid, known)) = known(record) {
+            self.remove(&uid, &known);
         }
     }
+}
+
+/// A generation in few bytes: a record is changed a handful of times.
+#[must_use]
+pub fn generation(generation: i64) -> u32 {
+    u32::try_from(generation).unwrap_or(u32::MAX)
+}
+
+/// Whether two states are of one record: they have the same name ([`record_name`]).
+fn is_same(one: &Known, other: &Known) -> bool {
+    one.revision == other.revision
+        && one.repeated == other.repeated
+        && (!one.repeated || one.replica_set.uid == other.replica_set.uid)
+}
+
+/// What is known of a recorded rollout; `None` of a deployment outside of Kubernetes.
+fn known(record: &SlimDoraDeployment) -> Option<(Uid, Known)> {
+    let SlimSpec { deployment, outcome, change, started_at, finished_at, paused_at, paused_seconds } = &record.spec;
+    let DeploymentReference { name, uid, revision, replica_set, replica_set_uid } = deployment.as_ref()?;
+    let second = |time: &Option<Time>| time.as_ref().and_then(|time| Second::of(time.0));
+    let known = Known {
+        revision: *revision,
+        replica_set: ReplicaSetMark::new(replica_set_uid, replica_set),
+        repeated: false,
+        outcome: *outcome,
+        change: *change,
+        started: second(started_at),
+        finished: second(finished_at),
+        paused_at: second(paused_at),
+        paused_seconds: paused_seconds.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or_default(),
+    };
+    let repeated = record_name(name, uid, &known) != record.name();
+    Some((uid.as_str().into(), Known { repeated, ..known }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn known(records: &Records) -> Vec<Known> {
+    fn known(revision: i64, outcome: Outcome) -> Known {
+        Known {
+            revision,
+            replica_set: ReplicaSetMark::new("0123456789", "web-5f"),
+            repeated: false,
+            outcome,
+            change: None,
+            started: None,
+            finished: None,
+            paused_at: None,
+            paused_seconds: 0,
+        }
+    }
+
+    fn set(records: &Records, known: Known, generation: u32) {
+        records.set(&"d".into(), "shop", "web", known, Standing { generation, is_settled: false });
+    }
+
+    fn all(records: &Records) -> Vec<Known> {
         records.of(&"d".into()).map(|recorded| recorded.known).unwrap_or_default()
     }
 
     #[test]
     fn an_older_state_that_arrives_late_does_not_replace_a_newer_one() {
         let records = Records::default();
-        let set = |outcome, generation| {
-            records.set(&"d".into(), "shop", "web", Known { revision: 1, outcome }, generation);
-        };
-        set(Outcome::InProgress, 1);
-        set(Outcome::Succeeded, 2);
-        set(Outcome::InProgress, 1);
-        assert_eq!(known(&records), [Known { revision: 1, outcome: Outcome::Succeeded }]);
+        set(&records, known(1, Outcome::InProgress), 1);
+        set(&records, known(1, Outcome::Succeeded), 2);
+        set(&records, known(1, Outcome::InProgress), 1);
+        assert_eq!(all(&records), [known(1, Outcome::Succeeded)]);
         assert!(records.in_progress().is_empty());
     }
 
     #[test]
     fn a_record_that_a_list_does_not_name_any_more_is_gone() {
         let records = Records::default();
-        let set = |revision| {
-            records.set(&"d".into(), "shop", "web", Known { revision, outcome: Outcome::InProgress }, 1);
-        };
-        set(1);
-        set(2);
+        set(&records, known(1, Outcome::InProgress), 1);
+        set(&records, known(2, Outcome::InProgress), 1);
         records.listed_anew();
-        set(2);
+        set(&records, known(2, Outcome::InProgress), 1);
         records.listed();
-        assert_eq!(known(&records).iter().map(|known| known.revision).collect::<Vec<_>>(), [2]);
-        records.remove(&"d".into(), 2);
+        assert_eq!(all(&records), [known(2, Outcome::InProgress)]);
+        records.remove(&"d".into(), &known(2, Outcome::InProgress));
         assert!(records.of(&"d".into()).is_none());
+    }
+
+    #[test]
+    fn two_records_of_one_number_are_two() {
+        let records = Records::default();
+        let other = ReplicaSetMark::new("abcdef0123", "web-6c");
+        let repeated = Known { repeated: true, replica_set: other, ..known(1, Outcome::InProgress) };
+        set(&records, known(1, Outcome::Succeeded), 1);
+        set(&records, repeated.clone(), 1);
+        assert_eq!(all(&records), [known(1, Outcome::Succeeded), repeated]);
+    }
+
+    #[test]
+    fn a_record_is_small() {
+        assert!(size_of::<Revision>() <= 64, "{}", size_of::<Revision>());
     }
 }

@@ -21,6 +21,8 @@ pub mod keys {
     pub const REPOSITORY: &str = "repository";
     /// What deployed it.
     pub const DEPLOYMENT_TYPE: &str = "deployment-type";
+    /// `true`: it is not reported.
+    pub const IGNORE: &str = "ignore";
 }
 
 /// The metadata that speaks of a rollout, from the nearest to the pod to the farthest.
@@ -49,12 +51,25 @@ impl<'a> Layers<'a> {
         ])
     }
 
+    /// The same without the annotations of the Deployment, where the ReplicaSet keeps those of another revision.
+    #[must_use]
+    pub fn without_snapshot(mut self, none: &'a Metadata) -> Self {
+        self.0[2].1 = none;
+        self
+    }
+
     fn nearest(&self, key: &str) -> Option<(&'static str, &'a str)> {
         self.0.iter().find_map(|(layer, metadata)| {
             let value = metadata.get(key)?.trim();
             (!value.is_empty()).then_some((*layer, value))
         })
     }
+}
+
+/// Whether `dora.port.io/ignore` says that the rollout is not to be reported. Any other value than `true` does not.
+#[must_use]
+pub fn is_ignored(layers: &Layers<'_>) -> bool {
+    layers.nearest(keys::IGNORE).is_some_and(|(_, value)| value == "true")
 }
 
 /// What the metadata says. What it does not say is `None`, never guessed.
@@ -85,6 +100,13 @@ const QUOTED_CHARACTERS: usize = 64;
 #[must_use]
 pub fn facts(layers: &Layers<'_>) -> Facts {
     let mut warnings = Vec::new();
+    if let Some((layer, value)) = layers.nearest(keys::IGNORE).filter(|(_, value)| !["true", "false"].contains(value)) {
+        let quoted: String = value.chars().take(QUOTED_CHARACTERS).collect();
+        warnings.push(format!(
+            "{GROUP}/{} ({layer}) is {quoted:?}: write \"true\" if its rollouts are not to be reported. They are reported",
+            keys::IGNORE,
+        ));
+    }
     let commit_time = layers.nearest(keys::COMMIT_TIME).and_then(|(layer, value)| {
         value
             .parse::<Timestamp>()
@@ -121,7 +143,7 @@ pub fn facts(layers: &Layers<'_>) -> Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rollout::Uid;
+    use crate::rollout::example;
 
     fn rows(
         template: &[(&str, &str)],
@@ -129,29 +151,12 @@ mod tests {
         labels: &[(&str, &str)],
     ) -> (DeploymentRow, ReplicaSetRow) {
         let metadata = |entries: &[(&str, &str)]| entries.iter().copied().collect::<Metadata>();
-        let deployment = DeploymentRow {
-            uid: Uid::from("uid"),
-            namespace: "shop".into(),
-            name: "web".into(),
-            generation: 1,
-            observed_generation: 1,
-            revision: Some(1),
-            replicas: 1,
-            current_replicas: 1,
-            updated_replicas: 1,
-            available_replicas: 1,
-            progressing: None,
-            labels: metadata(labels),
-        };
+        let deployment = DeploymentRow { labels: metadata(labels), ..example::deployment(1) };
         let replica_set = ReplicaSetRow {
-            uid: Uid::from("rs"),
-            name: "web-1".into(),
-            revision: Some(1),
-            reused: false,
-            created: None,
             annotations: metadata(snapshot),
             template_annotations: metadata(template),
             template_labels: metadata(&[("group", "of the template's labels")]),
+            ..example::replica_set("web-1", 1, 0)
         };
         (deployment, replica_set)
     }
@@ -177,6 +182,21 @@ mod tests {
         assert_eq!(fewer.environment.as_deref(), Some("of the Deployment"), "an empty value says nothing");
         assert_eq!(read(&[], &[], &[]).environment.as_deref(), Some("of the namespace"));
         assert_eq!(read(&[], &[], &[]).commit_sha, None);
+    }
+
+    #[test]
+    fn only_true_ignores_and_the_nearest_to_the_pod_wins() {
+        let ignored = |template: &[(&str, &str)], snapshot: &[(&str, &str)], namespace: &[(&str, &str)]| {
+            let (deployment, replica_set) = rows(template, snapshot, &[]);
+            let (annotations, none) = (namespace.iter().copied().collect(), Metadata::default());
+            let layers = Layers::new(&deployment, &replica_set, &annotations, &none);
+            (is_ignored(&layers), facts(&layers).warnings.len())
+        };
+        assert_eq!(ignored(&[], &[("ignore", "true")], &[]), (true, 0));
+        assert_eq!(ignored(&[], &[], &[("ignore", "true")]), (true, 0));
+        assert_eq!(ignored(&[], &[("ignore", "false")], &[("ignore", "true")]), (false, 0));
+        assert_eq!(ignored(&[], &[], &[]), (false, 0));
+        assert_eq!(ignored(&[("ignore", "yes")], &[], &[]), (false, 1), "explained");
     }
 
     #[test]

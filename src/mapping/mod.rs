@@ -3,5 +3,5 @@
 mod facts;
 mod lead_time;
 
-pub use facts::{Facts, Layers, facts, keys};
+pub use facts::{Facts, Layers, facts, is_ignored, keys};
 pub use lead_time::{hours, lead_time};

@@ -1,6 +1,7 @@
 //! Which resources have to be looked at: those that changed since their status was written.
 
-use kube::api::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::{ObjectMeta, Preconditions};
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use kube::{Api, Client, Resource};
@@ -11,7 +12,7 @@ use super::condition::SYNCED;
 use super::record::HELD_REASONS;
 use super::{Context, Key, Publisher};
 use crate::cluster::{self, Synced, watch_each};
-use crate::resources::{DeploymentReference, DoraDeployment, DoraIncident, Outcome};
+use crate::resources::{ChangeKind, DeploymentReference, DoraDeployment, DoraIncident, Outcome};
 
 /// A `DoraDeployment` with only what the ledger and the backlog read of it.
 #[derive(Clone, Debug, Deserialize, Resource)]
@@ -27,11 +28,22 @@ pub struct SlimDoraDeployment {
 
 /// Of the spec of a `DoraDeployment`.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct SlimSpec {
     /// The rollout that it records.
     pub deployment: Option<DeploymentReference>,
     /// How it ended.
     pub outcome: Outcome,
+    /// What it changed.
+    pub change: Option<ChangeKind>,
+    /// When it began.
+    pub started_at: Option<Time>,
+    /// When it ended.
+    pub finished_at: Option<Time>,
+    /// Since when it is paused.
+    pub paused_at: Option<Time>,
+    /// Seconds for which it was paused before that.
+    pub paused_seconds: Option<i64>,
 }
 
 /// A `DoraIncident` with only what the backlog reads of it.
@@ -108,6 +120,24 @@ impl SlimDoraDeployment {
     /// Has the publisher look at it, unless nothing is left to do. `listed`: it comes from a list, not from a change.
     pub fn offer(&self, publisher: &Publisher<DoraDeployment>, listed: bool) {
         offer(publisher, &self.metadata, &self.status, listed);
+    }
+
+    /// Whether Port has it as it is, or is not to have it.
+    #[must_use]
+    pub fn is_settled(&self, context: &Context) -> bool {
+        self.status.standing(self.metadata.generation, context) == Standing::Settled
+    }
+
+    /// What a deletion has to find unchanged.
+    #[must_use]
+    pub fn preconditions(&self) -> Preconditions {
+        Preconditions { uid: self.metadata.uid.clone(), resource_version: self.metadata.resource_version.clone() }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or_default()
     }
 
     /// Its generation.

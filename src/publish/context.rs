@@ -17,7 +17,10 @@ impl Context {
     /// A context with these settings.
     #[must_use]
     pub fn new(cluster: String, settings: FileSettings) -> Self {
-        let digest = digest(&(&cluster, &settings));
+        // What says which rollouts are recorded and how long they are kept makes no entity another one.
+        let FileSettings { defaults, blueprints, statuses, publish, rollouts: _, deployments: _, retention: _ } =
+            &settings;
+        let digest = digest(&(&cluster, defaults, blueprints, statuses, publish));
         Self { cluster, settings, digest }
     }
 

@@ -6,7 +6,7 @@ use super::record::{Delivery, IN_PROGRESS, NOT_PUBLISHED, port_time};
 use super::{Assessment, Context, Mapped, Record};
 use crate::mapping::{hours, lead_time};
 use crate::port::Entity;
-use crate::resources::{DoraDeployment, DoraDeploymentSpec, DoraDeploymentStatus};
+use crate::resources::{ChangeKind, DoraDeployment, DoraDeploymentSpec, DoraDeploymentStatus, Outcome};
 
 /// Characters of a Deployment's UID in an identifier: they tell a Deployment from its namesakes before and after.
 const UID_CHARACTERS: usize = 8;
@@ -21,19 +21,15 @@ impl Record for DoraDeployment {
     fn assess(&self, context: &Context, _now: Timestamp) -> Assessment {
         let spec = &self.spec;
         let mut warnings = spec.warnings.clone();
-        let mapped = match (context.settings.statuses.of(spec.outcome), &spec.finished_at) {
-            (_, None) => Mapped::Held {
-                reason: IN_PROGRESS,
-                message: "the deployment has not ended yet; Port is told when it has".to_owned(),
-            },
-            (None, Some(_)) => Mapped::Held {
+        let time =
+            spec.finished_at.as_ref().or(spec.started_at.as_ref()).filter(|_| spec.outcome != Outcome::InProgress);
+        let mapped = match (withheld(spec, context), time) {
+            (Some((reason, message)), _) => Mapped::Held { reason, message },
+            (None, None) => Mapped::Held {
                 reason: NOT_PUBLISHED,
-                message: format!(
-                    "the setting statuses names no status for {}, so Port is not told",
-                    spec.outcome.as_str()
-                ),
+                message: "nobody knows when it began or ended, and Port needs a time".to_owned(),
             },
-            (Some(status), Some(finished)) => Mapped::Entity(entity(self, status, finished.0, context, &mut warnings)),
+            (None, Some(time)) => Mapped::Entity(entity(self, time.0, context, &mut warnings)),
         };
         Assessment { mapped, warnings }
     }
@@ -56,20 +52,48 @@ impl Record for DoraDeployment {
     }
 }
 
-fn entity(
-    deployment: &DoraDeployment,
-    status: &str,
-    finished: Timestamp,
-    context: &Context,
-    warnings: &mut Vec<String>,
-) -> Entity {
+/// Why Port is not told, if it is not.
+fn withheld(spec: &DoraDeploymentSpec, context: &Context) -> Option<(&'static str, String)> {
+    let settings = &context.settings;
+    if spec.outcome == Outcome::InProgress {
+        return Some((IN_PROGRESS, "the deployment has not ended yet; Port is told when it has".to_owned()));
+    }
+    let outcome = spec.outcome.as_str();
+    if settings.statuses.of(spec.outcome).is_none() {
+        return Some((
+            NOT_PUBLISHED,
+            format!("the setting statuses names no status for {outcome}, so Port is not told"),
+        ));
+    }
+    if let Some(change) = spec.change.filter(|change| !settings.publish.changes.includes(*change)) {
+        let change = change.as_str();
+        return Some((NOT_PUBLISHED, format!("the setting publish.changes.{change} is false, so Port is not told")));
+    }
+    if spec.replicas == Some(0) && !settings.publish.zero_replicas {
+        let message = "it was rolled out at 0 replicas, so nothing ran, and the setting publish.zeroReplicas is false";
+        return Some((NOT_PUBLISHED, message.to_owned()));
+    }
+    None
+}
+
+fn entity(deployment: &DoraDeployment, time: Timestamp, context: &Context, warnings: &mut Vec<String>) -> Entity {
     let DoraDeploymentSpec {
         title,
         identifier,
         deployment: rollout,
-        outcome: _,
+        outcome,
+        change,
         started_at: _,
-        finished_at: _,
+        started_at_accuracy: _,
+        finished_at,
+        finished_at_accuracy: _,
+        duration_seconds: _,
+        paused_at: _,
+        paused_seconds: _,
+        replicas: _,
+        failure: _,
+        rolled_back_by: _,
+        unseen_revisions: _,
         environment,
         group,
         // The blueprint of the contract has no relation for it, and Port refuses one that it does not know.
@@ -98,12 +122,15 @@ fn entity(
     };
     let mut entity = Entity::new(identifier.clone().unwrap_or(made_identifier))
         .with_title(title.clone().unwrap_or(made_title))
-        .with_property("deployment_time", port_time(finished))
+        .with_property("deployment_time", port_time(time))
         .with_property("deployment_type", deployment_type.as_ref().unwrap_or(&defaults.deployment_type).as_str())
         .with_property("environment", environment.as_ref().unwrap_or(&defaults.environment).as_str())
-        .with_property("status", status)
+        .with_property("status", context.settings.statuses.of(*outcome).unwrap_or_default())
         .with_relation("group", group.as_ref().unwrap_or(&defaults.group).as_str());
-    if let Some(committed) = commit_time {
+    // What a rollback or a restart brings has been in production before: its lead time was that of the first time.
+    let brings_commit = !matches!(change, Some(ChangeKind::Rollback | ChangeKind::Restart));
+    if let (Some(committed), Some(finished), true) = (commit_time, finished_at, brings_commit) {
+        let finished = finished.0;
         match lead_time(committed.0, finished) {
             Some(duration) => entity = entity.with_property("lead_time_hours", hours(duration)),
             None => warnings.push(format!(
@@ -174,8 +201,11 @@ mod tests {
         for (outcome, settings, expected) in [
             ("Failed", "", Ok("failed")),
             ("Recovered", "", Ok("success")),
-            ("Superseded", "", Err(NOT_PUBLISHED)),
-            ("Superseded", "statuses: {Superseded: cancelled}", Ok("cancelled")),
+            ("Superseded", "", Ok("cancelled")),
+            ("RolledBack", "", Ok("rolled_back")),
+            ("Unobserved", "", Ok("unknown")),
+            ("Abandoned", "", Err(NOT_PUBLISHED)),
+            ("Abandoned", "statuses: {Abandoned: deleted}", Ok("deleted")),
             ("Succeeded", "statuses: {Superseded: cancelled}", Err(NOT_PUBLISHED)),
         ] {
             let found = match assess(&spec(outcome), settings).mapped {
@@ -186,6 +216,53 @@ mod tests {
         }
         let Mapped::Held { reason, .. } = assess(&json!({"outcome": "InProgress"}), "").mapped else { panic!() };
         assert_eq!(reason, IN_PROGRESS);
+    }
+
+    #[test]
+    fn restarts_and_rollouts_that_ran_nothing_are_published_only_if_the_settings_say_so() {
+        let spec = |change, replicas| {
+            json!({
+                "deployment": rollout(), "outcome": "Succeeded", "finishedAt": "2025-01-01T01:30:00Z",
+                "change": change, "replicas": replicas,
+            })
+        };
+        for (change, replicas, settings, published) in [
+            ("Initial", 1, "", true),
+            ("Rollback", 1, "", true),
+            ("Rollback", 1, "publish: {changes: {Rollback: false}}", false),
+            ("Restart", 1, "", false),
+            ("Restart", 1, "publish: {changes: {Restart: true}}", true),
+            ("Release", 0, "", false),
+            ("Release", 0, "publish: {zeroReplicas: true}", true),
+        ] {
+            let mapped = assess(&spec(change, replicas), settings).mapped;
+            assert_eq!(matches!(mapped, Mapped::Entity(_)), published, "{change} {replicas} {settings}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_saw_the_end_of_is_dated_by_its_start_and_has_no_lead_time() {
+        let spec = |started| {
+            json!({
+                "deployment": rollout(), "outcome": "Unobserved", "startedAt": started, "commitTime": "2025-01-01T00:00:00Z",
+            })
+        };
+        let Mapped::Entity(entity) = assess(&spec(json!("2025-01-01T01:30:00Z")), "").mapped else { panic!() };
+        assert_eq!(entity.properties["deployment_time"], "2025-01-01T01:30:00.000Z");
+        assert!(!entity.properties.contains_key("lead_time_hours"));
+        let Mapped::Held { message, .. } = assess(&spec(json!(null)), "").mapped else { panic!() };
+        assert!(message.contains("Port needs a time"), "{message}");
+    }
+
+    #[test]
+    fn what_was_in_production_before_has_no_lead_time() {
+        for (change, has_one) in [("Release", true), ("Config", true), ("Rollback", false)] {
+            let spec = json!({
+                "outcome": "Succeeded", "finishedAt": "2025-01-01T01:30:00Z", "commitTime": "2025-01-01T00:00:00Z", "change": change,
+            });
+            let Mapped::Entity(entity) = assess(&spec, "").mapped else { panic!() };
+            assert_eq!(entity.properties.contains_key("lead_time_hours"), has_one, "{change}");
+        }
     }
 
     #[test]

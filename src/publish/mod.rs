@@ -10,7 +10,7 @@ mod incident;
 mod publisher;
 mod record;
 
-pub use backlog::{SlimDoraDeployment, SlimDoraIncident, readable, watch_incidents};
+pub use backlog::{SlimDoraDeployment, SlimDoraIncident, SlimSpec, readable, watch_incidents};
 pub use context::Context;
 pub use credentials::hasten_when_credentials_change;
 pub use digest::digest;

@@ -31,6 +31,7 @@ use super::{DeliveredEntity, schema};
     printcolumn(name = "Deployment", type_ = "string", json_path = ".spec.deployment.name"),
     printcolumn(name = "Revision", type_ = "integer", json_path = ".spec.deployment.revision"),
     printcolumn(name = "Environment", type_ = "string", json_path = ".spec.environment"),
+    printcolumn(name = "Change", type_ = "string", json_path = ".spec.change"),
     printcolumn(name = "Outcome", type_ = "string", json_path = ".spec.outcome"),
     printcolumn(
         name = "Finished",
@@ -46,6 +47,13 @@ use super::{DeliveredEntity, schema};
     ),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Synced")].reason"#),
     printcolumn(
+        name = "Failure",
+        type_ = "string",
+        json_path = ".spec.failure",
+        description = "Why the rollout failed",
+        priority = "1"
+    ),
+    printcolumn(
         name = "Message",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Synced")].message"#,
@@ -56,7 +64,7 @@ use super::{DeliveredEntity, schema};
 #[x_kube(
     validation = Rule::new("!has(self.identifier) || (self.identifier.matches('^[\\\\p{L}0-9@_.+:\\\\\\\\/=-]+$') && !(self.identifier in ['.', '..']))")
         .message("spec.identifier may only have letters, digits and the characters @ _ . + : \\ / = - and must not be . or .. (a rule of Port)"),
-    validation = Rule::new("self.outcome == 'InProgress' || has(self.finishedAt)")
+    validation = Rule::new("self.outcome in ['InProgress', 'Unobserved'] || has(self.finishedAt)")
         .message("set spec.finishedAt, the time at which the deployment ended (RFC 3339, such as 2026-01-31T12:00:00Z), or spec.outcome: InProgress"),
     validation = Rule::new("!has(self.startedAt) || !has(self.finishedAt) || self.startedAt <= self.finishedAt")
         .message("spec.startedAt must not be later than spec.finishedAt")
@@ -79,13 +87,59 @@ pub struct DoraDeploymentSpec {
     /// How it ended, or `InProgress`.
     pub outcome: Outcome,
 
+    /// What the rollout changed. Absent if it is not known, and for a deployment outside of Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeKind>,
+
     /// When it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
 
+    /// Where `startedAt` comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at_accuracy: Option<Accuracy>,
+
     /// When it ended: `deployment_time` in Port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
+
+    /// Where `finishedAt` comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at_accuracy: Option<Accuracy>,
+
+    /// Seconds from `startedAt` to `finishedAt`, without those in which the rollout was paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub duration_seconds: Option<i64>,
+
+    /// Since when the rollout is paused. Absent while it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_at: Option<Time>,
+
+    /// Seconds for which the rollout was paused before `pausedAt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub paused_seconds: Option<i64>,
+
+    /// Replicas that the Deployment asked for: a rollout at 0 replicas ran nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub replicas: Option<i32>,
+
+    /// Why it failed, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000))]
+    pub failure: Option<String>,
+
+    /// The revision that took this one back: it re-used an older ReplicaSet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub rolled_back_by: Option<i64>,
+
+    /// Revisions between this one and the one recorded before that came and went while nobody watched, and left nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub unseen_revisions: Option<i64>,
 
     /// Where it was deployed to. Default: the controller's setting `defaults.environment`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -168,11 +222,27 @@ pub enum Outcome {
     Recovered,
     /// A newer revision came before it was complete.
     Superseded,
+    /// It had become complete, and a later revision took it back by re-using an older ReplicaSet.
+    RolledBack,
     /// The Deployment was deleted before it was complete.
     Abandoned,
+    /// It ended while nobody watched, and the cluster can't tell how.
+    Unobserved,
 }
 
 impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::InProgress,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Recovered,
+        Self::Superseded,
+        Self::RolledBack,
+        Self::Abandoned,
+        Self::Unobserved,
+    ];
+
     /// The word for it in the resource.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -182,18 +252,74 @@ impl Outcome {
             Self::Failed => "Failed",
             Self::Recovered => "Recovered",
             Self::Superseded => "Superseded",
+            Self::RolledBack => "RolledBack",
             Self::Abandoned => "Abandoned",
+            Self::Unobserved => "Unobserved",
         }
     }
 
-    /// Whether the deployment may still come to another end: a failed rollout can recover.
+    /// Whether the rollout may still become complete: a failed one can recover.
     #[must_use]
     pub fn is_open(self) -> bool {
         match self {
             Self::InProgress | Self::Failed => true,
-            Self::Succeeded | Self::Recovered | Self::Superseded | Self::Abandoned => false,
+            Self::Succeeded
+            | Self::Recovered
+            | Self::Superseded
+            | Self::RolledBack
+            | Self::Abandoned
+            | Self::Unobserved => false,
         }
     }
+
+    /// Whether a record may go from this outcome to `next`: none ever moves backwards.
+    #[must_use]
+    pub fn may_become(self, next: Self) -> bool {
+        match self {
+            Self::InProgress => next != Self::InProgress,
+            Self::Failed => next == Self::Recovered,
+            Self::Succeeded | Self::Recovered => next == Self::RolledBack,
+            Self::Superseded | Self::RolledBack | Self::Abandoned | Self::Unobserved => false,
+        }
+    }
+}
+
+/// What a rollout changed, from the pod templates of its ReplicaSet and of the one before.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
+pub enum ChangeKind {
+    /// The first revision of a Deployment.
+    Initial,
+    /// The image of a container.
+    Release,
+    /// Something else of the pod template.
+    Config,
+    /// An older ReplicaSet was re-used.
+    Rollback,
+    /// Nothing: `kubectl rollout restart`, or a ReplicaSet that was deleted by hand and made again.
+    Restart,
+}
+
+impl ChangeKind {
+    /// The word for it in the resource.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Initial => "Initial",
+            Self::Release => "Release",
+            Self::Config => "Config",
+            Self::Rollback => "Rollback",
+            Self::Restart => "Restart",
+        }
+    }
+}
+
+/// Where a time comes from.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum Accuracy {
+    /// The cluster states it.
+    Exact,
+    /// The controller saw it at that time: it may have happened a little earlier.
+    Observed,
 }
 
 /// What the controller says of a deployment.

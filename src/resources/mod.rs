@@ -5,7 +5,9 @@ mod dora_incident;
 mod schema;
 mod status;
 
-pub use dora_deployment::{DeploymentReference, DoraDeployment, DoraDeploymentSpec, DoraDeploymentStatus, Outcome};
+pub use dora_deployment::{
+    Accuracy, ChangeKind, DeploymentReference, DoraDeployment, DoraDeploymentSpec, DoraDeploymentStatus, Outcome,
+};
 pub use dora_incident::{DoraIncident, DoraIncidentSpec, DoraIncidentStatus, IncidentStatus};
 pub use status::DeliveredEntity;
 

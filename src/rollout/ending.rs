@@ -1,55 +1,117 @@
-//! How the current revision of a Deployment stands.
+//! How a revision of a Deployment stands.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::{DeploymentRow, ProgressReason, ReplicaSetRow};
+use super::{DeploymentRow, ProgressReason, Progressing, ReplicaSetRow, Sighting, Source, Stamp};
 
-/// How the current revision of a Deployment stands.
+/// How a revision of a Deployment stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Ending {
-    /// Neither complete nor failed.
-    Open,
-    /// Complete. The time is that which the cluster states; `None` when it states none.
-    Complete(Option<Timestamp>),
-    /// It made no progress within its deadline; it may still become complete. The time as above.
-    DeadlineExceeded(Option<Timestamp>),
+    /// Neither complete nor failed. Without a progress deadline it counts as failed from `fails`, unless it moves before.
+    Open {
+        /// When it will count as failed.
+        fails: Option<Timestamp>,
+    },
+    /// Complete.
+    Complete {
+        /// When.
+        at: Stamp,
+        /// Whether it failed before.
+        after_failure: bool,
+    },
+    /// It made no progress within its deadline; it may still become complete.
+    Failed(Stamp),
 }
 
-/// The ReplicaSet that the current revision of `deployment` runs, if both have been seen in the same state.
-///
-/// The two come from separate watches: until the annotation of one of the owned ReplicaSets equals that of the
-/// Deployment, one of the watches is behind, and nothing can be said yet.
-#[must_use]
-pub fn current_replica_set<'a>(deployment: &DeploymentRow, owned: &'a [ReplicaSetRow]) -> Option<&'a ReplicaSetRow> {
-    let revision = deployment.revision?;
-    owned.iter().find(|replica_set| replica_set.revision == Some(revision))
+/// From when on a condition that names a ReplicaSet speaks of its present revision.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Since {
+    /// Any does.
+    Any,
+    /// One from this time on.
+    Time(Timestamp),
+    /// Nobody can tell: it ran before, and nobody knows until when.
+    Never,
 }
 
-/// How the revision stands that `current` runs.
-///
-/// A condition is believed only if it names `current`: right after a change, and after an undo, the condition of the
-/// former ReplicaSet still stands. The Deployment controller does not renew a `NewReplicaSetAvailable` while all
-/// replicas are updated ones (`isCompleteDeployment` in its `progress.go`), so that at 0 replicas the condition goes on
-/// naming the former ReplicaSet; and it sets no condition at all without a progress deadline. Then the counts
-/// decide, by its own rule (`DeploymentComplete`), and the time is unknown.
-#[must_use]
-pub fn ending(deployment: &DeploymentRow, current: &ReplicaSetRow) -> Ending {
-    let Some(progressing) = &deployment.progressing else {
-        return by_counts(deployment);
-    };
-    let names_current = progressing.replica_set.as_deref() == Some(&*current.name);
-    match progressing.reason {
-        ProgressReason::Complete if names_current => Ending::Complete(progressing.updated),
-        ProgressReason::Complete => by_counts(deployment),
-        ProgressReason::DeadlineExceeded if names_current => Ending::DeadlineExceeded(progressing.updated),
-        ProgressReason::DeadlineExceeded | ProgressReason::Other => Ending::Open,
+impl Since {
+    /// Whether a condition of this time does.
+    #[must_use]
+    pub fn includes(self, updated: Option<Timestamp>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Time(time) => updated.is_none_or(|updated| updated >= time),
+            Self::Never => false,
+        }
     }
 }
 
-fn by_counts(deployment: &DeploymentRow) -> Ending {
-    let complete = deployment.observed_generation >= deployment.generation
-        && deployment.updated_replicas == deployment.replicas
-        && deployment.current_replicas == deployment.replicas
-        && deployment.available_replicas == deployment.replicas;
-    if complete { Ending::Complete(None) } else { Ending::Open }
+/// How the revision stands that `replica_set` runs, as `sighting` was at `now`.
+///
+/// A condition is believed only if it names that ReplicaSet and speaks of this revision of it. Right after a change, and
+/// after an undo, the condition of the former revision still stands; and the Deployment controller renews neither a
+/// `NewReplicaSetAvailable` while all replicas are updated ones (`syncRolloutStatus` in its `progress.go`: a re-used ReplicaSet with the strategy
+/// `Recreate`, or at 0 replicas) nor a `ProgressDeadlineExceeded` before something moves, and sets no condition without a progress
+/// deadline. In these cases the counts decide, by its own rule (`DeploymentComplete`), and the time is that at which they were seen; and
+/// a rollout that stands still has failed after its own deadline, or after `patience` if it has none.
+///
+/// `since` tells which conditions that name the ReplicaSet speak of this revision.
+#[must_use]
+pub fn ending(
+    sighting: &Sighting,
+    replica_set: &ReplicaSetRow,
+    since: Since,
+    patience: SignedDuration,
+    now: Timestamp,
+) -> Ending {
+    let Sighting { row, progressed, void, passed, counted, .. } = sighting;
+    let speaks_of_this = |condition: &&Progressing| {
+        condition.replica_set.as_deref() == Some(&*replica_set.name)
+            && void.as_deref() != Some(*condition)
+            && since.includes(condition.updated)
+    };
+    let [passed, present] =
+        [passed.as_deref(), row.progressing.as_ref()].map(|condition| condition.filter(speaks_of_this));
+    let of = |reason: ProgressReason| {
+        let conditions = [passed, present].into_iter().flatten();
+        conditions.filter(|condition| condition.reason == reason).find_map(|condition| condition.updated)
+    };
+    let failed = of(ProgressReason::DeadlineExceeded);
+    if let Some(at) = of(ProgressReason::Complete) {
+        return Ending::Complete { at: Stamp::exact(at), after_failure: failed.is_some() };
+    }
+    let is_tracked = present.is_some()
+        || row.progressing.as_ref().is_some_and(|condition| {
+            !matches!(condition.reason, ProgressReason::Complete | ProgressReason::DeadlineExceeded)
+        });
+    let is_hidden = sighting.source == Source::List
+        && row
+            .progressing
+            .as_ref()
+            .is_some_and(|condition| matches!(condition.reason, ProgressReason::Paused | ProgressReason::Resumed));
+    if let Some(at) = counted.filter(|_| !is_tracked || is_hidden) {
+        return Ending::Complete { at: Stamp::observed(at), after_failure: failed.is_some() };
+    }
+    if let Some(at) = failed {
+        return Ending::Failed(Stamp::exact(at));
+    }
+    if is_tracked || row.paused {
+        return Ending::Open { fails: None };
+    }
+    let patience = row.progress_deadline.map_or(patience, |seconds| SignedDuration::from_secs(seconds.into()));
+    match progressed.checked_add(patience) {
+        Ok(fails) if fails <= now => Ending::Failed(Stamp::observed(fails)),
+        Ok(fails) => Ending::Open { fails: Some(fails) },
+        Err(_) => Ending::Open { fails: None },
+    }
+}
+
+/// Whether the counts say that all replicas are updated and available: `DeploymentComplete` of the Deployment controller
+/// (`pkg/controller/deployment/util/deployment_util.go`).
+#[must_use]
+pub fn is_complete(row: &DeploymentRow) -> bool {
+    row.observed_generation >= row.generation
+        && row.updated_replicas == row.replicas
+        && row.current_replicas == row.replicas
+        && row.available_replicas == row.replicas
 }

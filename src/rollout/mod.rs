@@ -3,10 +3,24 @@
 //! Pure: no clock, no I/O, no Kubernetes types. The rules and their traps are those of the Deployment controller
 //! (`pkg/controller/deployment` of Kubernetes); each is named where it is used.
 
+mod change;
+mod decide;
 mod ending;
-mod record;
+#[cfg(test)]
+pub(crate) mod example;
+mod failure;
+mod known;
+mod pod_state;
 mod rows;
+mod sighting;
+mod timeline;
 
-pub use ending::{Ending, current_replica_set, ending};
-pub use record::{Change, Known, Moment, changes};
-pub use rows::{DeploymentRow, Metadata, ProgressReason, Progressing, ReplicaSetRow, Uid};
+pub use change::{Action, Change, Stamp};
+pub use decide::{Decision, History, Policy, Scene, decide};
+pub use ending::{Ending, Since, ending, is_complete};
+pub use failure::{Deadline, POD_SAMPLE, failure};
+pub use known::{Known, ReplicaSetMark, Second};
+pub use pod_state::{Activity, ContainerRole, ContainerState, Explanation, PodState, Readiness, Termination};
+pub use rows::{DeploymentRow, Fingerprint, Metadata, ProgressReason, Progressing, ReplicaSetRow, Uid};
+pub use sighting::{Former, Sighting, Source};
+pub use timeline::Timeline;

@@ -7,6 +7,9 @@ use jiff::Timestamp;
 /// UID of an object in the cluster.
 pub type Uid = Arc<str>;
 
+/// A number that differs where the content differs, but for one case in 2⁶⁴. Comparable within one process only.
+pub type Fingerprint = u64;
+
 /// The annotations or labels of one object that begin with `dora.port.io/`, under the rest of their key.
 ///
 /// Nearly always empty or tiny, hence a list.
@@ -41,6 +44,8 @@ pub struct DeploymentRow {
     pub namespace: Arc<str>,
     /// Its name.
     pub name: Box<str>,
+    /// `metadata.creationTimestamp`.
+    pub created: Option<Timestamp>,
     /// `metadata.generation`.
     pub generation: i64,
     /// `status.observedGeneration`.
@@ -55,10 +60,20 @@ pub struct DeploymentRow {
     pub updated_replicas: i32,
     /// `status.availableReplicas`.
     pub available_replicas: i32,
-    /// The condition `Progressing`. Absent with `progressDeadlineSeconds: 2147483647`.
+    /// `spec.paused`.
+    pub paused: bool,
+    /// Whether `spec.strategy` is `Recreate`: the old pods go before the new ReplicaSet is made.
+    pub recreates: bool,
+    /// `spec.progressDeadlineSeconds`; `None` for 2147483647, which Kubernetes takes for none.
+    pub progress_deadline: Option<i32>,
+    /// The condition `Progressing`. Absent without a progress deadline.
     pub progressing: Option<Progressing>,
+    /// Message of the condition `ReplicaFailure` with the reason `FailedCreate`: why pods can't be created.
+    pub refusal: Option<Box<str>>,
     /// Labels of the Deployment (its annotations are read from the ReplicaSet's snapshot of them).
     pub labels: Metadata,
+    /// Whether the settings name it among those to report.
+    pub selected: bool,
 }
 
 /// The condition `Progressing` of a Deployment.
@@ -79,6 +94,12 @@ pub enum ProgressReason {
     Complete,
     /// `ProgressDeadlineExceeded`: failed, so far.
     DeadlineExceeded,
+    /// `FoundNewReplicaSet`: one that existed was taken over.
+    Found,
+    /// `DeploymentPaused`.
+    Paused,
+    /// `DeploymentResumed`.
+    Resumed,
     /// Any other: on the way.
     Other,
 }
@@ -92,16 +113,34 @@ pub struct ReplicaSetRow {
     pub name: Box<str>,
     /// The annotation `deployment.kubernetes.io/revision`.
     pub revision: Option<i64>,
-    /// Whether it ran under an earlier revision before (`deployment.kubernetes.io/revision-history`): it was re-used
-    /// by a rollback, and its creation time is not the start of the present revision.
-    pub reused: bool,
+    /// Its earlier revisions (`deployment.kubernetes.io/revision-history`): a rollback that re-uses it gives it a new one.
+    pub earlier_revisions: Box<[i64]>,
     /// `metadata.creationTimestamp`.
     pub created: Option<Timestamp>,
     /// Annotations of the ReplicaSet: the Deployment controller copies those of the Deployment to the current
     /// ReplicaSet, so they are a snapshot of the Deployment's at the time of this revision.
     pub annotations: Metadata,
+    /// Fingerprint of the images in its pod template.
+    pub images: Fingerprint,
+    /// Fingerprint of its pod template, without what only tells one rollout from another of the same
+    /// (`kubectl.kubernetes.io/restartedAt`, `pod-template-hash`).
+    pub template: Fingerprint,
     /// Annotations of its pod template.
     pub template_annotations: Metadata,
     /// Labels of its pod template.
     pub template_labels: Metadata,
+}
+
+impl ReplicaSetRow {
+    /// Number of the revision for which it was made.
+    #[must_use]
+    pub fn first_revision(&self) -> Option<i64> {
+        self.earlier_revisions.iter().copied().chain(self.revision).min()
+    }
+
+    /// Whether it is or was the ReplicaSet of this revision.
+    #[must_use]
+    pub fn ran(&self, revision: i64) -> bool {
+        self.revision == Some(revision) || self.earlier_revisions.contains(&revision)
+    }
 }

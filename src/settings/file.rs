@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::rollouts::{Deployments, Publish, Retention, Rollouts};
 use crate::resources::Outcome;
 
 /// What the settings file can say. Everything has a default.
@@ -16,6 +17,14 @@ pub struct FileSettings {
     pub blueprints: Blueprints,
     /// Value of the property `status` by outcome; an outcome that is not named is not published.
     pub statuses: Statuses,
+    /// How rollouts are followed.
+    pub rollouts: Rollouts,
+    /// Which of the recorded rollouts Port is told.
+    pub publish: Publish,
+    /// Which Deployments are reported.
+    pub deployments: Deployments,
+    /// How long the records of a Deployment are kept.
+    pub retention: Retention,
 }
 
 /// What holds where neither an annotation nor the resource says otherwise.
@@ -74,7 +83,14 @@ impl Statuses {
 
 impl Default for Statuses {
     fn default() -> Self {
-        let statuses = [(Outcome::Succeeded, "success"), (Outcome::Recovered, "success"), (Outcome::Failed, "failed")];
+        let statuses = [
+            (Outcome::Succeeded, "success"),
+            (Outcome::Recovered, "success"),
+            (Outcome::Failed, "failed"),
+            (Outcome::Superseded, "cancelled"),
+            (Outcome::RolledBack, "rolled_back"),
+            (Outcome::Unobserved, "unknown"),
+        ];
         Self(statuses.into_iter().map(|(outcome, status)| (outcome, status.to_owned())).collect())
     }
 }
@@ -87,7 +103,7 @@ impl FileSettings {
     pub fn parse(text: &str) -> Result<Self, String> {
         let settings: Option<Self> = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
         let settings = settings.unwrap_or_default();
-        let Self { defaults, blueprints, statuses } = &settings;
+        let Self { defaults, blueprints, statuses, rollouts: _, publish: _, deployments, retention } = &settings;
         let Defaults { environment, group, deployment_type, incident_type } = defaults;
         let Blueprints { deployment, incident } = blueprints;
         let named = [
@@ -110,6 +126,8 @@ impl FileSettings {
                     .to_owned(),
             );
         }
+        deployments.selection()?;
+        retention.validate()?;
         Ok(settings)
     }
 }
@@ -117,6 +135,7 @@ impl FileSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resources::ChangeKind;
 
     #[test]
     fn an_empty_file_means_the_defaults() {
@@ -132,6 +151,10 @@ mod tests {
         assert_eq!(settings.defaults, Defaults { environment: "staging".to_owned(), ..Defaults::default() });
         assert_eq!(settings.statuses.of(Outcome::Succeeded), Some("Success"));
         assert_eq!(settings.statuses.of(Outcome::Failed), None);
+        let settings = FileSettings::parse("publish: {changes: {Restart: true}}\nretention: {maxAge: 30d}\n").unwrap();
+        let changes = [ChangeKind::Restart, ChangeKind::Release];
+        assert!(changes.iter().all(|change| settings.publish.changes.includes(*change)));
+        assert_eq!((settings.retention.records, settings.retention.max_age.to_string().as_str()), (20, "720h"));
     }
 
     #[test]
@@ -142,6 +165,14 @@ mod tests {
             ("statuses: {Succeded: success}", "Succeded"),
             ("statuses: {InProgress: running}", "statuses.InProgress"),
             ("blueprints: 7", "line 1"),
+            ("publish: {changes: {Restarts: true}}", "Restarts"),
+            ("rollouts: {history: everything}", "everything"),
+            ("rollouts: {failAfter: soon}", "such as 15m"),
+            ("retention: {records: 0}", "retention.records is 0"),
+            ("retention: {maxAge: 90}", "such as 15m, 12h or 90d"),
+            ("deployments: {exclude: {namespaces: ['Kube System']}}", "no name of a namespace"),
+            ("deployments: {exclude: {labels: {matchlabels: {a: b}}}}", "deployments.exclude.labels selects nothing"),
+            ("deployments: {include: {labels: {matchExpressions: [{key: a, operator: Is}]}}}", "operators are In"),
         ];
         for (text, named) in mistakes {
             let problem = FileSettings::parse(text).unwrap_err();

@@ -2,12 +2,14 @@
 
 mod arguments;
 mod file;
+mod rollouts;
 
 use std::net::SocketAddr;
 use std::path::Path;
 
 pub use arguments::{Arguments, Command, LogFormat, RunArguments};
-pub use file::{Blueprints, Defaults, FileSettings};
+pub use file::{Blueprints, Defaults, FileSettings, Statuses};
+pub use rollouts::{Changes, DeploymentGroup, Deployments, Duration, Publish, Retention, Rollouts};
 use secrecy::SecretString;
 
 use crate::port::{BaseUrl, BaseUrlError, CredentialSource, CredentialValue};

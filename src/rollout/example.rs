@@ -1,0 +1,62 @@
+//! Rows for tests.
+
+use jiff::Timestamp;
+
+use super::{DeploymentRow, Metadata, ProgressReason, Progressing, ReplicaSetRow};
+
+/// The time `second` seconds after 1970.
+pub(crate) fn time(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+/// A condition of second `updated` that names the ReplicaSet `named`.
+pub(crate) fn progressing(reason: ProgressReason, named: &str, updated: i64) -> Progressing {
+    Progressing { reason, replica_set: Some(named.into()), updated: Some(time(updated)) }
+}
+
+/// The Deployment `web` of two replicas, all of them available, at `revision`, without a condition.
+pub(crate) fn deployment(revision: i64) -> DeploymentRow {
+    DeploymentRow {
+        uid: "d".into(),
+        namespace: "shop".into(),
+        name: "web".into(),
+        created: None,
+        generation: 3,
+        observed_generation: 3,
+        revision: Some(revision),
+        replicas: 2,
+        current_replicas: 2,
+        updated_replicas: 2,
+        available_replicas: 2,
+        paused: false,
+        recreates: false,
+        progress_deadline: Some(600),
+        progressing: None,
+        refusal: None,
+        labels: Metadata::default(),
+        selected: true,
+    }
+}
+
+/// A ReplicaSet whose UID is its name, made for `revision` at second `created`, with images and a template of its own.
+pub(crate) fn replica_set(name: &str, revision: i64, created: i64) -> ReplicaSetRow {
+    let template = name.bytes().map(u64::from).sum();
+    ReplicaSetRow {
+        uid: name.into(),
+        name: name.into(),
+        revision: Some(revision),
+        earlier_revisions: Box::default(),
+        created: Some(time(created)),
+        annotations: Metadata::default(),
+        images: template,
+        template,
+        template_annotations: Metadata::default(),
+        template_labels: Metadata::default(),
+    }
+}
+
+/// The same ReplicaSet after a rollback gave it `revision`.
+pub(crate) fn reused(row: &ReplicaSetRow, revision: i64) -> ReplicaSetRow {
+    let earlier_revisions = row.earlier_revisions.iter().copied().chain(row.revision).collect();
+    ReplicaSetRow { revision: Some(revision), earlier_revisions, ..row.clone() }
+}
