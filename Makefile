@@ -16,6 +16,9 @@ CARGO_DENY_ROOT := $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION)
 CARGO_DENY := $(CARGO_DENY_ROOT)/bin/cargo-deny
 HELM := $(CACHE)/tools/helm
 
+# More than cores: the tests on a cluster mostly wait for it.
+TEST_THREADS ?= 8
+
 CONTAINER_TOOL ?= docker
 IMAGE ?= port-dora-controller:$(VERSION)
 
@@ -30,7 +33,7 @@ demo: ## the whole way on a real local cluster, with a stand-in for Port: no acc
 
 .PHONY: test
 test: cluster-binaries ## all tests, also those on a real local cluster (TEST_FLAGS="…" goes to cargo test)
-	cargo test --workspace $(TEST_FLAGS)
+	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace $(TEST_FLAGS)
 
 .PHONY: bench
 bench: cluster-binaries ## memory and latency of the release binary on a real local cluster (BENCH_FLAGS="--help" lists the flags)

@@ -4,14 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, Change, DeploymentRow, Ending, Former, Known, ProgressReason, Progressing, ReplicaSetMark, ReplicaSetRow,
-    Second, Sighting, Since, Source, Stamp, Timeline, ending, is_complete,
+    Action, CLOCK_MARGIN, Change, DeploymentRow, Ending, Former, Known, ProgressReason, Progressing, ReplicaSetMark,
+    ReplicaSetRow, Second, Sighting, Since, Source, Stamp, Timeline, ending, is_complete,
 };
 use crate::resources::{Accuracy, ChangeKind, Outcome};
-
-/// A condition that is older than its ReplicaSet by more than this speaks of another one of that name. The margin is for
-/// programs whose clocks differ.
-const CLOCK_MARGIN: SignedDuration = SignedDuration::from_secs(2);
 
 /// How long the ReplicaSets of a deleted Deployment are waited for.
 const CATCH_UP: SignedDuration = SignedDuration::from_secs(10);
@@ -152,7 +148,9 @@ impl<'a> Course<'a, '_> {
         let seen = Revision { number, replica_set };
         let revision = self.renumbered(seen, sighting).unwrap_or(seen);
         self.replace_replica_set(revision);
-        if !sighting.has_run && self.position(revision).is_none() {
+        // An undo while it is paused is no rollout before it is resumed.
+        let is_waiting = !sighting.has_run && self.position(revision).is_none();
+        if is_waiting && sighting.source == Source::Watch {
             return;
         }
         if revision.number == number && sighting.source == Source::List {
@@ -160,6 +158,9 @@ impl<'a> Course<'a, '_> {
         }
         let started = started(sighting, revision);
         self.close_others(sighting, revision, started);
+        if is_waiting {
+            return;
+        }
         let standing =
             ending(sighting, replica_set, self.conditions_since(revision, sighting.source), self.policy.patience, now);
         match self.position(revision) {
@@ -483,13 +484,12 @@ impl<'a> Course<'a, '_> {
             (Outcome::InProgress, Ending::Complete { at, after_failure: true }) => {
                 self.end(position, Outcome::Recovered, Some(at), replica_set);
             }
-            // Scaled to nothing, a failed rollout is complete to Kubernetes, and stays so when it is scaled up again. Followed by the
-            // watch, that condition is known to be void.
-            (Outcome::Failed, Ending::Complete { at, .. })
-                if (sighting.source == Source::Watch && at.accuracy == Accuracy::Exact)
-                    || (sighting.row.replicas > 0 && is_complete(&sighting.row)) =>
+            // Scaled to nothing, a failed rollout is complete to Kubernetes, and stays so when it is scaled up again. Where the
+            // failure was seen as well as what came after it, that condition is known to be void.
+            (Outcome::Failed, Ending::Complete { at, after_failure })
+                if after_failure || (sighting.row.replicas > 0 && is_complete(&sighting.row)) =>
             {
-                let at = if at.accuracy == Accuracy::Exact { at } else { Stamp::observed(sighting.progressed) };
+                let at = if at.accuracy == Accuracy::Exact { at } else { at.not_before(Some(sighting.progressed)) };
                 self.end(position, Outcome::Recovered, Some(at), replica_set);
             }
             _ => {}
@@ -516,7 +516,10 @@ impl<'a> Course<'a, '_> {
     /// taken back with it.
     fn roll_back_before(&mut self, revision: Revision<'_>) {
         let uid = ReplicaSetMark::of(revision.replica_set).uid;
-        let mut older = self.positions(|record| record.revision < revision.number);
+        let began = self.position(revision).and_then(|position| self.records[position].started);
+        // Where the numbers began anew, a lower one may be younger.
+        let is_younger = |record: &Known| began.is_some() && record.started > began;
+        let mut older = self.positions(|record| record.revision < revision.number && !is_younger(record));
         older.sort_by_key(|position| {
             let record = &self.records[*position];
             std::cmp::Reverse((record.revision, record.started))

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{DeploymentRow, ProgressReason, Progressing, ReplicaSetRow, Sighting, Source, Stamp};
+use super::{DeploymentRow, ProgressReason, Progressing, ReplicaSetRow, Sighting, Stamp};
 
 /// How a revision of a Deployment stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,6 +22,9 @@ pub enum Ending {
     /// It made no progress within its deadline; it may still become complete.
     Failed(Stamp),
 }
+
+/// The clocks of the programs that state times may differ by this much.
+pub const CLOCK_MARGIN: SignedDuration = SignedDuration::from_secs(2);
 
 /// From when on a condition that names a ReplicaSet speaks of its present revision.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -77,21 +80,28 @@ pub fn ending(
         conditions.filter(|condition| condition.reason == reason).find_map(|condition| condition.updated)
     };
     let failed = of(ProgressReason::DeadlineExceeded);
-    if let Some(at) = of(ProgressReason::Complete) {
-        return Ending::Complete { at: Stamp::exact(at), after_failure: failed.is_some() };
+    let after_failure = failed.is_some() || sighting.had_failed;
+    let stated = of(ProgressReason::Complete);
+    // What was complete before it was paused is stated once more when it is resumed.
+    let counts = |counted: &Timestamp| {
+        let is_of_this = match since {
+            Since::Time(time) => counted.duration_since(time) >= -CLOCK_MARGIN,
+            Since::Any | Since::Never => true,
+        };
+        let is_earlier =
+            |stated: Timestamp| sighting.was_paused_since && stated.duration_since(*counted) > CLOCK_MARGIN;
+        is_of_this && stated.is_none_or(is_earlier)
+    };
+    if let Some(at) = counted.filter(counts) {
+        return Ending::Complete { at: Stamp::observed(at), after_failure };
+    }
+    if let Some(at) = stated {
+        return Ending::Complete { at: Stamp::exact(at), after_failure };
     }
     let is_tracked = present.is_some()
         || row.progressing.as_ref().is_some_and(|condition| {
             !matches!(condition.reason, ProgressReason::Complete | ProgressReason::DeadlineExceeded)
         });
-    let is_hidden = sighting.source == Source::List
-        && row
-            .progressing
-            .as_ref()
-            .is_some_and(|condition| matches!(condition.reason, ProgressReason::Paused | ProgressReason::Resumed));
-    if let Some(at) = counted.filter(|_| !is_tracked || is_hidden) {
-        return Ending::Complete { at: Stamp::observed(at), after_failure: failed.is_some() };
-    }
     if let Some(at) = failed {
         return Ending::Failed(Stamp::exact(at));
     }

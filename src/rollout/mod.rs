@@ -17,7 +17,7 @@ mod timeline;
 
 pub use change::{Action, Change, Stamp};
 pub use decide::{Decision, History, Policy, Scene, decide};
-pub use ending::{Ending, Since, ending, is_complete};
+pub use ending::{CLOCK_MARGIN, Ending, Since, ending, is_complete};
 pub use failure::{Deadline, POD_SAMPLE, failure};
 pub use known::{Known, ReplicaSetMark, Second};
 pub use pod_state::{Activity, ContainerRole, ContainerState, Explanation, PodState, Readiness, Termination};

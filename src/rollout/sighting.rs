@@ -17,6 +17,7 @@ pub enum Source {
 }
 
 /// The present state of a Deployment, and what was seen on the way to it.
+#[allow(clippy::struct_excessive_bools, reason = "each is an observation of its own")]
 #[derive(Clone, Debug)]
 pub struct Sighting {
     /// The present state.
@@ -36,8 +37,12 @@ pub struct Sighting {
     pub void: Option<Box<Progressing>>,
     /// The first end of the present revision, if another condition has taken its place: a pause, for one.
     pub passed: Option<Box<Progressing>>,
+    /// Whether it had failed before that end.
+    pub had_failed: bool,
     /// When the counts were first seen to say that the present revision is complete, while no condition spoke of its progress.
     pub counted: Option<Timestamp>,
+    /// Whether it has been paused since then.
+    pub was_paused_since: bool,
     /// Whether the present revision may have ended unseen: a list brought it, and its condition names no ReplicaSet.
     pub is_broken: bool,
 }
@@ -77,7 +82,9 @@ impl Sighting {
             path: Vec::new(),
             void: None,
             passed: None,
+            had_failed: false,
             counted,
+            was_paused_since: false,
             is_broken,
         }
     }
@@ -120,14 +127,19 @@ impl Sighting {
             if self.row.paused && !row.paused {
                 self.since = now;
             }
-            // Until it is observed, the template may be another one than that of the revision.
-            self.has_run = !row.paused && row.observed_generation >= row.generation;
+            // Until it is observed and has pods, the template may be another one than that of the revision.
+            let has_pods = row.updated_replicas > 0 || row.replicas == 0;
+            self.has_run = !row.paused && row.observed_generation >= row.generation && has_pods;
+            if self.has_run {
+                self.counted = None;
+            }
         }
         let had_failed =
             [self.passed.as_deref(), self.row.progressing.as_ref()].into_iter().flatten().any(|condition| {
                 condition.reason == ProgressReason::DeadlineExceeded && self.void.as_deref() != Some(condition)
             });
         let is_nothing = had_failed && row.replicas == 0;
+        self.was_paused_since |= self.counted.is_some() && row.paused;
         if self.counted.is_none() && !is_nothing && counts_as_complete(&row) {
             self.counted = Some(now);
         }
@@ -150,6 +162,7 @@ impl Sighting {
         // A completion takes the place of a failure, and nothing that of a completion.
         let is_first = self.passed.as_ref().is_none_or(|passed| passed.reason == ProgressReason::DeadlineExceeded);
         if is_end && is_first && !was_void {
+            self.had_failed |= self.passed.is_some();
             self.passed = former.map(Box::new);
         }
     }

@@ -221,6 +221,9 @@ fn a_failure_and_a_recovery_between_two_looks_are_both_seen() {
     ];
     let case = Case::followed(&states, &[a()]);
     assert_eq!(case.changes(), ["begin 1 Initial Recovered 1500-1580"]);
+    let paused = DeploymentRow { paused: true, ..stating(1, Paused, "", 1590) };
+    let case = Case::followed(&[&states[..], &[(1590, paused)]].concat(), &[a()]);
+    assert_eq!(case.changes(), ["begin 1 Initial Recovered 1500-1580"]);
 }
 
 #[test]
@@ -580,6 +583,14 @@ fn revisions_that_came_and_went_while_nobody_watched_are_found() {
     let case =
         Case::followed(&states, &[a(), replica_set("stray", 4, 1600), replica_set("c", 5, 1700)]).known(&records);
     assert_eq!(case.changes(), ["begin 5 Release Succeeded 1700-1710"]);
+}
+
+#[test]
+fn a_deployment_that_is_found_paused_tells_of_what_was_before_and_not_of_what_it_may_never_roll_out() {
+    let paused = DeploymentRow { paused: true, ..on_its_way(stating(3, Paused, "", 1800)) };
+    let owned = [a(), b(), replica_set("c", 3, 1700)];
+    let case = Case::listed(paused, &owned).known(&[known(1, "a", InProgress, 0)]);
+    assert_eq!(case.changes(), ["begin 2 Release Unobserved 1600-?", "end 1 Unobserved ?"]);
 }
 
 #[test]
