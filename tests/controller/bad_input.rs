@@ -17,7 +17,7 @@ async fn a_refused_resource_says_why_and_holds_back_no_other() -> TestResult {
     let on = Installation::alone().await?;
     let controller = on.start_controller(&[]).await?;
     let namespace = on.namespace("refused").await?;
-    let mut manifests = incident("unknown-property", "properties: {colour: red}");
+    let mut manifests = incident("wrong-type", "properties: {time_to_resolve: soon}");
     manifests.push_str(&incident("unknown-group", "group: no_such_team"));
     for number in 0..10 {
         manifests.push_str(&incident(&format!("good-{number}"), "priority: low"));
@@ -26,11 +26,11 @@ async fn a_refused_resource_says_why_and_holds_back_no_other() -> TestResult {
     for number in 0..10 {
         on.incident(&namespace, &format!("good-{number}"), "open").await?;
     }
-    let (status, message) = on.condition(&namespace, "dinc/unknown-property", "Synced", "Refused").await?;
+    let (status, message) = on.condition(&namespace, "dinc/wrong-type", "Synced", "Refused").await?;
     assert_eq!(status, "False");
-    assert!(message.contains("colour"), "Port's own words: {message}");
-    let note = on.event(&namespace, "unknown-property", "Refused").await?;
-    assert!(note.contains("colour"), "{note}");
+    assert!(message.contains("time_to_resolve"), "Port's own words: {message}");
+    let note = on.event(&namespace, "wrong-type", "Refused").await?;
+    assert!(note.contains("time_to_resolve"), "{note}");
     let (_, message) = on.condition(&namespace, "dinc/unknown-group", "Synced", "NotFound").await?;
     assert!(message.contains("no_such_team"), "{message}");
     controller.logs("no_such_team").await?;
@@ -39,12 +39,12 @@ async fn a_refused_resource_says_why_and_holds_back_no_other() -> TestResult {
         let requests = on.port.requests();
         requests.iter().filter(|request| request.body.as_ref().is_some_and(|body| body["identifier"] == name)).count()
     };
-    assert!(sent(&format!("test:{namespace}:unknown-property")) <= 1, "sent alone more than once");
+    assert!(sent(&format!("test:{namespace}:wrong-type")) <= 1, "sent alone more than once");
 
     // What is mended is delivered at once.
-    on.apply_in(&namespace, &incident("unknown-property", "properties: {urgency: high}")).await?;
-    on.condition(&namespace, "dinc/unknown-property", "Synced", "Delivered").await?;
-    on.incident(&namespace, "unknown-property", "open").await?;
+    on.apply_in(&namespace, &incident("wrong-type", "properties: {urgency: high}")).await?;
+    on.condition(&namespace, "dinc/wrong-type", "Synced", "Delivered").await?;
+    on.incident(&namespace, "wrong-type", "open").await?;
     Ok(())
 }
 

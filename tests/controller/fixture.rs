@@ -26,6 +26,9 @@ pub const CLUSTER: &str = "test";
 /// Namespace and name that the chart is installed under.
 pub const RELEASE: &str = "port-dora-controller";
 
+/// The environment of a controller whose container starts again in the same pod: the lease is still its own, so that it leads at once.
+pub const SAME_POD: [(&str, &str); 1] = [("POD_NAME", "same-pod")];
+
 /// The folder of the chart.
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/port-dora-controller");
 
@@ -151,6 +154,13 @@ impl Installation {
             ("PORT_CLIENT_SECRET_FILE", &secret.to_string_lossy()),
         ];
         Ok((self.start_controller(&environment).await?, id, secret))
+    }
+
+    /// Starts a controller with this settings file, each time in the same pod (see [`SAME_POD`]), so that it leads at once.
+    pub async fn start_controller_with_settings(&self, settings: &str) -> Result<Controller, Error> {
+        let file = self.folder().join("settings.yaml");
+        std::fs::write(&file, settings)?;
+        self.start_controller(&[("CONFIG_FILE", &file.to_string_lossy()), SAME_POD[0]]).await
     }
 
     /// The entities of `blueprint` that come from `namespace`, in the order in which they were made.

@@ -2,13 +2,24 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics")]
 
+mod absence;
 mod bad_input;
 mod chart;
+mod failure_reasons;
 mod fixture;
+mod history;
 mod incidents;
+mod kinds;
+mod no_deadline;
+mod outcomes;
+mod random_run;
 mod restarts;
+mod retention;
 mod rollouts;
+mod selection;
 mod settings;
+mod stage;
+mod times;
 mod without_credentials;
 
 /// Tests wait for conditions and give their failures as they come.

@@ -7,12 +7,11 @@ use k8s_openapi::api::apps::v1::Deployment;
 
 use crate::TestResult;
 use crate::fixture::{Installation, deployment, text};
+use crate::stage::progressed;
 
 /// When the condition Progressing was last renewed, as Port is to have it.
 fn completion(deployment: &Deployment) -> String {
-    let conditions = deployment.status.as_ref().and_then(|status| status.conditions.as_ref()).unwrap();
-    let progressing = conditions.iter().find(|condition| condition.type_ == "Progressing").unwrap();
-    format!("{:.3}", progressing.last_update_time.as_ref().unwrap().0)
+    format!("{:.3}", progressed(deployment))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,102 +57,6 @@ async fn each_change_of_the_template_is_one_deployment_and_nothing_else_is() -> 
         (entity.blueprint.as_str(), entity.identifier.as_str()),
         ("dora_deployment", both[0].identifier.as_str())
     );
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rollout_past_its_deadline_has_failed_and_its_success_corrects_the_same_entity() -> TestResult {
-    let on = Installation::shared().await;
-    let namespace = on.namespace("recover").await?;
-    // It makes no progress for 12 seconds, and its deadline is 2.
-    let late = deployment("web", "app:v1", "", "test/ready-after: 12s")
-        .replace("replicas: 1", "replicas: 1\n  progressDeadlineSeconds: 2");
-    on.apply_in(&namespace, &late).await?;
-    let failed = on.deployments(&namespace, &[("web:1", "failed")]).await?.remove(0);
-    on.outcomes(&namespace, &[("web:1", "Failed")]).await?;
-    let recovered = on.deployments(&namespace, &[("web:1", "success")]).await?.remove(0);
-    on.outcomes(&namespace, &[("web:1", "Recovered")]).await?;
-    assert_eq!(recovered.identifier, failed.identifier);
-    assert_eq!((failed.writes, recovered.writes), (1, 2));
-    let completed = completion(&on.progressing(&namespace, "web", "NewReplicaSetAvailable").await?);
-    assert_eq!(text(&recovered, "deployment_time"), completed);
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_undo_after_a_failure_is_a_deployment_of_its_own() -> TestResult {
-    let on = Installation::shared().await;
-    let namespace = on.namespace("undo").await?;
-    let manifest =
-        |image| deployment("web", image, "", "").replace("replicas: 1", "replicas: 1\n  progressDeadlineSeconds: 3");
-    on.apply_in(&namespace, &manifest("app:v1")).await?;
-    on.deployments(&namespace, &[("web:1", "success")]).await?;
-    on.apply_in(&namespace, &manifest("app:broken")).await?;
-    let failed = on.deployments(&namespace, &[("web:1", "success"), ("web:2", "failed")]).await?;
-    on.kubectl(["--namespace", &namespace, "rollout", "undo", "deployment/web"]).await?;
-    let all = on.deployments(&namespace, &[("web:1", "success"), ("web:2", "failed"), ("web:3", "success")]).await?;
-    assert_eq!(all[..2], failed[..], "what was reported has not changed");
-    let completed = completion(&on.progressing(&namespace, "web", "NewReplicaSetAvailable").await?);
-    assert_eq!(
-        text(&all[2], "deployment_time"),
-        completed,
-        "not the time of the condition that named another ReplicaSet"
-    );
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rollout_that_never_ends_is_recorded_and_not_reported() -> TestResult {
-    let on = Installation::shared().await;
-    let namespace = on.namespace("unended").await?;
-    on.apply_in(&namespace, &deployment("web", "app:broken", "", "")).await?;
-    on.outcomes(&namespace, &[("web:1", "InProgress")]).await?;
-    on.kubectl(["--namespace", &namespace, "set", "image", "deployment/web", "app=other:broken"]).await?;
-    on.outcomes(&namespace, &[("web:1", "Superseded"), ("web:2", "InProgress")]).await?;
-    on.kubectl(["--namespace", &namespace, "delete", "deployment/web"]).await?;
-    on.outcomes(&namespace, &[("web:1", "Superseded"), ("web:2", "Abandoned")]).await?;
-
-    // The same name once more is another Deployment, with its own revision 1.
-    on.apply_in(&namespace, &deployment("web", "app:v1", "", "")).await?;
-    on.deployments(&namespace, &[("web:1", "success")]).await?;
-    let listed = on.kubectl(["--namespace", &namespace, "get", "ddep", "--no-headers"]).await?;
-    assert_eq!(listed.lines().filter(|line| line.contains("NotPublished")).count(), 2, "{listed}");
-    assert_eq!(listed.lines().filter(|line| line.contains("Delivered")).count(), 1, "{listed}");
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_condition_of_a_former_replica_set_is_not_believed() -> TestResult {
-    let on = Installation::shared().await;
-    let namespace = on.namespace("recreate").await?;
-    // With Recreate the old NewReplicaSetAvailable stands while no pod of the new ReplicaSet exists.
-    let manifest = |image: &str| {
-        deployment("web", image, "", "test/ready-after: 2s")
-            .replace("replicas: 1", "replicas: 1\n  strategy: {type: Recreate}")
-    };
-    on.apply_in(&namespace, &manifest("app:v1")).await?;
-    on.deployments(&namespace, &[("web:1", "success")]).await?;
-    on.apply_in(&namespace, &manifest("app:v2")).await?;
-    let both = on.deployments(&namespace, &[("web:1", "success"), ("web:2", "success")]).await?;
-    let completed = completion(&on.progressing(&namespace, "web", "NewReplicaSetAvailable").await?);
-    assert_eq!(text(&both[1], "deployment_time"), completed);
-    assert_ne!(text(&both[0], "deployment_time"), completed);
-
-    // At 0 replicas an undo completes while the condition goes on naming the other ReplicaSet.
-    on.kubectl(["--namespace", &namespace, "scale", "deployment/web", "--replicas=0"]).await?;
-    on.kubectl(["--namespace", &namespace, "rollout", "undo", "deployment/web"]).await?;
-    on.deployments(&namespace, &[("web:1", "success"), ("web:2", "success"), ("web:3", "success")]).await?;
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_a_deadline_the_counts_decide() -> TestResult {
-    let on = Installation::shared().await;
-    let namespace = on.namespace("no-deadline").await?;
-    let manifest = deployment("web", "app:v1", "", "test/ready-after: 1s")
-        .replace("replicas: 1", "replicas: 2\n  progressDeadlineSeconds: 2147483647");
-    on.apply_in(&namespace, &manifest).await?;
-    on.deployments(&namespace, &[("web:1", "success")]).await?;
     Ok(())
 }
 

@@ -1,0 +1,304 @@
+//! The records and the entities against what was seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use port_dora_controller::resources::{Accuracy, ChangeKind, DoraDeployment, DoraDeploymentSpec, Outcome};
+use port_sim::Entity;
+
+use super::course::{Rollout, numbered_while_paused, rollouts};
+use super::observer::{RecordCourse, Seen};
+use crate::fixture::{CLUSTER, text};
+
+/// How far the controller may be behind when it is killed.
+const LAG: Duration = Duration::from_secs(10);
+
+/// A time in which no controller watched.
+#[derive(Clone, Debug)]
+pub struct Absence {
+    pub killed: Instant,
+    /// When the next one had listed everything.
+    pub ready: Instant,
+    /// The records at its beginning.
+    pub records: BTreeSet<String>,
+}
+
+/// How long the controllers were away, and when they listed everything anew.
+#[derive(Debug, Default)]
+pub struct Attendance {
+    pub absences: Vec<Absence>,
+    /// From the start of each to when it was ready.
+    pub lists: Vec<(Instant, Instant)>,
+}
+
+/// All that disagrees, a line each.
+pub fn disagreements(seen: &Seen, entities: &[Entity], namespace: &str, attendance: &Attendance) -> Vec<String> {
+    let Attendance { absences, lists } = attendance;
+    let mut comparison = Comparison { seen, absences, lists, found: Vec::new() };
+    if !seen.is_gapless() {
+        comparison.say(&"the observer's own watches were interrupted: this run proves nothing");
+    }
+    for (name, record) in &seen.records {
+        comparison.check_history(name, record);
+    }
+    comparison.check_records();
+    comparison.check_rollbacks();
+    comparison.check_entities(entities, namespace);
+    comparison.found
+}
+
+struct Comparison<'a> {
+    seen: &'a Seen,
+    absences: &'a [Absence],
+    lists: &'a [(Instant, Instant)],
+    found: Vec<String>,
+}
+
+impl<'a> Comparison<'a> {
+    fn say(&mut self, what: &dyn std::fmt::Display) {
+        self.found.push(what.to_string());
+    }
+
+    /// Whether nobody may have seen what happened then.
+    fn is_missed(&self, at: Instant) -> bool {
+        self.absences.iter().any(|absence| absence.killed <= at + LAG && at <= absence.ready)
+    }
+
+    /// The records as they are, by Deployment and revision.
+    fn records(&self) -> BTreeMap<(&'a str, i64), &'a DoraDeployment> {
+        let last = self.seen.records.values().filter_map(RecordCourse::last);
+        last.filter_map(|record| {
+            let rollout = record.spec.deployment.as_ref()?;
+            Some(((rollout.uid.as_str(), rollout.revision), record))
+        })
+        .collect()
+    }
+
+    /// A record never moves backwards, keeps what it is of, and stays.
+    fn check_history(&mut self, name: &str, course: &RecordCourse) {
+        if course.is_deleted {
+            self.say(&format!("the record {name} was deleted"));
+        }
+        for pair in course.states.windows(2) {
+            let (before, after) = (&pair[0].1.spec, &pair[1].1.spec);
+            let is_forward = match (before.outcome, after.outcome) {
+                (one, other) if one == other => before.finished_at == after.finished_at,
+                (Outcome::InProgress, _)
+                | (Outcome::Failed, Outcome::Recovered)
+                | (Outcome::Succeeded | Outcome::Recovered, Outcome::RolledBack) => true,
+                _ => false,
+            };
+            let is_same = before.deployment == after.deployment
+                && (before.change, &before.started_at) == (after.change, &after.started_at);
+            if !is_forward || !is_same {
+                self.say(&format!("the record {name} went from {before:?} to {after:?}"));
+            }
+        }
+    }
+
+    /// Each rollout has one record, which says how it went.
+    fn check_records(&mut self) {
+        let records = self.records();
+        if records.len() != self.seen.records.len() {
+            self.say(&format!("{} records of {} revisions", self.seen.records.len(), records.len()));
+        }
+        let rollouts = rollouts(self.seen);
+        let ran: BTreeSet<_> = rollouts.iter().map(|rollout| (rollout.uid, rollout.revision)).collect();
+        let numbered = numbered_while_paused(self.seen);
+        for (key, record) in &records {
+            let since = numbered.get(key);
+            let is_unknowable = since.is_some_and(|at| self.absences.iter().any(|absence| *at <= absence.ready));
+            if !ran.contains(key) && !is_unknowable {
+                self.say(&format!("the record of a rollout that never was: {:?}", record.spec));
+            }
+        }
+        for rollout in &rollouts {
+            match records.get(&(rollout.uid, rollout.revision)) {
+                Some(record) => self.check_record(rollout, &record.spec),
+                None if self.may_be_unknown(rollout) => {}
+                // The watch can't tell it from one that was only a number.
+                None if rollout.was_numbered && rollout.outcome() == Outcome::Superseded => {}
+                None => self.say(&format!("no record of {rollout:?}")),
+            }
+        }
+    }
+
+    /// It began and was deleted with its Deployment while nobody watched.
+    fn may_be_unknown(&self, rollout: &Rollout<'_>) -> bool {
+        let uid: String = rollout.uid.chars().take(8).collect();
+        let name = format!("{}-{}-{uid}", rollout.name, rollout.revision);
+        let deleted = self.seen.deployments[rollout.uid].deleted;
+        deleted.is_some_and(|deleted| {
+            self.absences.iter().any(|absence| {
+                absence.killed <= rollout.began + LAG
+                    && absence.killed <= deleted + LAG
+                    && deleted <= absence.ready
+                    && !absence.records.contains(&name)
+            })
+        })
+    }
+
+    fn check_record(&mut self, rollout: &Rollout<'_>, record: &DoraDeploymentSpec) {
+        let mut problems = Vec::new();
+        if !self.is_right(rollout, before_rollback(rollout, record)) {
+            problems.push(format!("not {:?}", rollout.outcome()));
+        }
+        let numbered = numbered_while_paused(self.seen).get(&(rollout.uid, rollout.revision - 1)).copied();
+        let knows_what_ran = numbered.is_none_or(|at| self.lists.iter().all(|(_, ready)| *ready < at));
+        let is_by_number = !knows_what_ran && record.change == Some(rollout.change_by_number);
+        if record.change != Some(rollout.change) && !is_by_number {
+            problems.push(format!("the change is {:?}", rollout.change));
+        }
+        let reference = record.deployment.as_ref();
+        if reference.is_none_or(|reference| reference.replica_set_uid != rollout.replica_set.uid) {
+            problems.push("another ReplicaSet".to_owned());
+        }
+        let started = record.started_at.as_ref().map(|time| time.0);
+        if record.started_at_accuracy == Some(Accuracy::Exact) && started != rollout.replica_set.created {
+            problems.push("not that start".to_owned());
+        }
+        let is_success = matches!(before_rollback(rollout, record), Outcome::Succeeded | Outcome::Recovered);
+        if let Some(finished) = &record.finished_at
+            && is_success
+            && record.finished_at_accuracy == Some(Accuracy::Exact)
+        {
+            let is_first = rollout.completions.first() == Some(&finished.0);
+            let is_later = rollout.completions.contains(&finished.0);
+            let knows_first = !rollout.completed.is_some_and(|at| self.is_missed(at)) && !self.is_unclear(rollout);
+            if !is_later || (knows_first && !is_first) {
+                problems.push(format!("the end is one of {:?}", rollout.completions));
+            }
+        }
+        if !problems.is_empty() {
+            self.say(&format!("{}: {record:?} of {rollout:?}", problems.join(", ")));
+        }
+    }
+
+    /// Whether a record may say `outcome`, apart from a rollback later on.
+    fn is_right(&self, rollout: &Rollout<'_>, outcome: Outcome) -> bool {
+        let missed = |at: Option<Instant>| at.is_some_and(|at| self.is_missed(at));
+        let expected = rollout.outcome();
+        // Where the Deployment controller keeps no deadline, the controller counts from when it saw the last step.
+        let standstill = rollout.untracked_standstill;
+        let may_have_failed = standstill + Duration::from_secs(1) > rollout.deadline;
+        let must_have_failed =
+            standstill > rollout.deadline + LAG && !missed(Some(rollout.began)) && !missed(rollout.left);
+        match (expected, outcome) {
+            // It is over in a moment, unless it is paused: then it stands.
+            (Outcome::InProgress, Outcome::InProgress) => {
+                self.is_paused(rollout) || !must_have_failed && may_have_failed
+            }
+            (Outcome::InProgress | Outcome::Superseded | Outcome::Abandoned, Outcome::Failed) => may_have_failed,
+            (Outcome::Superseded | Outcome::Abandoned, same) if same == expected => !must_have_failed,
+            (one, same) if one == same => true,
+            (_, Outcome::Unobserved) if missed(rollout.ended()) && missed(rollout.left) => true,
+            (Outcome::Succeeded, Outcome::Recovered) => may_have_failed,
+            (Outcome::Succeeded, Outcome::Failed) => {
+                may_have_failed && missed(rollout.completed) && missed(rollout.left)
+            }
+            // Scaling takes the condition away that said so.
+            (Outcome::Recovered, Outcome::Succeeded) | (Outcome::Failed, Outcome::Superseded | Outcome::Abandoned) => {
+                missed(rollout.failed)
+            }
+            (Outcome::Recovered, Outcome::Failed) => missed(rollout.completed) && missed(rollout.left),
+            (Outcome::InProgress | Outcome::Superseded | Outcome::Abandoned | Outcome::Succeeded, _) => {
+                matches!(outcome, Outcome::Succeeded | Outcome::Unobserved) && self.is_unclear(rollout)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a controller began to watch at a time at which nothing told how the rollout stood.
+    fn is_unclear(&self, rollout: &Rollout<'_>) -> bool {
+        let overlaps = |(began, ended): &(Instant, Instant)| {
+            self.lists.iter().any(|(started, ready)| began <= ready && started <= ended)
+        };
+        rollout.unclear.iter().any(overlaps)
+    }
+
+    fn is_paused(&self, rollout: &Rollout<'_>) -> bool {
+        self.seen.deployments[rollout.uid].states.last().is_some_and(|state| state.paused)
+    }
+
+    /// A rollback takes back what was in effect, as far as the records know.
+    fn check_rollbacks(&mut self) {
+        let records = self.records();
+        let mut taken_back: BTreeMap<(&str, i64), i64> = BTreeMap::new();
+        for ((uid, revision), record) in &records {
+            if record.spec.change != Some(ChangeKind::Rollback) {
+                continue;
+            }
+            for ((_, older), former) in records.range((*uid, 0)..(*uid, *revision)).rev() {
+                let uid_of =
+                    |record: &DoraDeployment| record.spec.deployment.as_ref().map(|of| of.replica_set_uid.clone());
+                match former.spec.outcome {
+                    Outcome::Failed | Outcome::Superseded | Outcome::Abandoned => continue,
+                    Outcome::Unobserved | Outcome::InProgress => {}
+                    Outcome::Succeeded | Outcome::Recovered | Outcome::RolledBack => {
+                        if uid_of(former) != uid_of(record) {
+                            taken_back.entry((*uid, *older)).or_insert(*revision);
+                        }
+                    }
+                }
+                break;
+            }
+        }
+        for (key, record) in &records {
+            let by = taken_back.get(key).copied();
+            let is_marked = record.spec.outcome == Outcome::RolledBack;
+            if record.spec.rolled_back_by != by || is_marked != by.is_some() {
+                self.say(&format!("rolled back by {by:?}: {:?}", record.spec));
+            }
+        }
+    }
+
+    /// Each record that is to be published has one entity, and nothing else has.
+    fn check_entities(&mut self, entities: &[Entity], namespace: &str) {
+        let mut expected = BTreeMap::new();
+        for record in self.records().into_values() {
+            let DoraDeploymentSpec { deployment, outcome, change, replicas, started_at, finished_at, .. } =
+                &record.spec;
+            let status = match outcome {
+                Outcome::InProgress | Outcome::Abandoned => continue,
+                Outcome::Succeeded | Outcome::Recovered => "success",
+                Outcome::Failed => "failed",
+                Outcome::Superseded => "cancelled",
+                Outcome::RolledBack => "rolled_back",
+                Outcome::Unobserved => "unknown",
+            };
+            let (Some(rollout), Some(time)) = (deployment, finished_at.as_ref().or(started_at.as_ref())) else {
+                continue;
+            };
+            if *change == Some(ChangeKind::Restart) || *replicas == Some(0) {
+                continue;
+            }
+            let uid: String = rollout.uid.chars().take(8).collect();
+            let identifier = format!("{CLUSTER}:{namespace}:{}:{}:{uid}", rollout.name, rollout.revision);
+            expected.insert(identifier, (status.to_owned(), format!("{:.3}", time.0)));
+        }
+        let found: BTreeMap<_, _> = entities
+            .iter()
+            .map(|entity| (entity.identifier.clone(), (text(entity, "status"), text(entity, "deployment_time"))))
+            .collect();
+        if found.len() != entities.len() {
+            self.say(&"an identifier is there twice");
+        }
+        for (identifier, entity) in &expected {
+            if found.get(identifier) != Some(entity) {
+                self.say(&format!("the entity {identifier} is {:?} and should be {entity:?}", found.get(identifier)));
+            }
+        }
+        for (identifier, entity) in found.iter().filter(|(identifier, _)| !expected.contains_key(*identifier)) {
+            self.say(&format!("the entity {identifier} {entity:?} should not be there"));
+        }
+    }
+}
+
+/// The outcome before a rollback took it back.
+fn before_rollback(rollout: &Rollout<'_>, record: &DoraDeploymentSpec) -> Outcome {
+    match (record.outcome, rollout.outcome()) {
+        (Outcome::RolledBack, Outcome::Recovered) => Outcome::Recovered,
+        (Outcome::RolledBack, _) => Outcome::Succeeded,
+        (outcome, _) => outcome,
+    }
+}

@@ -1,0 +1,120 @@
+//! Which Deployments are recorded, by the settings and by `dora.port.io/ignore`.
+
+use serde_json::{Value, json};
+
+use crate::TestResult;
+use crate::fixture::{DEADLINE, Installation};
+use crate::stage::{Stage, Web};
+
+/// Applies a Deployment with this metadata, and with annotations in its pod template.
+async fn apply(stage: &Stage<'_>, name: &'static str, metadata: &Value, template: &Value) -> TestResult {
+    let mut manifest: Value = serde_json::from_str(&Web { name, ..Web::default() }.manifest())?;
+    for (field, value) in metadata.as_object().into_iter().flatten() {
+        manifest["metadata"][field] = value.clone();
+    }
+    manifest["spec"]["template"]["metadata"]["annotations"] = template.clone();
+    stage.on.apply_in(&stage.namespace, &manifest.to_string()).await?;
+    stage.on.progressing(&stage.namespace, name, "NewReplicaSetAvailable").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_settings_name_namespaces_and_labels_and_their_change_deletes_nothing() -> TestResult {
+    let on = Installation::alone().await?;
+    let mut controller = on.start_controller(&[]).await?;
+    let system = Stage { on: &on, namespace: "kube-system".to_owned() };
+    let [team, trial, other] =
+        [Stage::on(&on, "team-a").await?, Stage::on(&on, "team-trial").await?, Stage::on(&on, "other").await?];
+    // The later is recorded: so the earlier would have been.
+    apply(&system, "web", &json!({}), &json!({})).await?;
+    apply(&other, "web", &json!({}), &json!({})).await?;
+    let before = other.table(&["web:1 Initial Succeeded success"]).await?;
+    system.table(&[]).await?;
+    other.apply(&Web { name: "open", deadline: 600, ..Web::broken() }).await?;
+    other.table(&["open:1 Initial InProgress InProgress", "web:1 Initial Succeeded success"]).await?;
+
+    controller.process.terminate(DEADLINE).await?;
+    let mut controller = on
+        .start_controller_with_settings(
+            "deployments:\n  include: {namespaces: [kube-system, team-*]}\n  exclude: {namespaces: [team-trial-*], labels: {matchLabels: \
+             {preview: 'true'}}}\n",
+        )
+        .await?;
+    other.kubectl("set image deployment/web app=app:v2").await?;
+    other.complete(2).await?;
+    apply(&trial, "web", &json!({}), &json!({})).await?;
+    apply(&team, "preview", &json!({"labels": {"preview": "true"}}), &json!({})).await?;
+    apply(&team, "web", &json!({"labels": {"preview": "false"}}), &json!({})).await?;
+    team.table(&["web:1 Initial Succeeded success"]).await?;
+    trial.table(&[]).await?;
+    // What is newly included is reported from the installation on, as if it had been missed.
+    system.table(&["web:1 Initial Succeeded success"]).await?;
+    // What was recorded stays as it is, and what was open goes on to its end.
+    let kept = other.table(&["open:1 Initial InProgress InProgress", "web:1 Initial Succeeded success"]).await?;
+    assert_eq!(kept[1].version(), before[0].version());
+    other.kubectl("delete deployment/open").await?;
+    other.table(&["open:1 Initial Abandoned NotPublished", "web:1 Initial Succeeded success"]).await?;
+
+    controller.process.terminate(DEADLINE).await?;
+    let _controller = on
+        .start_controller_with_settings(
+            "deployments: {include: {labels: {matchExpressions: [{key: tier, operator: In, values: [web, api]}]}}}",
+        )
+        .await?;
+    let api = json!({"labels": {"tier": "api"}});
+    apply(&trial, "unlabelled", &json!({}), &json!({})).await?;
+    // Without `exclude` in the settings, kube-system stays excluded.
+    apply(&system, "labelled", &api, &json!({})).await?;
+    apply(&trial, "labelled", &api, &json!({})).await?;
+    trial.table(&["labelled:1 Initial Succeeded success"]).await?;
+    system.table(&["web:1 Initial Succeeded success"]).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_nearest_ignore_decides() -> TestResult {
+    const IGNORE: &str = "dora.port.io/ignore";
+    let says = |value: &str| json!({IGNORE: value});
+    let annotated = |value: &str| json!({"annotations": says(value)});
+    let stage = Stage::open("ignore").await?;
+    apply(&stage, "by-annotation", &annotated("true"), &json!({})).await?;
+    apply(&stage, "by-label", &json!({"labels": says("true")}), &json!({})).await?;
+    apply(&stage, "by-template", &annotated("false"), &says("true")).await?;
+    apply(&stage, "not-by-template", &annotated("true"), &says("false")).await?;
+    apply(&stage, "misspelt", &annotated("yes"), &json!({})).await?;
+    stage.table(&["misspelt:1 Initial Succeeded success", "not-by-template:1 Initial Succeeded success"]).await?;
+    let note = stage.on.event(&stage.namespace, "misspelt", "MetadataUnusable").await?;
+    assert!(note.contains(IGNORE) && note.contains(r#""yes""#) && note.contains(r#"write "true""#), "{note}");
+
+    let whole = Stage::open("ignored").await?;
+    whole.on.kubectl(["annotate", "namespace", &whole.namespace, "dora.port.io/ignore=true"]).await?;
+    apply(&whole, "by-namespace", &json!({}), &json!({})).await?;
+    apply(&whole, "nearer", &annotated("false"), &json!({})).await?;
+    whole.table(&["nearer:1 Initial Succeeded success"]).await?;
+
+    // What is ignored from now on, and no longer: each revision as it was at its time.
+    apply(&stage, "by-annotation", &annotated("false"), &json!({"setting": "2"})).await?;
+    apply(&stage, "misspelt", &annotated("true"), &json!({"setting": "2"})).await?;
+    apply(&stage, "misspelt", &annotated("false"), &json!({"setting": "3"})).await?;
+    stage
+        .table(&[
+            "by-annotation:2 Config Succeeded success",
+            "misspelt:1 Initial Succeeded success",
+            "misspelt:3 Config Succeeded success",
+            "not-by-template:1 Initial Succeeded success",
+        ])
+        .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_that_has_begun_is_followed_to_its_end_even_if_it_is_ignored_by_then() -> TestResult {
+    let stage = Stage::open("begun").await?;
+    stage.apply(&Web { deadline: 600, ..Web::broken() }).await?;
+    stage.table(&["web:1 Initial InProgress InProgress"]).await?;
+    stage.kubectl("annotate deployment/web dora.port.io/ignore=true").await?;
+    stage.settled().await?;
+    stage.kubectl("delete deployment/web").await?;
+    stage.table(&["web:1 Initial Abandoned NotPublished"]).await?;
+    Ok(())
+}

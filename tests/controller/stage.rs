@@ -1,0 +1,368 @@
+//! A namespace in which Deployments live, what users do to them, and the table of what is recorded and reported.
+
+use cluster::wait_for;
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, ReplicaSet};
+use kube::Api;
+use kube::api::ListParams;
+use port_dora_controller::resources::{Accuracy, DoraDeployment, DoraDeploymentSpec, Outcome};
+use port_sim::Entity;
+use serde_json::{Value, json};
+
+use crate::fixture::{DEADLINE, Installation, text};
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// A Deployment as a user's manifest has it.
+#[derive(Clone)]
+pub struct Web {
+    pub name: &'static str,
+    pub image: &'static str,
+    pub replicas: i32,
+    /// `progressDeadlineSeconds`. By default so long that a slow machine doesn't fail a rollout.
+    pub deadline: i32,
+    /// When a pod gets ready, as a Go duration; empty: at once. Part of the pod template.
+    pub ready_after: &'static str,
+    /// Whether the old pods go before the new ones come.
+    pub recreate: bool,
+    pub paused: bool,
+    /// Further fields of the pod's `spec`, and others of the container `app`.
+    pub pod: Value,
+    pub container: Value,
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self {
+            name: "web",
+            image: "app:v1",
+            replicas: 1,
+            deadline: 600,
+            ready_after: "",
+            recreate: false,
+            paused: false,
+            pod: json!({}),
+            container: json!({}),
+        }
+    }
+}
+
+impl Web {
+    pub fn image(image: &'static str) -> Self {
+        Self { image, ..Self::default() }
+    }
+
+    /// An image that can't be pulled, with a deadline of 2 s: as times are whole seconds, one of 1 s can be over at once.
+    pub fn broken() -> Self {
+        Self { image: "app:broken", deadline: 2, ..Self::default() }
+    }
+
+    pub fn manifest(&self) -> String {
+        let Self { name, image, replicas, deadline, ready_after, recreate, paused, pod, container } = self;
+        let mut app = json!({"name": "app", "image": image});
+        extend(&mut app, container);
+        let mut spec = json!({"terminationGracePeriodSeconds": 0, "containers": [app]});
+        extend(&mut spec, pod);
+        let annotations = if ready_after.is_empty() { json!({}) } else { json!({"test/ready-after": ready_after}) };
+        json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": name},
+            "spec": {
+                "replicas": replicas,
+                "progressDeadlineSeconds": deadline,
+                "paused": paused,
+                "strategy": {"type": if *recreate { "Recreate" } else { "RollingUpdate" }},
+                "selector": {"matchLabels": {"app": name}},
+                "template": {"metadata": {"labels": {"app": name}, "annotations": annotations}, "spec": spec},
+            },
+        })
+        .to_string()
+    }
+}
+
+fn extend(object: &mut Value, fields: &Value) {
+    for (name, value) in fields.as_object().into_iter().flatten() {
+        object[name] = value.clone();
+    }
+}
+
+/// A namespace on an installation.
+pub struct Stage<'a> {
+    pub on: &'a Installation,
+    pub namespace: String,
+}
+
+/// A record, and its entity if it is reported.
+pub struct Row {
+    pub record: DoraDeployment,
+    pub entity: Option<Entity>,
+}
+
+impl Row {
+    /// Changes with every write of the record, also of its status.
+    pub fn version(&self) -> &str {
+        self.record.metadata.resource_version.as_deref().unwrap_or_default()
+    }
+
+    /// When it began, as it is recorded.
+    pub fn started(&self) -> (Timestamp, Accuracy) {
+        let spec = &self.record.spec;
+        (spec.started_at.as_ref().unwrap().0, spec.started_at_accuracy.unwrap())
+    }
+
+    /// When it ended, as it is recorded.
+    pub fn finished(&self) -> (Timestamp, Accuracy) {
+        let spec = &self.record.spec;
+        (spec.finished_at.as_ref().unwrap().0, spec.finished_at_accuracy.unwrap())
+    }
+
+    /// How often its entity was written.
+    pub fn writes(&self) -> u64 {
+        self.entity.as_ref().map_or(0, |entity| entity.writes)
+    }
+
+    pub fn failure(&self) -> &str {
+        self.record.spec.failure.as_deref().unwrap_or_default()
+    }
+
+    /// Such as `web:2 Release Succeeded success`: the Deployment and its revision, the change, the outcome, and the status in Port, or
+    /// why Port isn't told. A record whose last change hasn't been dealt with has `…` there. `, 3 unseen before` follows where
+    /// revisions came and went unseen.
+    fn line(&self) -> String {
+        let spec = &self.record.spec;
+        let (name, revision) =
+            spec.deployment.as_ref().map(|rollout| (rollout.name.as_str(), rollout.revision)).unwrap_or_default();
+        let change = spec.change.map_or("?", |change| change.as_str());
+        let status = self.record.status.as_ref();
+        let synced = status.and_then(|status| status.conditions.iter().find(|condition| condition.type_ == "Synced"));
+        let report = match (synced, &self.entity) {
+            (Some(synced), _) if synced.observed_generation != self.record.metadata.generation => "…".to_owned(),
+            (Some(synced), Some(entity)) if synced.status == "True" => text(entity, "status"),
+            (Some(synced), _) => synced.reason.clone(),
+            (None, _) => "…".to_owned(),
+        };
+        let unseen = spec.unseen_revisions.map(|unseen| format!(", {unseen} unseen before")).unwrap_or_default();
+        format!("{name}:{revision} {change} {} {report}{unseen}", spec.outcome.as_str())
+    }
+}
+
+impl Stage<'static> {
+    /// A stage on the installation that the tests share.
+    pub async fn open(prefix: &str) -> Result<Self, Error> {
+        Stage::on(Installation::shared().await, prefix).await
+    }
+}
+
+impl<'a> Stage<'a> {
+    pub async fn on(on: &'a Installation, prefix: &str) -> Result<Self, Error> {
+        Ok(Self { on, namespace: on.namespace(prefix).await? })
+    }
+
+    /// `kubectl apply` of a Deployment.
+    pub async fn apply(&self, web: &Web) -> Result<(), Error> {
+        self.on.apply_in(&self.namespace, &web.manifest()).await?;
+        Ok(())
+    }
+
+    /// `kubectl …` in this namespace. No argument may contain a space.
+    pub async fn kubectl(&self, arguments: &str) -> Result<String, Error> {
+        self.kubectl_with_input(arguments, "").await
+    }
+
+    /// `kubectl …` in this namespace, with a manifest on its standard input.
+    pub async fn kubectl_with_input(&self, arguments: &str, input: &str) -> Result<String, Error> {
+        let arguments = ["--namespace", &self.namespace].into_iter().chain(arguments.split_whitespace());
+        Ok(self.on.kubectl_with_input(arguments, input).await?)
+    }
+
+    /// `web` with pods that no node takes before [`Stage::open_gate`].
+    pub fn gated(&self, web: Web) -> Web {
+        Web { pod: json!({"nodeSelector": {&self.namespace: "open"}}), ..web }
+    }
+
+    /// Lets the nodes take the pods of [`Stage::gated`].
+    pub async fn open_gate(&self) -> Result<(), Error> {
+        self.kubectl(&format!("label nodes --all {}=open", self.namespace)).await?;
+        Ok(())
+    }
+
+    /// Gives the Deployment `web` so long a deadline that a slow machine doesn't fail its next rollout.
+    pub async fn give_time(&self) -> Result<(), Error> {
+        self.kubectl(r#"patch deployment/web --patch={"spec":{"progressDeadlineSeconds":600}}"#).await?;
+        Ok(())
+    }
+
+    /// Waits until the records of this namespace are exactly these (see [`Row::line`]), by name, revision and age, and returns them.
+    /// Port then has an entity of each that is reported, and no other.
+    pub async fn table(&self, expected: &[&str]) -> Result<Vec<Row>, Error> {
+        let api: Api<DoraDeployment> = Api::namespaced(self.on.client().await?, &self.namespace);
+        let rows = wait_for(format!("the records {expected:#?}"), DEADLINE, async || {
+            let mut records = api.list(&ListParams::default()).await?.items;
+            records.sort_by_key(|record| {
+                let rollout = record.spec.deployment.as_ref().map(|rollout| (rollout.name.clone(), rollout.revision));
+                (rollout, record.metadata.creation_timestamp.as_ref().map(|time| time.0))
+            });
+            let rows: Vec<Row> = records.into_iter().map(|record| self.row(record)).collect();
+            let found: Vec<String> = rows.iter().map(Row::line).collect();
+            if found != expected {
+                Err(format!("{found:#?}"))?;
+            }
+            Ok(Some(rows))
+        })
+        .await?;
+        self.check(&rows);
+        Ok(rows)
+    }
+
+    fn row(&self, record: DoraDeployment) -> Row {
+        let delivered = record.status.as_ref().and_then(|status| status.entity.as_ref());
+        let entity = delivered.and_then(|delivered| self.on.port.entity("dora_deployment", &delivered.identifier));
+        Row { record, entity }
+    }
+
+    /// What holds of any table of rollouts that the controller has followed.
+    fn check(&self, rows: &[Row]) {
+        let mut reported: Vec<&str> =
+            rows.iter().filter_map(|row| row.entity.as_ref()).map(|entity| entity.identifier.as_str()).collect();
+        let entities = self.on.entities("dora_deployment", &self.namespace);
+        let mut found: Vec<&str> = entities.iter().map(|entity| entity.identifier.as_str()).collect();
+        reported.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found, reported, "each reported record has an entity of its own, and there is no other");
+        for row in rows {
+            let spec = &row.record.spec;
+            if let Some(entity) = &row.entity {
+                let time = spec.finished_at.as_ref().or(spec.started_at.as_ref()).map(|time| format!("{:.3}", time.0));
+                assert_eq!(Some(text(entity, "deployment_time")), time, "{}", row.line());
+            }
+            // A failed rollout can be paused after its end.
+            if let (Some(started), Some(finished)) = (&spec.started_at, &spec.finished_at)
+                && spec.outcome != Outcome::Failed
+            {
+                let paused = spec.paused_seconds.unwrap_or_default();
+                let seconds = finished.0.as_second() - started.0.as_second() - paused;
+                assert_eq!(spec.duration_seconds, Some(seconds), "{}", row.line());
+            }
+        }
+    }
+
+    /// Waits until the record of this revision of `web` fulfils a condition, and returns what it says.
+    pub async fn record(
+        &self,
+        revision: i64,
+        what: &str,
+        fulfils: impl Fn(&DoraDeploymentSpec) -> bool,
+    ) -> Result<DoraDeploymentSpec, Error> {
+        let api: Api<DoraDeployment> = Api::namespaced(self.on.client().await?, &self.namespace);
+        let spec = wait_for(format!("the record of revision {revision} to be {what}"), DEADLINE, async || {
+            let records = api.list(&ListParams::default()).await?.items;
+            let is_it = |record: &DoraDeployment| {
+                record.spec.deployment.as_ref().is_some_and(|rollout| rollout.revision == revision)
+            };
+            let record = records.into_iter().find(is_it).ok_or("it is not there")?;
+            if !fulfils(&record.spec) {
+                Err(format!("{:?}", record.spec))?;
+            }
+            Ok(Some(record.spec))
+        })
+        .await?;
+        Ok(spec)
+    }
+
+    /// The Deployment `web` as it is.
+    pub async fn web(&self) -> Result<Deployment, Error> {
+        let api: Api<Deployment> = Api::namespaced(self.on.client().await?, &self.namespace);
+        Ok(api.get("web").await?)
+    }
+
+    /// Waits until the Deployment `web` is at this revision and its counts say that it is complete, whatever the condition says.
+    pub async fn complete(&self, revision: i64) -> Result<Deployment, Error> {
+        self.until(&format!("revision {revision} to be complete"), |web| {
+            let (wanted, status) = (web.spec.as_ref()?.replicas?, web.status.as_ref()?);
+            let counts = [status.replicas, status.updated_replicas, status.available_replicas];
+            let is_complete = counts.iter().all(|count| count.unwrap_or_default() == wanted);
+            let is_observed = status.observed_generation == web.metadata.generation;
+            (is_complete && is_observed && revision_of(web) == Some(revision)).then_some(())
+        })
+        .await
+    }
+
+    /// Waits until the Deployment `web` fulfils a condition.
+    pub async fn until(&self, what: &str, fulfils: impl Fn(&Deployment) -> Option<()>) -> Result<Deployment, Error> {
+        let api: Api<Deployment> = Api::namespaced(self.on.client().await?, &self.namespace);
+        let web = wait_for(format!("{what} in {}", self.namespace), DEADLINE, async || {
+            let web = api.get("web").await?;
+            if fulfils(&web).is_none() {
+                Err(format!("{:?}", web.status))?;
+            }
+            Ok(Some(web))
+        })
+        .await?;
+        Ok(web)
+    }
+
+    /// Waits until the Deployment controller has gone over the Deployment `web` once more: what isn't there by then doesn't come by
+    /// itself. For this the Deployment gets an annotation.
+    pub async fn settled(&self) -> Result<Deployment, Error> {
+        self.kubectl(&format!("annotate deployment/web --overwrite test/settled={}", Timestamp::now())).await?;
+        self.until("the newest generation to be observed", |web| {
+            (web.status.as_ref()?.observed_generation == web.metadata.generation).then_some(())
+        })
+        .await
+    }
+
+    /// The ReplicaSet whose first container has this image.
+    pub async fn replica_set(&self, image: &str) -> Result<ReplicaSet, Error> {
+        let api: Api<ReplicaSet> = Api::namespaced(self.on.client().await?, &self.namespace);
+        let mut all = api.list(&ListParams::default()).await?.items;
+        all.retain(|set| {
+            let pod = set.spec.as_ref().and_then(|spec| spec.template.as_ref()?.spec.as_ref());
+            pod.is_some_and(|pod| pod.containers[0].image.as_deref() == Some(image))
+        });
+        match all.as_slice() {
+            [set] => Ok(set.clone()),
+            several => Err(format!("{} ReplicaSets have the image {image}", several.len()).into()),
+        }
+    }
+}
+
+/// The versions of the records of these rows: equal if nothing was written meanwhile.
+pub fn versions(rows: &[Row]) -> Vec<String> {
+    rows.iter().map(|row| row.version().to_owned()).collect()
+}
+
+/// The revision of a Deployment or ReplicaSet.
+pub fn revision_of(object: &impl kube::ResourceExt) -> Option<i64> {
+    object.annotations().get("deployment.kubernetes.io/revision")?.parse().ok()
+}
+
+/// When an object was made.
+pub fn created(object: &impl kube::ResourceExt) -> Timestamp {
+    object.creation_timestamp().unwrap().0
+}
+
+/// The condition Progressing.
+pub fn progressing(deployment: &Deployment) -> &DeploymentCondition {
+    let conditions = deployment.status.as_ref().and_then(|status| status.conditions.as_ref()).unwrap();
+    conditions.iter().find(|condition| condition.type_ == "Progressing").unwrap()
+}
+
+/// When the condition Progressing was last renewed.
+pub fn progressed(deployment: &Deployment) -> Timestamp {
+    progressing(deployment).last_update_time.as_ref().unwrap().0
+}
+
+/// Waits until the clock has left the present second, so that no later time of the API server, which writes whole seconds, can
+/// equal an earlier one.
+pub async fn next_second() -> Result<(), Error> {
+    seconds_after(Timestamp::now(), 0).await
+}
+
+/// Waits until more than so many whole seconds have gone by since a time.
+pub async fn seconds_after(time: Timestamp, seconds: i64) -> Result<(), Error> {
+    let end = time.as_second() + seconds;
+    wait_for(format!("{seconds} s to pass"), DEADLINE, async || Ok((Timestamp::now().as_second() > end).then_some(())))
+        .await?;
+    Ok(())
+}
