@@ -1,6 +1,8 @@
 //! From rollouts to `DoraDeployment` resources: what has happened is written down before anybody is told.
 
 mod keeper;
+#[cfg(test)]
+mod random_histories;
 mod records;
 mod retention;
 mod write;

@@ -110,7 +110,9 @@ pub fn ended(snapshot: &Snapshot, defaults: &Defaults, change: &Change<'_>, fail
     }
     if let (Some(replica_set), Some(deployment)) = (replica_set, snapshot.row()) {
         spec["deployment"] = json!({ "replicaSet": &*replica_set.name, "replicaSetUid": &*replica_set.uid });
-        spec["replicas"] = json!(deployment.replicas);
+        if deployment.revision == Some(record.revision) {
+            spec["replicas"] = json!(deployment.replicas);
+        }
         if *is_described {
             let Facts { environment, group, service, deployment_type, commit_time, commit_sha, repository, warnings } =
                 facts_of(snapshot, deployment, replica_set, true);

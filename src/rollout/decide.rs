@@ -84,8 +84,10 @@ pub fn decide<'a>(
         policy,
         is_wanted,
         records: known.to_vec(),
+        replacement: None,
         decision: Decision::default(),
     };
+    course.finish_rollbacks();
     for former in scene.former {
         // Left unseen, it may have moved again, and has not surely stood still for long.
         let until = if former.left == Source::Watch { former.until } else { former.sighting.progressed };
@@ -125,6 +127,8 @@ struct Course<'a, 'p> {
     newest: Option<i64>,
     /// The records as they are after the changes so far.
     records: Vec<Known>,
+    /// The ReplicaSet that took the place of one which was deleted by hand, of a record that goes on.
+    replacement: Option<&'a ReplicaSetRow>,
     decision: Decision<'a>,
 }
 
@@ -167,11 +171,7 @@ impl<'a> Course<'a, '_> {
             None => self.begin_present(sighting, revision, started, standing),
             Some(position) => self.go_on(position, sighting, revision, standing),
         }
-        if let Some(position) = self.position(revision)
-            && self.records[position].change == Some(ChangeKind::Rollback)
-        {
-            self.roll_back_before(revision);
-        }
+        self.finish_rollback(revision);
     }
 
     /// The Deployment is deleted.
@@ -249,7 +249,7 @@ impl<'a> Course<'a, '_> {
     }
 
     /// A rollout goes on when its ReplicaSet is deleted by hand and made again, under the same name and number.
-    fn replace_replica_set(&mut self, revision: Revision<'_>) {
+    fn replace_replica_set(&mut self, revision: Revision<'a>) {
         let mark = ReplicaSetMark::of(revision.replica_set);
         let is_replaced = |record: &&mut Known| {
             record.revision == revision.number
@@ -257,15 +257,23 @@ impl<'a> Course<'a, '_> {
                 && !record.repeated
                 && record.replica_set.name == mark.name
         };
-        if let Some(record) = self.records.iter_mut().find(is_replaced) {
+        if let Some(record) = self.records.iter_mut().find(is_replaced).filter(|record| record.replica_set != mark) {
             record.replica_set = mark;
+            self.replacement = Some(revision.replica_set);
         }
+    }
+
+    /// Whether the Deployment took over the ReplicaSet of its first revision from a former Deployment.
+    fn is_adopted(&self, revision: Revision<'_>) -> bool {
+        let Revision { number, replica_set } = revision;
+        let is_first = !self.records.iter().any(|record| record.revision < number);
+        is_first && self.timeline.is_adopted(number, replica_set)
     }
 
     /// Whether an unrecorded revision came since the last record, or since the installation.
     fn is_news(&self, revision: Revision<'_>) -> bool {
         let Revision { number, replica_set } = revision;
-        if self.newest.is_none() && self.timeline.is_adopted(number, replica_set) {
+        if self.is_adopted(revision) {
             return false;
         }
         match self.newest {
@@ -312,9 +320,7 @@ impl<'a> Course<'a, '_> {
             let (outcome, finished) = end.map_or((Outcome::Unobserved, None), |(outcome, at)| (outcome, Some(at)));
             let change = self.timeline.change(number, replica_set, None);
             self.begin(revision, change, started, outcome, finished, self.unseen_before(number));
-            if change == Some(ChangeKind::Rollback) {
-                self.roll_back_before(revision);
-            }
+            self.finish_rollback(revision);
         }
     }
 
@@ -357,10 +363,7 @@ impl<'a> Course<'a, '_> {
     }
 
     fn begin_present(&mut self, sighting: &Sighting, revision: Revision<'a>, started: Option<Stamp>, standing: Ending) {
-        if self.newest.is_none()
-            && self.timeline.is_adopted(revision.number, revision.replica_set)
-            && !is_rolled_out(&sighting.row, standing)
-        {
+        if self.is_adopted(revision) && !is_rolled_out(&sighting.row, standing) {
             return;
         }
         if !(self.is_wanted)(&sighting.row, revision.replica_set) {
@@ -512,14 +515,30 @@ impl<'a> Course<'a, '_> {
         self.write(position, Action::Pause, changed, None, |_| {});
     }
 
-    /// Marks what was in effect before the rollback `revision` as taken back. A restart brings nothing of its own: what it restarted is
+    /// Marks what `revision` took back, if it is a rollback.
+    fn finish_rollback(&mut self, revision: Revision<'_>) {
+        if let Some(position) = self.position(revision)
+            && let Known { revision, replica_set, started, change: Some(ChangeKind::Rollback), .. } =
+                self.records[position]
+        {
+            self.roll_back_before(revision, replica_set, started);
+        }
+    }
+
+    /// Marks what recorded rollbacks took back: the process may have ended between the two writes.
+    fn finish_rollbacks(&mut self) {
+        for position in self.positions(|record| record.change == Some(ChangeKind::Rollback)) {
+            let Known { revision, replica_set, started, .. } = self.records[position];
+            self.roll_back_before(revision, replica_set, started);
+        }
+    }
+
+    /// Marks what was in effect before the rollback `number` by `replica_set` as taken back. A restart brings nothing of its own: what it restarted is
     /// taken back with it.
-    fn roll_back_before(&mut self, revision: Revision<'_>) {
-        let uid = ReplicaSetMark::of(revision.replica_set).uid;
-        let began = self.position(revision).and_then(|position| self.records[position].started);
+    fn roll_back_before(&mut self, number: i64, replica_set: ReplicaSetMark, began: Option<Second>) {
         // Where the numbers began anew, a lower one may be younger.
         let is_younger = |record: &Known| began.is_some() && record.started > began;
-        let mut older = self.positions(|record| record.revision < revision.number && !is_younger(record));
+        let mut older = self.positions(|record| record.revision < number && !is_younger(record));
         older.sort_by_key(|position| {
             let record = &self.records[*position];
             std::cmp::Reverse((record.revision, record.started))
@@ -530,9 +549,9 @@ impl<'a> Course<'a, '_> {
             match record.outcome {
                 // These never were in effect.
                 Outcome::Failed | Outcome::Superseded | Outcome::Abandoned => {}
-                Outcome::Succeeded | Outcome::Recovered if record.replica_set.uid != uid => {
+                Outcome::Succeeded | Outcome::Recovered if record.replica_set.uid != replica_set.uid => {
                     let changed = Known { outcome: Outcome::RolledBack, ..record.clone() };
-                    let by = Some(revision.number);
+                    let by = Some(number);
                     self.write(position, Action::RollBack, changed, None, |change| change.rolled_back_by = by);
                     if !is_restart {
                         return;
@@ -552,6 +571,7 @@ impl<'a> Course<'a, '_> {
         replica_set: Option<&'a ReplicaSetRow>,
     ) {
         let record = &self.records[position];
+        let replica_set = replica_set.or_else(|| self.replacement.filter(|row| record.is_of(record.revision, row)));
         let finished = finished.map(|finished| finished.not_before(record.started.map(Second::time)));
         let ended = Known {
             outcome,

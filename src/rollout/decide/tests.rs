@@ -476,6 +476,15 @@ fn what_was_in_effect_is_rolled_back_when_an_older_replica_set_is_used_again() {
     let anew = Known { repeated: true, started: Second::of(time(1750)), ..known(3, "c", Succeeded, 1760) };
     let of_this_number = changes(&[ok(1, "a"), ok(2, "b"), ok(3, "x"), anew], &undone(&a(), &[b(), c.clone()]));
     assert_eq!(of_this_number, [begun, "end 3 RolledBack by 4 repeated"], "of two with one number, the younger");
+    let interrupted = Known { change: Some(ChangeKind::Rollback), ..known(4, "a", Succeeded, 1810) };
+    let after = [reused(&a(), 4), b(), c.clone(), replica_set("e", 5, 1900)];
+    let case =
+        Case::listed(stating(5, Complete, "e", 1910), &after).known(&[ok(1, "a"), ok(2, "b"), ok(3, "c"), interrupted]);
+    assert_eq!(
+        case.changes(),
+        ["end 3 RolledBack by 4", "begin 5 Release Succeeded 1900-1910"],
+        "it died between the two"
+    );
     let unknown = known(3, "c", Unobserved, 0);
     assert_eq!(
         changes(&[ok(1, "a"), ok(2, "b"), unknown], &undone(&a(), &[b(), c])),
