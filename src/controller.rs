@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_controller::LeaderElection;
+use k8s_controller::events::{Event, EventType};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
+use kube::api::ObjectMeta;
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -16,7 +18,9 @@ use crate::cluster::{Index, Selection, Synced, watch_deployments, watch_namespac
 use crate::ledger::{Keeper, Records};
 use crate::operate::{Events, Gates, HttpError, Metrics, Tools, Waits, WorkQueue, serve};
 use crate::port;
-use crate::publish::{Context, Key, Publisher, hasten_when_credentials_change, watch_incidents};
+use crate::publish::{
+    BlueprintChange, Context, Key, Publisher, Record, Wanted, hasten_when_credentials_change, watch_incidents,
+};
 use crate::resources::{DoraDeployment, DoraIncident, FIELD_MANAGER};
 use crate::rollout::{Policy, Uid};
 use crate::settings::{Rollouts, Settings};
@@ -29,6 +33,9 @@ const CLUSTER_CHARACTERS: usize = 8;
 
 /// How long a leader that is told to stop goes on with what is under way. Less than the 30 s that Kubernetes gives by default.
 const TIME_TO_FINISH: Duration = Duration::from_secs(15);
+
+/// How long the first entities wait for the blueprints.
+const TIME_FOR_BLUEPRINTS: Duration = Duration::from_secs(5);
 
 /// How often the sizes of the index are measured for the metrics.
 const SIZES_PERIOD: Duration = Duration::from_secs(5);
@@ -123,6 +130,8 @@ struct Parts {
     namespace: String,
     election: LeaderElection,
     credentials: port::CredentialSource,
+    port: port::Client,
+    context: Arc<Context>,
     index: Arc<Index>,
     selection: Selection,
     rollouts: Rollouts,
@@ -140,8 +149,17 @@ impl Parts {
         metrics: Arc<Metrics>,
         queues: Queues,
     ) -> Result<Self, RunError> {
-        let Settings { port_base_url, port_credentials, cluster_name, listen_address: _, identity, namespace, file } =
-            settings;
+        let Settings {
+            port_base_url,
+            port_credentials,
+            create_missing_related_entities,
+            dry_run,
+            cluster_name,
+            listen_address: _,
+            identity,
+            namespace,
+            file,
+        } = settings;
         let cluster = match cluster_name {
             Some(name) => name,
             None => name_of_cluster(&client).await,
@@ -159,10 +177,12 @@ impl Parts {
         let tools = Tools { client, events, metrics };
         let selection = file.deployments.selection().map_err(RunError::Selection)?;
         let (rollouts, retention) = (file.rollouts.clone(), file.retention.clone());
-        let context = Arc::new(Context::new(cluster, file));
+        let context = Arc::new(Context::new(cluster, file, dry_run));
+        let options = port::UpsertOptions { create_missing_related_entities, ..port::UpsertOptions::default() };
         let Queues { changed, deployments, incidents } = queues;
         let index = Arc::new(Index::new(Arc::clone(&changed)));
-        let deployments = Arc::new(Publisher::new(tools.clone(), port.clone(), Arc::clone(&context), deployments));
+        let deployments =
+            Arc::new(Publisher::new(tools.clone(), port.clone(), options, Arc::clone(&context), deployments));
         Ok(Self {
             keeper: Keeper::new(
                 tools.clone(),
@@ -173,7 +193,9 @@ impl Parts {
                 &retention,
             ),
             deployments,
-            incidents: Publisher::new(tools.clone(), port, context, incidents),
+            incidents: Publisher::new(tools.clone(), port.clone(), options, Arc::clone(&context), incidents),
+            port,
+            context,
             credentials: port_credentials,
             tools,
             namespace,
@@ -223,7 +245,7 @@ impl Parts {
             let stand_by = CancellationToken::new();
             let lead = async {
                 stand_by.cancel();
-                self.lead(gates, stop).await;
+                Box::pin(self.lead(gates, stop)).await;
             };
             let finished = tokio::select! {
                 finished = self.election.with_lease(lead) => finished,
@@ -257,17 +279,68 @@ impl Parts {
         };
         info!(installed = %policy.installed, "leading: rollouts are recorded and delivered by this replica");
         self.set_leads(true);
-        let hasten = hasten_when_credentials_change(&self.credentials, || {
+        let hasten = || {
             self.deployments.queue().hasten();
             self.incidents.queue().hasten();
+        };
+        let watch_credentials = hasten_when_credentials_change(&self.credentials, || {
+            hasten();
+            self.context.blueprints.doubt();
+        });
+        let publish = async {
+            // What an entity may have is known before the first is sent, if Port answers soon.
+            let first = tokio::time::timeout(TIME_FOR_BLUEPRINTS, self.read_blueprints());
+            let _ = stop.run_until_cancelled(first).await;
+            futures::future::join(self.deployments.run(stop), self.incidents.run(stop)).await;
+        };
+        let wanted = self.wanted();
+        let keep_blueprints = self.context.blueprints.keep(&self.port, &wanted, async |changes| {
+            self.tell_of_blueprints(&changes).await;
+            hasten();
         });
         futures::future::join4(
-            self.keeper.run(&policy, stop),
-            self.deployments.run(stop),
-            self.incidents.run(stop),
-            stop.run_until_cancelled(hasten),
+            Box::pin(self.keeper.run(&policy, stop)),
+            Box::pin(publish),
+            stop.run_until_cancelled(watch_credentials),
+            stop.run_until_cancelled(keep_blueprints),
         )
         .await;
+    }
+
+    /// The blueprints that entities are made of.
+    fn wanted(&self) -> [Wanted<'_>; 2] {
+        [DoraDeployment::wanted(&self.context), DoraIncident::wanted(&self.context)]
+    }
+
+    async fn read_blueprints(&self) {
+        let changes = self.context.blueprints.read(&self.port, &self.wanted()).await;
+        self.tell_of_blueprints(&changes).await;
+    }
+
+    /// Says on the lease, which is the controller's own, what the blueprints lack: it concerns every resource alike.
+    async fn tell_of_blueprints(&self, changes: &[BlueprintChange]) {
+        for change in changes {
+            self.tools.metrics.blueprint_lacks(&change.identifier, change.lacking.len());
+            let Some(note) = change.told() else {
+                continue;
+            };
+            let lease = Lease {
+                metadata: ObjectMeta {
+                    name: Some(LEASE.to_owned()),
+                    namespace: Some(self.namespace.clone()),
+                    ..ObjectMeta::default()
+                },
+                ..Lease::default()
+            };
+            let event = Event {
+                type_: EventType::Warning,
+                reason: "BlueprintLacks".to_owned(),
+                action: "Publish".to_owned(),
+                note: Some(note),
+                related: None,
+            };
+            self.tools.events.publish(&lease, &event).await;
+        }
     }
 
     fn set_leads(&self, leads: bool) {

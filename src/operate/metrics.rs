@@ -40,6 +40,11 @@ struct RequestLabels {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct BlueprintLabel {
+    blueprint: String,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct RouteLabel {
     route: &'static str,
 }
@@ -54,6 +59,7 @@ pub struct Metrics {
     pending: Family<KindLabel, Gauge>,
     requests: Family<RequestLabels, Counter>,
     latency: Family<RouteLabel, Histogram, fn() -> Histogram>,
+    lacking: Family<BlueprintLabel, Gauge>,
     deployments: Gauge,
     replica_sets: Gauge,
     leader: Gauge,
@@ -70,6 +76,7 @@ impl Default for Metrics {
             pending: Family::default(),
             requests: Family::default(),
             latency,
+            lacking: Family::default(),
             deployments: Gauge::default(),
             replica_sets: Gauge::default(),
             leader: Gauge::default(),
@@ -90,6 +97,11 @@ impl Default for Metrics {
         );
         registry.register("requests", "Requests to Port", metrics.requests.clone());
         registry.register("request_duration_seconds", "Duration of requests to Port", metrics.latency.clone());
+        registry.register(
+            "blueprint_lacks",
+            "Properties and relations that the blueprint lacks, or requires and the controller can't fill",
+            metrics.lacking.clone(),
+        );
         registry.register("indexed_deployments", "Deployments in the index", metrics.deployments.clone());
         registry.register(
             "indexed_replica_sets",
@@ -120,6 +132,11 @@ impl Metrics {
     /// How many resources of this kind wait.
     pub fn pending(&self, kind: &str, count: usize) {
         self.pending.get_or_create(&KindLabel { kind: kind.to_owned() }).set(clamped(count));
+    }
+
+    /// How many names a blueprint lacks. There are two blueprints.
+    pub fn blueprint_lacks(&self, blueprint: &str, count: usize) {
+        self.lacking.get_or_create(&BlueprintLabel { blueprint: blueprint.to_owned() }).set(clamped(count));
     }
 
     /// How much is indexed.

@@ -6,9 +6,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::{Answer, Error};
+use super::missing;
 use super::observe::Route;
+use super::rate_limit_headers::retry_after;
 use super::redact::Redactor;
-use super::retry_after::retry_after;
 
 const LONGEST_MESSAGE: usize = 2_000;
 const LONGEST_EXCERPT: usize = 120;
@@ -92,7 +93,9 @@ impl Reader<'_> {
         let field = |name: &str| json?.get(name)?.as_str().filter(|text| !text.is_empty());
         let is_fine = is_success(raw.status) && json.is_some_and(|json| self.says_ok(json));
         let code = field("error").filter(|_| !is_fine).map(|code| self.label(code));
-        let message = field("message").filter(|_| !is_fine).map(|message| self.message(message));
+        let details = json.and_then(|json| json.get("details"));
+        let message = missing::with_details(field("message"), details).filter(|_| !is_fine);
+        let message = message.map(|message| self.message(&message));
         // The answer to a token request may hold a token that nobody knows yet, and half of one just as well.
         let may_be_shown = self.route != Route::Token && code.is_none() && message.is_none();
         let excerpt = if may_be_shown && !is_fine {

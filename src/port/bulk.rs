@@ -2,47 +2,30 @@
 
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::answer::Reader;
 use super::entity::{Entity, Upserted};
 use super::error::{Answer, Error};
+use super::missing::with_details;
 
 /// Most entities that Port takes in one bulk write (its specification: `maxItems` of the request's `entities`).
 pub const MAX_BULK_ENTITIES: usize = 20;
 
-/// The body of a 200 or 207. Both lists are optional here, since one without the other still says something.
+/// The body of a 200 or 207. Both lists are optional here, since one without the other still says something, and their entries may be
+/// anything: one that is odd must not cost the results of the others.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct BulkAnswer {
     #[serde(default)]
-    entities: Option<Vec<Stored>>,
+    entities: Option<Vec<Value>>,
     #[serde(default)]
-    errors: Option<Vec<Refusal>>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Stored {
-    index: f64,
-    #[serde(default)]
-    identifier: Option<String>,
-    #[serde(default)]
-    created: Option<bool>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Refusal {
-    index: f64,
-    #[serde(rename = "statusCode")]
-    status_code: f64,
-    #[serde(default)]
-    error: Option<String>,
-    #[serde(default)]
-    message: Option<String>,
+    errors: Option<Vec<Value>>,
 }
 
 /// One result per entity, in the order in which they were sent.
 ///
 /// They are matched by `index`. One that is refused and stored at once counts as refused, since writing it again is harmless; one that
-/// is in neither list is [`Error::NotAnswered`].
+/// is in neither list is [`Error::NotAnswered`], as is one whose entry can't be told from another's: to write it again is harmless as well.
 pub(super) fn sort_results(
     sent: &[Entity],
     body: BulkAnswer,
@@ -64,11 +47,12 @@ pub(super) fn sort_results(
         .collect();
     let mut strays = 0_usize;
     for entry in stored {
-        match results.get_mut(whole_number(entry.index)) {
-            Some(result) => {
-                *result = Ok(Upserted {
-                    identifier: entry.identifier.unwrap_or_else(|| identifier_at(sent, entry.index)),
-                    created: entry.created,
+        match position(sent, &entry) {
+            Some(position) => {
+                let named = entry.get("identifier").and_then(Value::as_str);
+                results[position] = Ok(Upserted {
+                    identifier: named.unwrap_or(&sent[position].identifier).to_owned(),
+                    created: entry.get("created").and_then(Value::as_bool),
                     trace_id: answer.trace_id.clone(),
                 });
             }
@@ -76,17 +60,8 @@ pub(super) fn sort_results(
         }
     }
     for entry in refused {
-        match results.get_mut(whole_number(entry.index)) {
-            Some(result) => {
-                let own = Answer {
-                    status: u16::try_from(whole_number(entry.status_code)).unwrap_or_default(),
-                    code: entry.error.map(|code| reader.label(&code)),
-                    message: entry.message.map(|message| reader.message(&message)),
-                    trace_id: answer.trace_id.clone(),
-                    excerpt: None,
-                };
-                *result = Err(reader.entity_error(own, headers));
-            }
+        match position(sent, &entry) {
+            Some(position) => results[position] = Err(refusal(&entry, answer, headers, reader)),
             None => strays += 1,
         }
     }
@@ -95,26 +70,46 @@ pub(super) fn sort_results(
             strays,
             sent = sent.len(),
             trace_id = answer.trace_id,
-            "Port's answer to a bulk write mentions entities that were not part of it"
+            "Port's answer to a bulk write has entries of which it is not clear which entity they are of"
         );
     }
     Ok(results)
 }
 
-/// Port's specification has `number` where only whole ones make sense; what is none is no index of ours.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "both are checked")]
-fn whole_number(number: f64) -> usize {
-    if number.fract() == 0.0 && (0.0..=65_535.0).contains(&number) { number as usize } else { usize::MAX }
+/// Which of the entities an entry is of. `None` without a fitting `index`, and if the entry names another entity of the same request.
+fn position(sent: &[Entity], entry: &Value) -> Option<usize> {
+    let position = whole_number(entry.get("index")?)?;
+    let entity = sent.get(position)?;
+    match entry.get("identifier").and_then(Value::as_str) {
+        Some(named) if named != entity.identifier && sent.iter().any(|other| other.identifier == named) => None,
+        _ => Some(position),
+    }
 }
 
-fn identifier_at(sent: &[Entity], index: f64) -> String {
-    sent.get(whole_number(index)).map(|entity| entity.identifier.clone()).unwrap_or_default()
+fn refusal(entry: &Value, answer: &Answer, headers: &HeaderMap, reader: &Reader<'_>) -> Error {
+    let text = |name: &str| entry.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let status = entry.get("statusCode").and_then(whole_number).and_then(|status| u16::try_from(status).ok());
+    let own = Answer {
+        status: status.unwrap_or_default(),
+        code: text("error").map(|code| reader.label(code)),
+        message: with_details(text("message"), entry.get("details")).map(|message| reader.message(&message)),
+        trace_id: answer.trace_id.clone(),
+        excerpt: None,
+    };
+    reader.entity_error(own, headers)
+}
+
+/// Port's specification has `number` where only whole ones make sense, so that 3.0 is as good as 3.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "both are checked")]
+fn whole_number(value: &Value) -> Option<usize> {
+    let number = value.as_f64()?;
+    (number.fract() == 0.0 && (0.0..=65_535.0).contains(&number)).then_some(number as usize)
 }
 
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::port::kind::Kind;
@@ -168,12 +163,51 @@ mod tests {
         let results = sort(
             1,
             json!({
-                "entities": [{"index": 1}, {"index": -1}, {"index": 0.5}, {"index": 1e300}],
-                "errors": [{"index": 7, "statusCode": 422}]
+                "entities": [{"index": 1}, {"index": -1}, {"index": 0.5}, {"index": 1e300}, {"index": "0"}, {"index": null},
+                    {"identifier": "entity-0", "created": true}, {}, [], null, 0, "entity-0"],
+                "errors": [{"index": 7, "statusCode": 422}, {"identifier": "entity-0", "statusCode": 422}, null]
             }),
         )
         .unwrap();
         assert!(matches!(results[..], [Err(Error::NotAnswered { .. })]));
+    }
+
+    #[test]
+    fn an_odd_entry_does_not_cost_the_results_of_the_others() {
+        let results = sort(
+            3,
+            json!({"ok": true, "entities": [{"index": 0, "created": "yes", "identifier": 7}, {"created": true}, {"index": 2}], "errors": null}),
+        )
+        .unwrap();
+        assert_eq!(results[0].as_ref().unwrap().identifier, "entity-0");
+        assert!(matches!(results[1], Err(Error::NotAnswered { .. })));
+        assert!(results[2].is_ok());
+    }
+
+    #[test]
+    fn an_index_that_is_there_twice_is_harmless() {
+        let results = sort(
+            2,
+            json!({
+                "entities": [{"index": 0, "created": true}, {"index": 0, "created": false}],
+                "errors": [{"index": 1, "statusCode": 422}, {"index": 1, "statusCode": 500}]
+            }),
+        )
+        .unwrap();
+        assert!(results[0].is_ok());
+        assert!(results[1].is_err());
+    }
+
+    #[test]
+    fn an_entry_that_names_another_entity_than_its_index_is_not_believed() {
+        let swapped =
+            json!({"entities": [{"index": 0, "identifier": "entity-1"}, {"index": 1, "identifier": "entity-0"}]});
+        for result in sort(2, swapped).unwrap() {
+            assert!(matches!(result, Err(Error::NotAnswered { .. })));
+        }
+        // Port may well write an identifier in another way than it was sent.
+        let results = sort(1, json!({"entities": [{"index": 0, "identifier": "ENTITY-0"}]})).unwrap();
+        assert_eq!(results[0].as_ref().unwrap().identifier, "ENTITY-0");
     }
 
     #[test]
@@ -184,7 +218,7 @@ mod tests {
 
     #[test]
     fn an_odd_status_of_an_entity_is_still_an_error() {
-        for status in [0.0, -5.0, 200.0, 70_000.0, 422.5] {
+        for status in [json!(0.0), json!(-5), json!(200), json!(70_000), json!(422.5), json!("422"), Value::Null] {
             let body = json!({"errors": [{"index": 0, "statusCode": status}]});
             let results = sort(1, body).unwrap();
             assert_eq!(results[0].as_ref().unwrap_err().kind(), Kind::UnexpectedAnswer);

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::base_url::BaseUrl;
-use super::blueprint::Blueprint;
+use super::blueprint::{Blueprint, NewBlueprint};
 use super::bulk::{BulkAnswer, MAX_BULK_ENTITIES, sort_results};
 use super::entity::{Entity, StoredEntity, UpsertOptions, Upserted};
 use super::error::Error;
@@ -21,8 +21,8 @@ use super::wire::{MAX_BODY_BYTES, Reply, Request, Wire};
 
 /// A client of Port's API. Clones are cheap and share the access token, the connections and the budget.
 ///
-/// Nothing is repeated, except that a call which is answered with 401 is sent once more with a new token. When to try again is up to the
-/// caller; [`Error::is_temporary`] says whether it can help.
+/// Nothing is repeated, except that a call which is answered with 401 is sent once more with a new token; if Port does not accept that one
+/// either, none is asked for during the next minute. When to try again is up to the caller; [`Error::is_temporary`] says whether it can help.
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -77,11 +77,12 @@ impl Client {
 
     /// Creates or changes up to [`MAX_BULK_ENTITIES`] entities of one blueprint in one request.
     ///
-    /// Each has its own result, in the order of `entities`: one that is refused does not hold back the others. Without entities nothing is sent.
+    /// Each has its own result, in the order of `entities`: one that is refused does not hold back the others. If they are too large together,
+    /// they are sent in halves; if Port refuses the request as a whole, each is sent by itself. Without entities nothing is sent.
     ///
     /// # Errors
-    /// As a whole: [`Error::TooManyEntities`], [`Error::BodyTooLarge`], and all that can happen to any call. For a single entity: what
-    /// [`Client::upsert`] can return for it, and [`Error::NotAnswered`].
+    /// As a whole: [`Error::TooManyEntities`], and what can happen to any call. For a single entity: what [`Client::upsert`] can return for it,
+    /// and [`Error::NotAnswered`].
     pub async fn upsert_bulk(
         &self,
         blueprint: &str,
@@ -95,6 +96,37 @@ impl Client {
         if entities.len() > MAX_BULK_ENTITIES {
             return Err(Error::TooManyEntities { count: entities.len() });
         }
+        let mut results = Vec::with_capacity(entities.len());
+        // The next part is the last.
+        let mut parts = vec![entities];
+        while let Some(part) = parts.pop() {
+            match self.upsert_part(blueprint, part, options).await {
+                Ok(part_results) => results.extend(part_results),
+                Err(Error::TooLarge(_) | Error::BodyTooLarge { .. }) if part.len() > 1 => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                }
+                Err(Error::Refused(_)) if part.len() > 1 => parts.extend(part.chunks(1).rev()),
+                Err(error @ (Error::TooLarge(_) | Error::BodyTooLarge { .. } | Error::Refused(_))) => {
+                    results.push(Err(error));
+                }
+                Err(error) if results.is_empty() => return Err(error),
+                // What is stored is stored; the others would meet the same error.
+                Err(error) => results.resize(entities.len(), Err(error)),
+            }
+            if results.len() == entities.len() {
+                break;
+            }
+        }
+        Ok(results)
+    }
+
+    async fn upsert_part(
+        &self,
+        blueprint: &str,
+        entities: &[Entity],
+        options: UpsertOptions,
+    ) -> Result<Vec<Result<Upserted, Error>>, Error> {
         let request = Request {
             route: Route::UpsertBulk,
             method: Method::POST,
@@ -124,6 +156,27 @@ impl Client {
         };
         let (reply, _) = self.call::<BlueprintAnswer>(&request).await?;
         Ok(reply.value.blueprint)
+    }
+
+    /// Creates a blueprint. One that exists is left as it is, whatever it looks like.
+    ///
+    /// Port adds a page for it to its software catalog, as it does for a blueprint that a person creates.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if a relation leads to a blueprint that does not exist, [`Error::Refused`] if Port does not accept it, and all that
+    /// can happen to any call; never [`Error::Conflict`].
+    pub async fn create_blueprint(&self, blueprint: &NewBlueprint) -> Result<BlueprintCreation, Error> {
+        let request = Request {
+            route: Route::CreateBlueprint,
+            method: Method::POST,
+            url: self.inner.base_url.route(&["v1", "blueprints"], &[]),
+            body: Some(json(blueprint)?),
+        };
+        match self.call::<Value>(&request).await {
+            Ok(_) => Ok(BlueprintCreation::Created),
+            Err(Error::Conflict(_)) => Ok(BlueprintCreation::ExistsAlready),
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads an entity.
@@ -177,15 +230,28 @@ impl Client {
         let send = async |token: &AccessToken| {
             wire.exchange(request, Some(token.authorization.clone()), &token.redactor).await
         };
-        let reply = match send(&token).await {
-            Err(Error::Unauthorized(_)) => {
-                token = tokens.get(wire, Some(&token)).await?;
-                send(&token).await?
+        let mut outcome = send(&token).await;
+        if matches!(outcome, Err(Error::Unauthorized(_))) && tokens.may_renew(&token) {
+            token = tokens.get(wire, Some(&token)).await?;
+            outcome = send(&token).await;
+            if matches!(outcome, Err(Error::Unauthorized(_))) {
+                tokens.is_of_no_use(&token);
             }
-            other => other?,
-        };
-        Ok((reply, token))
+        }
+        if matches!(outcome, Ok(_) | Err(Error::NotFound(_) | Error::Refused(_) | Error::Conflict(_))) {
+            tokens.is_of_use(&token);
+        }
+        Ok((outcome?, token))
     }
+}
+
+/// What became of a blueprint that was to be created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlueprintCreation {
+    /// It is new.
+    Created,
+    /// There is one of this identifier, which was not changed.
+    ExistsAlready,
 }
 
 impl fmt::Debug for Client {

@@ -7,6 +7,7 @@ use super::bulk::MAX_BULK_ENTITIES;
 
 use super::credentials::CredentialError;
 use super::kind::Kind;
+use super::missing::Missing;
 use super::transport::TransportProblem;
 use super::wire::MAX_BODY_BYTES;
 
@@ -197,6 +198,15 @@ impl Error {
         }
     }
 
+    /// What does not exist, if this is a 404 and Port's words say so.
+    #[must_use]
+    pub fn missing(&self) -> Option<Missing> {
+        match self {
+            Self::NotFound(answer) => Missing::of(answer),
+            _ => None,
+        }
+    }
+
     /// Port's trace id of the request, if an answer came with one.
     #[must_use]
     pub fn trace_id(&self) -> Option<&str> {
@@ -216,7 +226,10 @@ impl Error {
                 .into(),
             Self::Unauthorized(_) => "Check that PORT_BASE_URL is the region of the organisation and that no proxy removes the Authorization header.".into(),
             Self::Forbidden(_) => "Check that the credentials may write entities, and that Port's IP allow list contains the address from which the cluster reaches it.".into(),
-            Self::NotFound(_) => "Create the blueprint or the related entity that Port names, or change the setting or annotation that names it.".into(),
+            Self::NotFound(answer) => match Missing::of(answer) {
+                Some(missing) => format!("Create {missing} in Port, or change the setting or annotation that names it."),
+                None => "Create the blueprint or the related entity that Port names, or change the setting or annotation that names it.".into(),
+            },
             Self::Conflict(_) => "This client only upserts, so this should not happen: please report it, with the trace id.".into(),
             Self::TooLarge(_) | Self::BodyTooLarge { .. } => "Shorten the longest texts of the entity, such as its description.".into(),
             Self::TooManyEntities { .. } => format!("Split them into parts of at most {MAX_BULK_ENTITIES}."),

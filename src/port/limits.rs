@@ -1,15 +1,9 @@
-//! One budget for everything that a process sends to Port: the limits that Port publishes, and the pauses that it asks for.
+//! The limits that Port publishes, and those that a client keeps to.
 
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota};
-use tokio::time::Instant;
-
-use super::error::Error;
-use super::observe::Route;
 
 /// The window that Port's published limits are for.
 pub const RATE_LIMIT_PERIOD: Duration = Duration::from_mins(5);
@@ -36,7 +30,7 @@ impl Limit {
         Self::new(self.per_period.get().saturating_mul(percent) / 100, self.burst.get().saturating_mul(percent) / 100)
     }
 
-    fn limiter(self) -> DefaultDirectRateLimiter {
+    pub(super) fn limiter(self) -> DefaultDirectRateLimiter {
         let interval = RATE_LIMIT_PERIOD / self.per_period.get();
         // A period of zero is the only one that is refused, and 5 minutes hold fewer than 2^32 nanoseconds times 70: it can't be zero.
         let quota =
@@ -61,7 +55,7 @@ pub struct Limits {
     pub upsert: Limit,
     /// Bulk upserts, however many entities each has.
     pub bulk: Limit,
-    /// Reads of blueprints.
+    /// Reads and creations of blueprints.
     pub blueprints: Limit,
     /// Reads and deletions of single entities.
     pub entities: Limit,
@@ -98,81 +92,6 @@ impl Default for Limits {
     }
 }
 
-/// The budget that all clones of a client share.
-pub(super) struct Budget {
-    token: DefaultDirectRateLimiter,
-    upsert: DefaultDirectRateLimiter,
-    bulk: DefaultDirectRateLimiter,
-    blueprints: DefaultDirectRateLimiter,
-    entities: DefaultDirectRateLimiter,
-    clock: DefaultClock,
-    paused_until: Mutex<Option<Instant>>,
-    longest_wait: Duration,
-}
-
-impl Budget {
-    pub(super) fn new(limits: Limits, longest_wait: Duration) -> Self {
-        let Limits { token, upsert, bulk, blueprints, entities } = limits;
-        Self {
-            token: token.limiter(),
-            upsert: upsert.limiter(),
-            bulk: bulk.limiter(),
-            blueprints: blueprints.limiter(),
-            entities: entities.limiter(),
-            clock: DefaultClock::default(),
-            paused_until: Mutex::new(None),
-            longest_wait,
-        }
-    }
-
-    /// Returns when a request may be sent, which it then must be without further waiting.
-    ///
-    /// # Errors
-    /// [`Error::RateLimited`] at once if a pause would last longer than a call may wait: the caller knows better what to do meanwhile,
-    /// and will have fresher data to send afterwards.
-    pub(super) async fn acquire(&self, route: Route) -> Result<(), Error> {
-        // Before the limiter as well, so that a call that is turned away takes nothing from the budget.
-        self.wait_for_the_end_of_the_pause().await?;
-        let limiter = match route {
-            Route::Token => &self.token,
-            Route::Upsert => &self.upsert,
-            Route::UpsertBulk => &self.bulk,
-            Route::GetBlueprint => &self.blueprints,
-            Route::GetEntity | Route::DeleteEntity => &self.entities,
-        };
-        // `until_ready` would do the same with a timer thread of its own; the runtime has a timer already.
-        while let Err(not_until) = limiter.check() {
-            tokio::time::sleep(not_until.wait_time_from(self.clock.now())).await;
-        }
-        self.wait_for_the_end_of_the_pause().await
-    }
-
-    async fn wait_for_the_end_of_the_pause(&self) -> Result<(), Error> {
-        // Again and again, since another request may prolong the pause meanwhile.
-        while let Some(until) = self.paused_until() {
-            let remaining = until.saturating_duration_since(Instant::now());
-            if remaining > self.longest_wait {
-                return Err(Error::RateLimited { retry_after: remaining, answer: None });
-            }
-            tokio::time::sleep_until(until).await;
-        }
-        Ok(())
-    }
-
-    /// Keeps every clone from sending for `duration` from now. A longer pause that is under way stays.
-    pub(super) fn pause(&self, duration: Duration) {
-        let until = Instant::now() + duration;
-        let mut paused = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        *paused = (*paused).max(Some(until));
-    }
-
-    /// When the pause ends; `None` if there is none.
-    pub(super) fn paused_until(&self) -> Option<Instant> {
-        let paused = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        paused.filter(|until| *until > Instant::now())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,30 +109,6 @@ mod tests {
             assert!(ours.per_period.get() + ours.burst.get() <= published.per_period.get());
             assert!(ours.burst <= published.burst);
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pause_holds_everything_until_its_end_and_is_only_prolonged() {
-        let budget = Budget::new(Limits::default(), Duration::MAX);
-        let start = Instant::now();
-        budget.pause(Duration::from_secs(20));
-        budget.pause(Duration::from_secs(5));
-        assert_eq!(budget.paused_until(), Some(start + Duration::from_secs(20)));
-        budget.acquire(Route::Upsert).await.unwrap();
-        assert!(Instant::now() >= start + Duration::from_secs(20));
-        assert_eq!(budget.paused_until(), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pause_that_is_too_long_to_wait_for_is_an_error_at_once() {
-        let budget = Budget::new(Limits::default(), Duration::from_secs(10));
-        let start = Instant::now();
-        budget.pause(Duration::from_secs(60));
-        let error = budget.acquire(Route::Upsert).await.unwrap_err();
-        let retry_after = Duration::from_secs(60);
-        let expected = Error::RateLimited { retry_after, answer: None };
-        assert_eq!(error, expected);
-        assert_eq!(Instant::now(), start);
     }
 
     #[test]

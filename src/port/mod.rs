@@ -30,52 +30,69 @@
 //! # }
 //! ```
 //!
-//! # What it does for its user
-//! - **Token.** Requested when it is first needed, shared by all calls and clones, renewed before it expires and once after a 401. Credentials
-//!   from files are read anew for each call, so that they can be rotated, or set for the first time, without a restart.
-//! - **Errors.** Each answer of Port is an [`Error`] variant of its own, with Port's code, message and trace id; [`Error::kind`] is a short
-//!   label, [`Error::is_temporary`] says whether waiting helps, [`Error::advice`] what a person does about it. No text or `Debug` output
-//!   contains the client secret or the token, even if what answers repeats them.
-//! - **Budget.** All clones stay below the limits that Port publishes ([`Limits`]), and none sends anything during the pause that a 429 asks for.
-//! - **Bounds.** Each request has a timeout, and no answer takes more than [`MAX_ANSWER_BYTES`] of memory.
+//! `examples/port_client.rs` is a whole program: it reads the blueprint, sends what fits it, and tries again while that helps.
 //!
-//! What it leaves to its user is when to try again, and what to do with several entities at once.
+//! # What it does for its user
+//! - **Token.** Requested when it is first needed, shared by all calls and clones, renewed before it expires and once after a 401; while Port
+//!   accepts not even a new one, none is asked for more than once a minute. Credentials from files are read anew for each call, so that they
+//!   can be rotated, or set for the first time, without a restart.
+//! - **Errors.** Each answer of Port is an [`Error`] variant of its own, with Port's code, message and trace id; [`Error::kind`] is a short
+//!   label, [`Error::is_temporary`] says whether waiting helps, [`Error::advice`] what a person does about it, [`Error::missing`] what it is
+//!   that does not exist. No text or `Debug` output contains the client secret or the token, even if what answers repeats them.
+//! - **Budget.** All clones stay below the limits that Port publishes ([`Limits`]). When little is left of one, because others use it as well,
+//!   the rest is spread over the time until the reset, so that Port need not refuse anything. None sends anything during the pause that a 429
+//!   asks for.
+//! - **Bulk.** [`Client::upsert_bulk`] has a result for each entity, also if they are too large together or one spoils the whole request.
+//! - **Blueprints.** [`Client::get_blueprint`] reads one, [`Blueprint::gaps`] says how it differs from what is expected, [`Property::fitting`]
+//!   writes a value as the blueprint does, and [`Client::create_blueprint`] makes one and never changes one.
+//! - **Bounds.** Each request has a timeout, and no answer takes more than [`MAX_ANSWER_BYTES`] of memory.
+//! - **Metrics.** An [`Observer`] is told of each request, each pause and each wait.
+//!
+//! What it leaves to its user is when to try again.
 //!
 //! # TLS and proxies
 //! TLS is rustls with ring, which the client names itself: no process-wide provider has to be installed. The trusted roots are Mozilla's,
-//! compiled in (`webpki-roots`), so that it works in an image without any certificates. A further authority, such as that of a proxy that
-//! decrypts, would be added to the root store that `wire.rs` builds. `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are honoured,
-//! except for hosts on this machine. Redirects are not followed, since they would carry the credentials along.
+//! compiled in (`webpki-roots`), so that it works in an image without any certificates, and those of the file
+//! [`ClientOptions::extra_ca`], such as that of a proxy that decrypts. `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are honoured,
+//! except for hosts on this machine. Plain `http` is refused except for these, or with [`BaseUrl::parse_allowing_http`]. Redirects are not
+//! followed, since they would carry the credentials along.
 
+mod allowance;
 mod answer;
 mod base_url;
 mod blueprint;
+mod budget;
 mod bulk;
 mod client;
 mod credentials;
 mod entity;
 mod error;
+mod gap;
 mod kind;
 mod limits;
+mod missing;
 mod observe;
 mod options;
+mod rate_limit_headers;
 mod redact;
-mod retry_after;
 mod token;
 mod transport;
+mod trust;
 mod wire;
 
 pub use base_url::{BaseUrl, BaseUrlError, DEFAULT_BASE_URL};
-pub use blueprint::{Blueprint, Property, Relation, Schema};
+pub use blueprint::{Blueprint, NewBlueprint, Property, Relation, Schema};
 pub use bulk::MAX_BULK_ENTITIES;
-pub use client::Client;
+pub use client::{BlueprintCreation, Client};
 pub use credentials::{CredentialError, CredentialSource, CredentialValue, Credentials};
 pub use entity::{Entity, StoredEntity, UpsertOptions, Upserted};
 pub use error::{Answer, Error};
+pub use gap::Gap;
 pub use kind::Kind;
 pub use limits::{Limit, Limits, RATE_LIMIT_PERIOD};
+pub use missing::Missing;
 pub use observe::{Observer, Route, StatusClass};
 pub use options::{ClientOptions, OptionsError};
-pub use retry_after::{DEFAULT_PAUSE, LONGEST_PAUSE};
+pub use rate_limit_headers::{DEFAULT_PAUSE, LONGEST_PAUSE};
 pub use transport::TransportProblem;
 pub use wire::{MAX_ANSWER_BYTES, MAX_BODY_BYTES};

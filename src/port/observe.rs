@@ -14,6 +14,8 @@ pub enum Route {
     UpsertBulk,
     /// `GET /v1/blueprints/{blueprint}`
     GetBlueprint,
+    /// `POST /v1/blueprints`
+    CreateBlueprint,
     /// `GET /v1/blueprints/{blueprint}/entities/{entity}`
     GetEntity,
     /// `DELETE /v1/blueprints/{blueprint}/entities/{entity}`
@@ -29,6 +31,7 @@ impl Route {
             Self::Upsert => "upsert",
             Self::UpsertBulk => "upsert_bulk",
             Self::GetBlueprint => "get_blueprint",
+            Self::CreateBlueprint => "create_blueprint",
             Self::GetEntity => "get_entity",
             Self::DeleteEntity => "delete_entity",
         }
@@ -87,12 +90,25 @@ impl fmt::Display for StatusClass {
     }
 }
 
-/// Is told about each request that was sent, once it has ended.
+/// Is told about each request that was sent, once it has ended, and about each time that nothing could be sent.
 ///
-/// It is called on the task that made the request and must not block. A closure with the same arguments is an observer too.
+/// It is called on the task that made the request and must not block. A closure with the arguments of [`Observer::on_request`] is an
+/// observer too.
 pub trait Observer: Send + Sync {
     /// A request ended after `duration`, counted from sending it to the last byte of the answer; waiting for the rate limit is not part of it.
     fn on_request(&self, route: Route, status: StatusClass, duration: Duration);
+
+    /// Port asked for a pause of all requests (429). Of a pause that is longer than the one under way, `duration` is only what it adds:
+    /// the sum of all is the time paused.
+    fn on_pause(&self, duration: Duration) {
+        let _ = duration;
+    }
+
+    /// A request had to wait for `duration` before it was sent: for the client's own [`Limits`](super::Limits), for its turn among the last
+    /// that Port allows until the next reset, or for the end of a pause.
+    fn on_wait(&self, route: Route, duration: Duration) {
+        let _ = (route, duration);
+    }
 }
 
 impl<F: Fn(Route, StatusClass, Duration) + Send + Sync> Observer for F {

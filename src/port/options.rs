@@ -1,6 +1,7 @@
 //! Settings of a client, and why they can be unusable.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,9 @@ pub struct ClientOptions {
     pub longest_wait: Duration,
     /// The most that is sent (default: 80 % of what Port publishes).
     pub limits: Limits,
+    /// A file with certificates of further authorities to trust, besides Mozilla's, in PEM format (default: none): for a proxy that decrypts,
+    /// or a gateway of the company. It is read when the client is made.
+    pub extra_ca: Option<PathBuf>,
     /// Is told about each request.
     pub observer: Option<Arc<dyn Observer>>,
 }
@@ -47,6 +51,7 @@ impl ClientOptions {
             connect_timeout: Duration::from_secs(10),
             longest_wait: Duration::from_secs(5),
             limits: Limits::default(),
+            extra_ca: None,
             observer: None,
         }
     }
@@ -76,6 +81,7 @@ impl fmt::Debug for ClientOptions {
             connect_timeout,
             longest_wait,
             limits,
+            extra_ca,
             observer,
         } = self;
         formatter
@@ -87,6 +93,7 @@ impl fmt::Debug for ClientOptions {
             .field("connect_timeout", connect_timeout)
             .field("longest_wait", longest_wait)
             .field("limits", limits)
+            .field("extra_ca", extra_ca)
             .field("observer", &observer.is_some())
             .finish()
     }
@@ -111,6 +118,14 @@ pub enum OptionsError {
     UserAgent {
         /// What was given.
         user_agent: String,
+    },
+    /// The file with further authorities can't be used.
+    #[error("the certificates of the authorities to trust can't be read from the file {}: {problem}", .path.display())]
+    ExtraCa {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
     },
     /// The HTTP client can't be set up.
     #[error("the HTTP client for Port can't be set up: {0}")]

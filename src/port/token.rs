@@ -1,7 +1,7 @@
 //! The access token: one request for all who need one, kept until shortly before it expires.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -28,6 +28,10 @@ const SHORTEST_USE: Duration = Duration::from_secs(1);
 /// Pause between attempts to renew a token that is still good.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
 
+/// After a token that Port refused as soon as it had given it, another one is not asked for in this time: a proxy that removes the header,
+/// or a region that does not know the organisation, would make each call three requests.
+const PAUSE_AFTER_USELESS_TOKEN: Duration = Duration::from_mins(1);
+
 /// Port's tokens live 3 hours; this only keeps arithmetic with times sane.
 const LONGEST_LIFE: Duration = Duration::from_hours(7 * 24);
 
@@ -36,7 +40,7 @@ const LONGEST_LIFE: Duration = Duration::from_hours(7 * 24);
 pub(super) struct AccessToken {
     /// The value of the `Authorization` header.
     pub(super) authorization: HeaderValue,
-    /// Knows the token, to keep it out of texts.
+    /// Knows the token and the client secret, to keep them out of texts.
     pub(super) redactor: Arc<Redactor>,
     /// Counts the requests that gave a token: Port may return the same text again, so the text can't tell a new one from an old one.
     generation: u64,
@@ -65,11 +69,19 @@ pub(super) struct Tokens {
     attempts: AtomicU64,
     /// Locked while a token is requested, so that there is one request at a time.
     state: Mutex<State>,
+    /// The generation of the token that Port refused as soon as it had given it, and when it did.
+    useless: std::sync::Mutex<Option<(u64, Instant)>>,
 }
 
 impl Tokens {
     pub(super) fn new(source: CredentialSource, base_url: BaseUrl) -> Self {
-        Self { source: Arc::new(source), base_url, attempts: AtomicU64::new(0), state: Mutex::default() }
+        Self {
+            source: Arc::new(source),
+            base_url,
+            attempts: AtomicU64::new(0),
+            state: Mutex::default(),
+            useless: std::sync::Mutex::default(),
+        }
     }
 
     /// A token for the credentials as they are now, and another one than `rejected`, which Port has answered with 401.
@@ -117,6 +129,30 @@ impl Tokens {
                 Err(error)
             }
         }
+    }
+
+    /// Whether a new token can help a call that was answered with 401.
+    pub(super) fn may_renew(&self, rejected: &AccessToken) -> bool {
+        self.useless().is_none_or(|(generation, since)| {
+            generation != rejected.generation || since.elapsed() >= PAUSE_AFTER_USELESS_TOKEN
+        })
+    }
+
+    /// Port has refused a token that it gave for this very call.
+    pub(super) fn is_of_no_use(&self, token: &AccessToken) {
+        *self.useless() = Some((token.generation, Instant::now()));
+    }
+
+    /// Port has accepted a token.
+    pub(super) fn is_of_use(&self, token: &AccessToken) {
+        let mut useless = self.useless();
+        if useless.is_some_and(|(generation, _)| generation == token.generation) {
+            *useless = None;
+        }
+    }
+
+    fn useless(&self) -> MutexGuard<'_, Option<(u64, Instant)>> {
+        self.useless.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn credentials(&self) -> Result<Credentials, Error> {
@@ -167,7 +203,7 @@ impl Tokens {
         Ok(Cached {
             token: AccessToken {
                 authorization,
-                redactor: Arc::new(Redactor::new([reply.value.access_token])),
+                redactor: Arc::new(Redactor::new([reply.value.access_token, credentials.client_secret.clone()])),
                 generation: 0,
             },
             credentials,

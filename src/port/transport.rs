@@ -108,7 +108,8 @@ impl TransportProblem {
                 "Check PORT_BASE_URL and that a connection to {host} may be opened from where this runs (network policies, firewalls, HTTPS_PROXY)."
             ),
             Self::Tls => format!(
-                "Check that PORT_BASE_URL names an https address with a certificate of a public authority, and that no proxy decrypts the traffic to {host}."
+                "Check that PORT_BASE_URL names an https address with a certificate for {host} of a public authority. If a proxy decrypts the traffic, \
+                 or the authority is your own, name the file with its certificate in PORT_CA_FILE."
             ),
             Self::Proxy => {
                 format!("Check HTTPS_PROXY and NO_PROXY, and that the proxy allows {host}.")

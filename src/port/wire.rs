@@ -10,12 +10,13 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::answer::{RawAnswer, Reader};
+use super::budget::Budget;
 use super::error::{Answer, Error};
-use super::limits::Budget;
 use super::observe::{Observer, Route, StatusClass};
 use super::options::{ClientOptions, OptionsError};
 use super::redact::Redactor;
 use super::transport::transport_error;
+use super::trust::tls;
 
 /// Largest body of a request that Port takes (its specification of 413: "limit is 1MiB").
 pub const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -51,7 +52,7 @@ impl Wire {
         Ok(Self {
             http: http_client(options)?,
             host: options.base_url.host(),
-            budget: Budget::new(options.limits, options.longest_wait),
+            budget: Budget::new(options.limits, options.longest_wait, options.observer.clone()),
             observer: options.observer.clone(),
         })
     }
@@ -69,10 +70,14 @@ impl Wire {
         redactor: &Redactor,
     ) -> Result<Reply<T>, Error> {
         let route = request.route;
-        self.budget.acquire(route).await?;
+        let permit = self.budget.acquire(route).await?;
         let started = Instant::now();
         let outcome = self.send(request, authorization, redactor).await;
         let duration = started.elapsed();
+        drop(permit);
+        if let Ok(raw) = &outcome {
+            self.budget.learn(route, raw.status, &raw.headers, Timestamp::now());
+        }
         let status = outcome.as_ref().map(|raw| raw.status).ok();
         if let Some(observer) = &self.observer {
             let class = status.map_or(StatusClass::NoAnswer, StatusClass::of);
@@ -150,7 +155,7 @@ fn http_client(options: &ClientOptions) -> Result<reqwest::Client, OptionsError>
         .pool_idle_timeout(IDLE_CONNECTION)
         // A redirect would carry the client secret or the token to wherever it points.
         .redirect(redirect::Policy::none())
-        .tls_backend_preconfigured(tls()?);
+        .tls_backend_preconfigured(tls(options.extra_ca.as_deref())?);
     // What is on this machine is not behind a proxy, whatever HTTP_PROXY says.
     if options.base_url.is_loopback() {
         builder = builder.no_proxy();
@@ -160,17 +165,3 @@ fn http_client(options: &ClientOptions) -> Result<reqwest::Client, OptionsError>
 
 /// Shorter than what load balancers usually allow (60 s), so that a request rarely meets a connection that is about to be closed.
 const IDLE_CONNECTION: Duration = Duration::from_secs(50);
-
-/// Mozilla's roots, compiled in, since an image made `FROM scratch` has no certificates; and ring named explicitly, so that this works
-/// whichever provider the process installs as its default, or none.
-fn tls() -> Result<rustls::ClientConfig, OptionsError> {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| OptionsError::Http(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
-}

@@ -125,7 +125,7 @@ impl SlimDoraDeployment {
     /// Whether Port has it as it is, or is not to have it.
     #[must_use]
     pub fn is_settled(&self, context: &Context) -> bool {
-        self.status.standing(self.metadata.generation, context) == Standing::Settled
+        !context.dry_run && self.status.standing(self.metadata.generation, context) == Standing::Settled
     }
 
     /// What a deletion has to find unchanged.
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_resource_is_settled_only_in_the_state_and_with_the_settings_that_its_status_speaks_of() {
-        let context = Context::new("prod".to_owned(), FileSettings::default());
+        let context = Context::new("prod".to_owned(), FileSettings::default(), false);
         let standing = |generation: i64, status: &str, reason: &str, settings: &str| {
             let status: SlimStatus = serde_json::from_value(json!({
                 "observedGeneration": 2,

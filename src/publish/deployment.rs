@@ -1,12 +1,14 @@
 //! `DoraDeployment` as an entity of the blueprint `dora_deployment`.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::record::{Delivery, IN_PROGRESS, NOT_PUBLISHED, port_time};
+use super::blueprints::Wanted;
+use super::fit::{Draft, Fitted};
+use super::record::{Delivery, IN_PROGRESS, NOT_PUBLISHED, port_time, said};
 use super::{Assessment, Context, Mapped, Record};
 use crate::mapping::{hours, lead_time};
-use crate::port::Entity;
 use crate::resources::{ChangeKind, DoraDeployment, DoraDeploymentSpec, DoraDeploymentStatus, Outcome};
+use crate::settings::{DEPLOYMENT, FileSettings};
 
 /// Characters of a Deployment's UID in an identifier: they tell a Deployment from its namesakes before and after.
 const UID_CHARACTERS: usize = 8;
@@ -14,8 +16,9 @@ const UID_CHARACTERS: usize = 8;
 impl Record for DoraDeployment {
     type Status = DoraDeploymentStatus;
 
-    fn blueprint(context: &Context) -> &str {
-        &context.settings.blueprints.deployment
+    fn wanted(context: &Context) -> Wanted<'_> {
+        let FileSettings { blueprints, naming, .. } = &context.settings;
+        Wanted { identifier: &blueprints.deployment, naming: &naming.deployment, vocabulary: &DEPLOYMENT }
     }
 
     fn assess(&self, context: &Context, _now: Timestamp) -> Assessment {
@@ -29,7 +32,12 @@ impl Record for DoraDeployment {
                 reason: NOT_PUBLISHED,
                 message: "nobody knows when it began or ended, and Port needs a time".to_owned(),
             },
-            (None, Some(time)) => Mapped::Entity(entity(self, time.0, context, &mut warnings)),
+            (None, Some(time)) => {
+                let draft = draft(self, time.0, context, &mut warnings);
+                let Fitted { entity, warnings: unfitting } = Self::fitted(draft, context);
+                warnings.extend(unfitting);
+                Mapped::Entity(entity)
+            }
         };
         Assessment { mapped, warnings }
     }
@@ -76,32 +84,31 @@ fn withheld(spec: &DoraDeploymentSpec, context: &Context) -> Option<(&'static st
     None
 }
 
-fn entity(deployment: &DoraDeployment, time: Timestamp, context: &Context, warnings: &mut Vec<String>) -> Entity {
+fn draft(deployment: &DoraDeployment, time: Timestamp, context: &Context, warnings: &mut Vec<String>) -> Draft {
     let DoraDeploymentSpec {
         title,
         identifier,
         deployment: rollout,
         outcome,
         change,
-        started_at: _,
+        started_at,
         started_at_accuracy: _,
         finished_at,
         finished_at_accuracy: _,
-        duration_seconds: _,
+        duration_seconds,
         paused_at: _,
         paused_seconds: _,
         replicas: _,
-        failure: _,
+        failure,
         rolled_back_by: _,
         unseen_revisions: _,
         environment,
         group,
-        // The blueprint of the contract has no relation for it, and Port refuses one that it does not know.
-        service: _,
+        service,
         deployment_type,
         commit_time,
-        commit_sha: _,
-        repository: _,
+        commit_sha,
+        repository,
         relations,
         properties,
         warnings: _,
@@ -120,29 +127,48 @@ fn entity(deployment: &DoraDeployment, time: Timestamp, context: &Context, warni
         }
         None => (format!("{cluster}:{namespace}:{name}"), format!("{namespace}/{name}")),
     };
-    let mut entity = Entity::new(identifier.clone().unwrap_or(made_identifier))
-        .with_title(title.clone().unwrap_or(made_title))
-        .with_property("deployment_time", port_time(time))
-        .with_property("deployment_type", deployment_type.as_ref().unwrap_or(&defaults.deployment_type).as_str())
-        .with_property("environment", environment.as_ref().unwrap_or(&defaults.environment).as_str())
-        .with_property("status", context.settings.statuses.of(*outcome).unwrap_or_default())
-        .with_relation("group", group.as_ref().unwrap_or(&defaults.group).as_str());
+    let mut draft = Draft {
+        identifier: identifier.clone().unwrap_or(made_identifier),
+        title: title.clone().unwrap_or(made_title),
+        own_properties: properties.clone(),
+        own_relations: relations.clone(),
+        ..Draft::default()
+    };
     // What a rollback or a restart brings has been in production before: its lead time was that of the first time.
     let brings_commit = !matches!(change, Some(ChangeKind::Rollback | ChangeKind::Restart));
-    if let (Some(committed), Some(finished), true) = (commit_time, finished_at, brings_commit) {
-        let finished = finished.0;
-        match lead_time(committed.0, finished) {
-            Some(duration) => entity = entity.with_property("lead_time_hours", hours(duration)),
-            None => warnings.push(format!(
-                "the commit time {} is later than the end of the deployment at {finished}: check dora.port.io/commit-time (or \
-                 spec.commitTime). The lead time is left out",
-                committed.0
-            )),
+    let lead_time = commit_time.as_ref().zip(finished_at.as_ref()).filter(|_| brings_commit).and_then(|(committed, finished)| {
+        let (committed, finished) = (committed.0, finished.0);
+        let lead_time = lead_time(committed, finished);
+        if lead_time.is_none() {
+            warnings.push(format!(
+                "the commit time {committed} is later than the end of the deployment at {finished}: check dora.port.io/commit-time (or \
+                 spec.commitTime). The lead time is left out"
+            ));
         }
-    }
-    entity.properties.extend(properties.clone());
-    entity.relations.extend(relations.clone());
-    entity
+        lead_time
+    });
+    draft.properties = said([
+        ("deployment_time", Some(port_time(time).into())),
+        ("deployment_type", Some(deployment_type.as_ref().unwrap_or(&defaults.deployment_type).as_str().into())),
+        ("environment", Some(environment.as_ref().unwrap_or(&defaults.environment).as_str().into())),
+        ("status", Some(context.settings.statuses.of(*outcome).unwrap_or_default().into())),
+        ("lead_time_hours", lead_time.map(|lead_time| hours(lead_time).into())),
+    ]);
+    draft.relations = said([("group", Some(group.as_ref().unwrap_or(&defaults.group).as_str().into()))]);
+    draft.further_properties = said([
+        ("change", change.map(|change| change.as_str().into())),
+        ("started_at", started_at.as_ref().map(|started| port_time(started.0).into())),
+        ("duration_hours", duration_seconds.map(|seconds| hours(SignedDuration::from_secs(seconds)).into())),
+        ("failure", failure.as_deref().map(Into::into)),
+        ("commit_sha", commit_sha.as_deref().map(Into::into)),
+        ("repository", repository.as_deref().map(Into::into)),
+        ("cluster", Some(cluster.as_str().into())),
+        ("namespace", Some(namespace.into())),
+        ("deployment", rollout.as_ref().map(|rollout| rollout.name.as_str().into())),
+        ("revision", rollout.as_ref().map(|rollout| rollout.revision.into())),
+    ]);
+    draft.further_relations = said([("service", service.as_deref().map(Into::into))]);
+    draft
 }
 
 #[cfg(test)]
@@ -150,7 +176,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::settings::FileSettings;
 
     fn assess(spec: &serde_json::Value, settings: &str) -> Assessment {
         let record: DoraDeployment = serde_json::from_value(json!({
@@ -160,7 +185,7 @@ mod tests {
             "spec": spec,
         }))
         .unwrap();
-        let context = Context::new("prod".to_owned(), FileSettings::parse(settings).unwrap());
+        let context = Context::new("prod".to_owned(), FileSettings::parse(settings).unwrap(), false);
         record.assess(&context, Timestamp::UNIX_EPOCH)
     }
 

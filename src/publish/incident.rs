@@ -3,23 +3,28 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::record::{Delivery, port_time};
+use super::blueprints::Wanted;
+use super::fit::{Draft, Fitted};
+use super::record::{Delivery, port_time, said};
 use super::{Assessment, Context, Mapped, Record};
 use crate::incident::{Life, life};
 use crate::mapping::hours;
-use crate::port::Entity;
 use crate::resources::{DoraIncident, DoraIncidentSpec, DoraIncidentStatus};
+use crate::settings::{FileSettings, INCIDENT};
 
 impl Record for DoraIncident {
     type Status = DoraIncidentStatus;
 
-    fn blueprint(context: &Context) -> &str {
-        &context.settings.blueprints.incident
+    fn wanted(context: &Context) -> Wanted<'_> {
+        let FileSettings { blueprints, naming, .. } = &context.settings;
+        Wanted { identifier: &blueprints.incident, naming: &naming.incident, vocabulary: &INCIDENT }
     }
 
     fn assess(&self, context: &Context, now: Timestamp) -> Assessment {
         let life = life(self, now);
-        Assessment { mapped: Mapped::Entity(entity(self, &life, context)), warnings: life.warnings }
+        let Fitted { entity, warnings: unfitting } = Self::fitted(draft(self, &life, context), context);
+        let warnings = [life.warnings, unfitting].concat();
+        Assessment { mapped: Mapped::Entity(entity), warnings }
     }
 
     fn delivery(&self) -> Delivery {
@@ -57,7 +62,7 @@ impl Record for DoraIncident {
     }
 }
 
-fn entity(incident: &DoraIncident, life: &Life, context: &Context) -> Entity {
+fn draft(incident: &DoraIncident, life: &Life, context: &Context) -> Draft {
     let DoraIncidentSpec {
         title,
         description,
@@ -76,26 +81,27 @@ fn entity(incident: &DoraIncident, life: &Life, context: &Context) -> Entity {
     let defaults = &context.settings.defaults;
     let namespace = incident.metadata.namespace.as_deref().unwrap_or_default();
     let name = incident.metadata.name.as_deref().unwrap_or_default();
-    let mut entity =
-        Entity::new(identifier.clone().unwrap_or_else(|| format!("{}:{namespace}:{name}", context.cluster)))
-            .with_title(title.as_deref().unwrap_or(name))
-            .with_property("incident_type", incident_type.as_ref().unwrap_or(&defaults.incident_type).as_str())
-            .with_property("status", status.as_str())
-            .with_property("created_at", port_time(life.opened))
-            .with_relation("group", group.as_ref().unwrap_or(&defaults.group).as_str());
-    let optional = [("description", description), ("incident_url", url), ("priority", priority), ("urgency", urgency)];
-    for (property, value) in optional {
-        if let Some(value) = value {
-            entity = entity.with_property(property, value.as_str());
-        }
+    Draft {
+        identifier: identifier.clone().unwrap_or_else(|| format!("{}:{namespace}:{name}", context.cluster)),
+        title: title.as_deref().unwrap_or(name).to_owned(),
+        properties: said([
+            ("incident_type", Some(incident_type.as_ref().unwrap_or(&defaults.incident_type).as_str().into())),
+            ("status", Some(status.as_str().into())),
+            ("created_at", Some(port_time(life.opened).into())),
+            ("description", description.as_deref().map(Into::into)),
+            ("incident_url", url.as_deref().map(Into::into)),
+            ("priority", priority.as_deref().map(Into::into)),
+            ("urgency", urgency.as_deref().map(Into::into)),
+            ("resolved_at", life.resolved.map(|resolved| port_time(resolved).into())),
+            ("time_to_resolve", life.time_to_resolve.map(|duration| hours(duration).into())),
+        ]),
+        relations: said([("group", Some(group.as_ref().unwrap_or(&defaults.group).as_str().into()))]),
+        further_properties: said([
+            ("cluster", Some(context.cluster.as_str().into())),
+            ("namespace", Some(namespace.into())),
+        ]),
+        further_relations: said([]),
+        own_properties: properties.clone(),
+        own_relations: relations.clone(),
     }
-    if let Some(resolved) = life.resolved {
-        entity = entity.with_property("resolved_at", port_time(resolved));
-    }
-    if let Some(duration) = life.time_to_resolve {
-        entity = entity.with_property("time_to_resolve", hours(duration));
-    }
-    entity.properties.extend(properties.clone());
-    entity.relations.extend(relations.clone());
-    entity
 }

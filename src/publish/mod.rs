@@ -1,16 +1,19 @@
 //! From custom resource to Port entity, and what happened into the status: one loop for both kinds.
 
 mod backlog;
+mod blueprints;
 mod condition;
 mod context;
 mod credentials;
 mod deployment;
 mod digest;
+mod fit;
 mod incident;
 mod publisher;
 mod record;
 
 pub use backlog::{SlimDoraDeployment, SlimDoraIncident, SlimSpec, readable, watch_incidents};
+pub use blueprints::{Blueprints, Change as BlueprintChange, Wanted};
 pub use context::Context;
 pub use credentials::hasten_when_credentials_change;
 pub use digest::digest;

@@ -17,9 +17,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::condition::{self, SYNCED, VALID};
+use super::record::DRY_RUN;
 use super::{Assessment, Context, Mapped, Record, digest};
 use crate::operate::{Tools, Waits, WorkQueue};
-use crate::port::{self, Entity, MAX_BULK_ENTITIES, UpsertOptions};
+use crate::port::{self, Blueprint, Entity, MAX_BULK_ENTITIES, UpsertOptions};
 use crate::resources::{DeliveredEntity, FIELD_MANAGER};
 
 /// Requests to Port under way at once: while one is, a backlog gathers for the next to take in bulk.
@@ -44,6 +45,7 @@ pub struct Key {
 pub struct Publisher<R> {
     tools: Tools,
     port: port::Client,
+    options: UpsertOptions,
     context: Arc<Context>,
     queue: Arc<WorkQueue<Key>>,
     /// Resources as their writer got them back from the API server, until they are looked at.
@@ -64,9 +66,15 @@ struct Outgoing<R> {
 impl<R: Record> Publisher<R> {
     /// A publisher of what is in `queue`.
     #[must_use]
-    pub fn new(tools: Tools, port: port::Client, context: Arc<Context>, queue: Arc<WorkQueue<Key>>) -> Self {
+    pub fn new(
+        tools: Tools,
+        port: port::Client,
+        options: UpsertOptions,
+        context: Arc<Context>,
+        queue: Arc<WorkQueue<Key>>,
+    ) -> Self {
         let waits = Waits::new(RETRY_WAITS.0, RETRY_WAITS.1);
-        Self { tools, port, context, queue, written: Mutex::default(), waits }
+        Self { tools, port, options, context, queue, written: Mutex::default(), waits }
     }
 
     /// The resources to look at.
@@ -153,6 +161,10 @@ impl<R: Record> Publisher<R> {
             }
         };
         let digest = digest(&(R::blueprint(&self.context), &entity));
+        if self.context.dry_run {
+            self.show(key, &resource, &entity, &warnings).await;
+            return None;
+        }
         let delivery = resource.delivery();
         // Only what Port has acknowledged for this generation: of a version in between, which was changed back since, it is
         // not known whether Port stored it.
@@ -165,20 +177,37 @@ impl<R: Record> Publisher<R> {
         Some(Outgoing { key: key.clone(), resource, entity, digest, warnings })
     }
 
+    /// Says what would be sent.
+    async fn show(&self, key: &Key, resource: &R, entity: &Entity, warnings: &[String]) {
+        let blueprint = R::blueprint(&self.context);
+        let json = serde_json::to_string(entity).unwrap_or_default();
+        info!(
+            kind = %R::kind(&()), namespace = %key.namespace, name = %key.name, blueprint, entity = json,
+            "dry run: this would be sent to Port",
+        );
+        let desired = condition::held(DRY_RUN, "this is a dry run: the log says what would be sent to Port");
+        let delivered = resource.delivery().entity;
+        if self.settle(key, resource, desired, delivered, warnings).await {
+            self.waits.forget(key);
+        }
+    }
+
     /// Sends one alone and several in bulk, and settles each by its own answer.
     async fn send(&self, outgoing: Vec<Outgoing<R>>) {
         let blueprint = R::blueprint(&self.context);
-        let entities: Vec<Entity> = outgoing.iter().map(with_cleared_fields).collect();
+        let known = self.context.blueprints.get(blueprint);
+        let entities: Vec<Entity> =
+            outgoing.iter().map(|outgoing| with_cleared_fields(outgoing, known.as_deref())).collect();
         let answers = match entities.as_slice() {
             [] => return,
-            [entity] => vec![self.port.upsert(blueprint, entity, UpsertOptions::default()).await],
-            several => match self.port.upsert_bulk(blueprint, several, UpsertOptions::default()).await {
+            [entity] => vec![self.port.upsert(blueprint, entity, self.options).await],
+            several => match self.port.upsert_bulk(blueprint, several, self.options).await {
                 Ok(answers) => answers,
                 // Too large together, or one of them makes the whole request malformed: each is judged by itself.
                 Err(port::Error::TooLarge(_) | port::Error::BodyTooLarge { .. } | port::Error::Refused(_)) => {
                     let mut answers = Vec::with_capacity(several.len());
                     for entity in several {
-                        answers.push(self.port.upsert(blueprint, entity, UpsertOptions::default()).await);
+                        answers.push(self.port.upsert(blueprint, entity, self.options).await);
                     }
                     answers
                 }
@@ -216,6 +245,9 @@ impl<R: Record> Publisher<R> {
             }
             Err(error) => {
                 self.tools.metrics.not_delivered(&kind, error.reason());
+                if matches!(error, port::Error::Refused(_) | port::Error::NotFound(_)) {
+                    self.context.blueprints.doubt();
+                }
                 let desired = condition::refused(&error);
                 let known = conditions::find(&resource.delivery().conditions, SYNCED)
                     .is_some_and(|synced| synced.reason == desired.reason && synced.message == desired.message);
@@ -323,13 +355,20 @@ impl<R: Record> Publisher<R> {
 
 /// The entity with `null` for what Port was given before and what has no value any more: with `merge`, a property that
 /// is merely absent keeps its old value.
-fn with_cleared_fields<R: Record>(outgoing: &Outgoing<R>) -> Entity {
+///
+/// What the blueprint has lost since then needs no clearing, and Port would refuse it.
+fn with_cleared_fields<R: Record>(outgoing: &Outgoing<R>, blueprint: Option<&Blueprint>) -> Entity {
     let mut entity = outgoing.entity.clone();
-    if let Some(delivered) = outgoing.resource.delivery().entity {
-        for name in delivered.properties {
+    let Some(delivered) = outgoing.resource.delivery().entity else {
+        return entity;
+    };
+    for name in delivered.properties {
+        if blueprint.is_none_or(|blueprint| blueprint.schema.properties.contains_key(&name)) {
             entity.properties.entry(name).or_insert(Value::Null);
         }
-        for name in delivered.relations {
+    }
+    for name in delivered.relations {
+        if blueprint.is_none_or(|blueprint| blueprint.relations.contains_key(&name)) {
             entity.relations.entry(name).or_insert(Value::Null);
         }
     }

@@ -8,8 +8,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use super::Context;
+use super::blueprints::Wanted;
+use super::fit::{Draft, Fitted, fit};
 use crate::port::Entity;
 use crate::resources::DeliveredEntity;
 
@@ -27,8 +30,19 @@ pub trait Record:
     /// Its status.
     type Status: Serialize + Clone + PartialEq + Send + Sync;
 
-    /// The blueprint that its entities are made of.
-    fn blueprint(context: &Context) -> &str;
+    /// The blueprint that its entities are made of, and what there is to say.
+    fn wanted(context: &Context) -> Wanted<'_>;
+
+    /// The identifier of that blueprint.
+    fn blueprint(context: &Context) -> &str {
+        Self::wanted(context).identifier
+    }
+
+    /// `draft` as an entity of that blueprint.
+    fn fitted(draft: Draft, context: &Context) -> Fitted {
+        let Wanted { identifier, naming, vocabulary: _ } = Self::wanted(context);
+        fit(draft, naming, context.blueprints.get(identifier).as_deref())
+    }
 
     /// What Port is to be told. Pure.
     fn assess(&self, context: &Context, now: Timestamp) -> Assessment;
@@ -80,7 +94,9 @@ pub enum Mapped {
 }
 
 /// Reasons of [`Mapped::Held`], which settle a resource until it or the settings change.
-pub const HELD_REASONS: [&str; 2] = [IN_PROGRESS, NOT_PUBLISHED];
+pub const HELD_REASONS: [&str; 3] = [IN_PROGRESS, NOT_PUBLISHED, DRY_RUN];
+/// Nothing is sent, and Port may be told another time.
+pub const DRY_RUN: &str = "DryRun";
 /// It has not ended yet.
 pub const IN_PROGRESS: &str = "InProgress";
 /// The settings name no status for how it ended.
@@ -90,4 +106,10 @@ pub const NOT_PUBLISHED: &str = "NotPublished";
 #[must_use]
 pub fn port_time(time: Timestamp) -> String {
     format!("{time:.3}")
+}
+
+/// The properties that have a value.
+#[must_use]
+pub fn said<const N: usize>(properties: [(&str, Option<Value>); N]) -> Map<String, Value> {
+    properties.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }

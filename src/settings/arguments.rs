@@ -50,6 +50,12 @@ pub struct RunArguments {
     /// File with the client secret; read again when it changes.
     #[arg(long, env = "PORT_CLIENT_SECRET_FILE", global = true, value_name = "FILE")]
     pub port_client_secret_file: Option<PathBuf>,
+    /// Create related entities, such as groups, that don't exist in Port, instead of being refused.
+    #[arg(long, env = "PORT_CREATE_MISSING_RELATED_ENTITIES", global = true)]
+    pub port_create_missing_related_entities: bool,
+    /// Record everything, send nothing, and log what would be sent.
+    #[arg(long, env = "DRY_RUN", global = true)]
+    pub dry_run: bool,
     /// Name of the cluster in the identifiers of entities. Default: first 8 characters of the UID of kube-system.
     #[arg(long, env = "CLUSTER_NAME", global = true, value_name = "NAME")]
     pub cluster_name: Option<String>,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::naming::Names;
 use super::rollouts::{Deployments, Publish, Retention, Rollouts};
 use crate::resources::Outcome;
 
@@ -17,6 +18,8 @@ pub struct FileSettings {
     pub blueprints: Blueprints,
     /// Value of the property `status` by outcome; an outcome that is not named is not published.
     pub statuses: Statuses,
+    /// Names and values in Port.
+    pub naming: Names,
     /// How rollouts are followed.
     pub rollouts: Rollouts,
     /// Which of the recorded rollouts Port is told.
@@ -103,7 +106,8 @@ impl FileSettings {
     pub fn parse(text: &str) -> Result<Self, String> {
         let settings: Option<Self> = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
         let settings = settings.unwrap_or_default();
-        let Self { defaults, blueprints, statuses, rollouts: _, publish: _, deployments, retention } = &settings;
+        let Self { defaults, blueprints, statuses, naming, rollouts: _, publish: _, deployments, retention } =
+            &settings;
         let Defaults { environment, group, deployment_type, incident_type } = defaults;
         let Blueprints { deployment, incident } = blueprints;
         let named = [
@@ -126,6 +130,7 @@ impl FileSettings {
                     .to_owned(),
             );
         }
+        naming.validate()?;
         deployments.selection()?;
         retention.validate()?;
         Ok(settings)
@@ -167,6 +172,7 @@ mod tests {
             ("blueprints: 7", "line 1"),
             ("publish: {changes: {Restarts: true}}", "Restarts"),
             ("rollouts: {history: everything}", "everything"),
+            ("naming: {deployment: {properties: {state: x}}}", "naming.deployment.properties.state"),
             ("rollouts: {failAfter: soon}", "such as 15m"),
             ("retention: {records: 0}", "retention.records is 0"),
             ("retention: {maxAge: 90}", "such as 15m, 12h or 90d"),

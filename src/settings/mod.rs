@@ -2,6 +2,7 @@
 
 mod arguments;
 mod file;
+mod naming;
 mod rollouts;
 
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::path::Path;
 
 pub use arguments::{Arguments, Command, LogFormat, RunArguments};
 pub use file::{Blueprints, Defaults, FileSettings, Statuses};
+pub use naming::{DEPLOYMENT, INCIDENT, Names, Naming, Vocabulary};
 pub use rollouts::{Changes, DeploymentGroup, Deployments, Duration, Publish, Retention, Rollouts};
 use secrecy::SecretString;
 
@@ -21,6 +23,10 @@ pub struct Settings {
     pub port_base_url: BaseUrl,
     /// Where the credentials come from.
     pub port_credentials: CredentialSource,
+    /// Whether related entities that don't exist are created instead of refused.
+    pub create_missing_related_entities: bool,
+    /// Whether nothing is sent.
+    pub dry_run: bool,
     /// Name of the cluster in identifiers; by default made from the UID of `kube-system`.
     pub cluster_name: Option<String>,
     /// Where `/livez`, `/readyz` and `/metrics` are served.
@@ -85,6 +91,8 @@ impl Settings {
             port_client_id_file,
             port_client_secret,
             port_client_secret_file,
+            port_create_missing_related_entities,
+            dry_run,
             cluster_name,
             config_file,
             listen_address,
@@ -111,6 +119,8 @@ impl Settings {
                     port_client_secret_file,
                 )?,
             },
+            create_missing_related_entities: port_create_missing_related_entities,
+            dry_run,
             cluster_name,
             listen_address,
             identity: given(pod_name),
