@@ -34,6 +34,9 @@ const WRITES_IN_FLIGHT: usize = 16;
 /// First and longest wait after a write that failed.
 const RETRY_WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_mins(1));
 
+/// Shortest time before a Deployment is looked at again that has not changed.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+
 /// Longest time between two searches for records that are no longer kept.
 const LONGEST_EXPIRY_PERIOD: Duration = Duration::from_hours(1);
 
@@ -163,7 +166,8 @@ impl Keeper {
     fn look_again(&self, uid: Uid, time: Option<Timestamp>) {
         if let Some(time) = time {
             let wait = Duration::try_from(time.duration_since(Timestamp::now())).unwrap_or_default();
-            self.changed.add_at(uid, Instant::now() + wait);
+            // Who writes nothing must not look again and again.
+            self.changed.add_at(uid, Instant::now() + wait.max(SHORTEST_WAIT));
         }
     }
 

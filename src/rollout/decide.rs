@@ -93,6 +93,8 @@ pub fn decide<'a>(
         let until = if former.left == Source::Watch { former.until } else { former.sighting.progressed };
         course.pass(&former.sighting, former.replica_set.as_ref(), until);
     }
+    // Only the present revision can still come to fail.
+    course.decision.look_again = None;
     match scene.deployment {
         Some(sighting) => course.pass(sighting, None, now),
         None => course.deleted(),
@@ -210,10 +212,17 @@ impl<'a> Course<'a, '_> {
         let uid = ReplicaSetMark::of(replica_set).uid;
         let same = |record: &&Known| record.replica_set.uid == uid && record.revision != number;
         if let Some(finished) = self.records.iter().filter(same).filter_map(|record| record.finished).max() {
-            return finished.time().checked_add(SignedDuration::from_secs(1)).map_or(Since::Never, Since::Time);
+            let started = self.position(revision).and_then(|position| self.records[position].started);
+            let after = finished.time().checked_add(SignedDuration::from_secs(1)).ok();
+            let began = started.map(Second::time).filter(|_| source == Source::List);
+            return after.max(began).map_or(Since::Never, Since::Time);
         }
         if source == Source::Watch {
             return Since::Any;
+        }
+        // When it was seen to begin, nobody knows of a condition from before that it speaks of it.
+        if let Some(started) = self.position(revision).and_then(|position| self.records[position].started) {
+            return Since::Time(started.time());
         }
         // What was made between its two revisions is older than the second one.
         let between = self

@@ -7,6 +7,9 @@ use crate::TestResult;
 use crate::fixture::{DEADLINE, Installation, SAME_POD, text};
 use crate::stage::{Row, Stage, Web, created, progressed, revision_of, seconds_after};
 
+/// A progress deadline that passes before a standby leads, and that a change is made well before.
+const UNDONE_SECONDS: i32 = 8;
+
 /// `kubectl annotate` of the Deployment and a new image in one go, as a pipeline applies them.
 async fn release(stage: &Stage<'_>, image: &str, commit: &str) -> TestResult {
     let patch = format!(
@@ -226,16 +229,26 @@ async fn a_standby_that_followed_knows_how_everything_ended_in_between() -> Test
     let mut leader = on.start_controller(&[]).await?;
     leader.logs("leading:").await?;
     let standby = on.start_controller(&[]).await?;
-    let stage = Stage::on(&on, "standby").await?;
-    let gone = Stage::on(&on, "gone").await?;
+    let [stage, gone, undone] =
+        [Stage::on(&on, "standby").await?, Stage::on(&on, "gone").await?, Stage::on(&on, "undone").await?];
     stage.apply(&Web { deadline: 600, ..Web::broken() }).await?;
     stage.table(&["web:1 Initial InProgress InProgress"]).await?;
+    let recreated = Web { deadline: UNDONE_SECONDS, recreate: true, ..Web::default() };
+    undone.apply(&Web { recreate: true, ..Web::broken() }).await?;
+    undone.table(&["web:1 Initial Failed failed"]).await?;
+    undone.apply(&recreated).await?;
+    undone.table(&["web:1 Initial Failed failed", "web:2 Release Succeeded success"]).await?;
     leader.process.kill()?;
     // Until the lease expires nobody writes.
     stage.kubectl("set image deployment/web app=other:broken").await?;
     stage.until("revision 2", |web| (revision_of(web) == Some(2)).then_some(())).await?;
     stage.kubectl("set image deployment/web app=app:v3").await?;
     stage.complete(3).await?;
+    // With Recreate no condition follows a re-used ReplicaSet: the standby has to count the time itself, and to forget it again.
+    undone.apply(&Web { deadline: UNDONE_SECONDS, recreate: true, ..Web::broken() }).await?;
+    undone.until("revision 3", |web| (revision_of(web) == Some(3)).then_some(())).await?;
+    undone.apply(&Web { image: "app:v4", ..recreated }).await?;
+    undone.complete(4).await?;
     gone.apply(&Web { deadline: 600, ..Web::broken() }).await?;
     gone.until("revision 1", |web| (revision_of(web) == Some(1)).then_some(())).await?;
     gone.kubectl("delete deployment/web").await?;
@@ -248,5 +261,13 @@ async fn a_standby_that_followed_knows_how_everything_ended_in_between() -> Test
         ])
         .await?;
     gone.table(&["web:1 Initial Abandoned NotPublished"]).await?;
+    undone
+        .table(&[
+            "web:1 Initial Failed failed",
+            "web:2 Release RolledBack rolled_back",
+            "web:3 Rollback Superseded cancelled",
+            "web:4 Release Succeeded success",
+        ])
+        .await?;
     Ok(())
 }

@@ -77,7 +77,7 @@ async fn random_operations_and_kills_leave_one_right_record_of_each_rollout() ->
         Err(error) => Err(error),
     };
     if let Err(error) = result {
-        return Err(format!("RANDOM_RUN_SEED={seed}: {error}\n{}\n{}", fleet.log, stage.story()).into());
+        panic!("RANDOM_RUN_SEED={seed}: {error}\n{}\n{}", fleet.log, stage.story());
     }
     Ok(())
 }

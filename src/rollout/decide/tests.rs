@@ -350,6 +350,9 @@ fn where_kubernetes_tracks_nothing_the_deadline_is_kept_all_the_same() {
     let states = [(1610, stating(2, Complete, "b", 1610)), (1700, row(0)), (1710, row(2))];
     let complete = Case::followed(&states, &owned).known(&records);
     assert_eq!(complete.changes(), ["begin 3 Rollback Succeeded ~1700-~1710", "end 2 RolledBack by 3"]);
+    let next = [&states[..2], &[(1720, on_its_way(stating(4, Other, "c", 1720)))]].concat();
+    let left = Case::followed(&next, &[owned.to_vec(), vec![replica_set("c", 4, 1720)]].concat()).known(&records);
+    assert_eq!(left.decided().look_again, None, "what is over can't come to fail any more");
     let mut broken = Case::followed(&states[..2], &owned).known(&records);
     broken.now = 2301;
     assert_eq!(

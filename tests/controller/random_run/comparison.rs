@@ -146,7 +146,8 @@ impl<'a> Comparison<'a> {
         let numbered = numbered_while_paused(self.seen).get(&(rollout.uid, rollout.revision - 1)).copied();
         let knows_what_ran = numbered.is_none_or(|at| self.lists.iter().all(|(_, ready)| *ready < at));
         let is_by_number = !knows_what_ran && record.change == Some(rollout.change_by_number);
-        if record.change != Some(rollout.change) && !is_by_number {
+        let is_unknowable = record.change.is_none() && self.was_recorded_after_deletion(rollout);
+        if record.change != Some(rollout.change) && !is_by_number && !is_unknowable {
             problems.push(format!("the change is {:?}", rollout.change));
         }
         let reference = record.deployment.as_ref();
@@ -172,6 +173,16 @@ impl<'a> Comparison<'a> {
         if !problems.is_empty() {
             self.say(&format!("{}: {record:?} of {rollout:?}", problems.join(", ")));
         }
+    }
+
+    /// Whether its record was begun when its Deployment, and with it the other ReplicaSets, were gone: no controller led by then.
+    fn was_recorded_after_deletion(&self, rollout: &Rollout<'_>) -> bool {
+        let of_it = |course: &&RecordCourse| {
+            let reference = course.last().and_then(|record| record.spec.deployment.as_ref());
+            reference.is_some_and(|of| (of.uid.as_str(), of.revision) == (rollout.uid, rollout.revision))
+        };
+        let begun = self.seen.records.values().find(of_it).and_then(|course| course.states.first()).map(|(at, _)| *at);
+        self.seen.deployments[rollout.uid].deleted.is_some_and(|deleted| begun.is_some_and(|begun| deleted < begun))
     }
 
     /// Whether a record may say `outcome`, apart from a rollback later on.
