@@ -1,6 +1,6 @@
 //! Every row of the table of Port's errors, and answers that are not Port's.
 
-use port_dora_controller::port::{Entity, Kind, MAX_ANSWER_BYTES, UpsertOptions};
+use port_dora_controller::port::{Entity, Kind, MAX_ANSWER_BYTES, Missing, UpsertOptions};
 use port_sim::{Effect, Fault};
 use serde_json::json;
 
@@ -54,6 +54,42 @@ async fn what_does_not_fit_the_blueprint_is_refused_in_ports_words() {
         assert_eq!(error.answer().unwrap().status, 422);
         assert!(error.to_string().contains(word), "{error}");
     }
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_named() {
+    let (port, client) = start_with_client();
+    let blueprint = |identifier: &str| Missing::Blueprint { identifier: identifier.to_owned() };
+    let entity = |identifier: &str, blueprint: &str| Missing::Entity {
+        identifier: identifier.to_owned(),
+        blueprint: Some(blueprint.to_owned()),
+    };
+    let (merge, model) = (UpsertOptions::default(), "dora_deployment");
+    let lost = deployment("a").with_relation("group", "nobody");
+    let in_bulk = client.upsert_bulk(model, &[deployment("b"), lost.clone()], merge).await.unwrap();
+    let cases = [
+        (failed(client.get_blueprint("absent").await), blueprint("absent")),
+        (failed(client.upsert("absent", &deployment("a"), merge).await), blueprint("absent")),
+        (failed(client.upsert_bulk("absent", &[deployment("a")], merge).await), blueprint("absent")),
+        (failed(client.upsert(model, &lost, merge).await), entity("nobody", "group")),
+        (failed(in_bulk[1].clone()), entity("nobody", "group")),
+        (failed(client.get_entity(model, "missing-one").await), entity("missing-one", model)),
+    ];
+    for (error, missing) in cases {
+        assert_eq!(error.kind(), Kind::NotFound);
+        assert_eq!(error.answer().unwrap().code.as_deref(), Some("not_found"));
+        assert_eq!(error.missing().as_ref(), Some(&missing), "{error}");
+        assert!(error.advice().unwrap().contains(&format!("Create {missing}")), "{:?}", error.advice());
+    }
+    assert_eq!(port.entities(model).len(), 1);
+    assert_eq!(calls(&port).len(), 6, "nothing is repeated");
+
+    // Port's words are not documented: others are passed on, and nothing is made of them.
+    let other_words = json!({"ok": false, "error": "not_found", "message": "there is no such thing"});
+    fail(&port, Effect::answer(404, other_words), BLUEPRINT_PATH);
+    let error = failed(client.get_blueprint("group").await);
+    assert_eq!(error.missing(), None);
+    assert!(error.to_string().contains("there is no such thing"), "{error}");
 }
 
 #[tokio::test]
@@ -120,6 +156,35 @@ async fn json_that_ends_in_the_middle_is_unexpected() {
     let error = failed(client.upsert("dora_deployment", &deployment("a"), UpsertOptions::default()).await);
     assert_eq!(error.kind(), Kind::UnexpectedAnswer);
     assert!(error.to_string().contains("ends in the middle"), "{error}");
+}
+
+#[tokio::test]
+async fn an_empty_answer_is_unexpected_and_no_success() {
+    let (port, client) = start_with_client();
+    for (status, kind) in [
+        (200, Kind::UnexpectedAnswer),
+        (201, Kind::UnexpectedAnswer),
+        (204, Kind::UnexpectedAnswer),
+        (404, Kind::UnexpectedAnswer),
+        (422, Kind::UnexpectedAnswer),
+        (403, Kind::Forbidden),
+        (500, Kind::ServerError),
+    ] {
+        port.clear_faults();
+        let empty = Effect::AnswerText { status, content_type: "application/json".to_owned(), body: String::new() };
+        fail(&port, empty, BLUEPRINT_PATH);
+        let errors = [
+            failed(client.upsert("dora_deployment", &deployment("a"), UpsertOptions::default()).await),
+            failed(client.upsert_bulk("dora_deployment", &[deployment("a")], UpsertOptions::default()).await),
+            failed(client.get_blueprint("group").await),
+            failed(client.delete_entity("group", "all_teams").await),
+        ];
+        for error in errors {
+            assert_eq!(error.kind(), kind, "{status}: {error}");
+            assert_eq!(error.answer().unwrap().status, status);
+        }
+    }
+    assert_eq!(calls(&port).len(), 4 * 7, "nothing is repeated");
 }
 
 #[tokio::test]

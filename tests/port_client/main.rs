@@ -3,8 +3,17 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics")]
 
 mod answers;
+mod any_answer;
+mod any_wire;
+mod blueprints;
+mod bulk;
+mod example;
 mod pauses;
+mod proxy;
 mod secrets;
+mod spread;
+mod tls;
+mod tls_front;
 mod token;
 mod transport;
 mod writes;

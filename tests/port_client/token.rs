@@ -68,6 +68,11 @@ async fn a_401_renews_the_token_once_for_all_calls_that_met_it() {
     assert_eq!(token_requests(&port), 2);
 }
 
+/// Path and status of each request, in the order of arrival.
+fn sequence(port: &PortSim) -> Vec<(String, Option<u16>)> {
+    port.requests().into_iter().map(|request| (request.path, request.status)).collect()
+}
+
 #[tokio::test]
 async fn a_401_that_stays_is_an_error_after_one_renewal() {
     let (port, client) = start_with_client();
@@ -76,8 +81,34 @@ async fn a_401_that_stays_is_an_error_after_one_renewal() {
     assert_eq!(error.kind(), Kind::Unauthorized);
     assert!(!error.is_temporary());
     assert!(error.advice().unwrap().contains("PORT_BASE_URL"));
-    assert_eq!(calls(&port).len(), 2);
+    let (token, group) = ("/v1/auth/access_token", "/v1/blueprints/group");
+    let expected = [(token, 200), (group, 401), (token, 200), (group, 401)];
+    assert_eq!(sequence(&port), expected.map(|(path, status)| (path.to_owned(), Some(status))));
+}
+
+#[tokio::test]
+async fn while_no_new_token_helps_none_is_asked_for() {
+    let (port, client) = start_with_client();
+    fail(&port, Effect::status(401), BLUEPRINT_PATH);
+    failed(client.get_blueprint("group").await);
+    for _ in 0..20 {
+        assert_eq!(failed(client.get_blueprint("group").await).kind(), Kind::Unauthorized);
+    }
     assert_eq!(token_requests(&port), 2);
+    assert_eq!(calls(&port).len(), 2 + 20);
+
+    // A minute later it is worth another one.
+    advance(Duration::from_secs(60)).await;
+    failed(client.get_blueprint("group").await);
+    assert_eq!(token_requests(&port), 3);
+    assert_eq!(calls(&port).len(), 2 + 20 + 2);
+
+    // Once Port accepts the token, the next one that it revokes is renewed at once.
+    port.clear_faults();
+    client.get_blueprint("group").await.unwrap();
+    port.revoke_tokens();
+    client.get_blueprint("group").await.unwrap();
+    assert_eq!(token_requests(&port), 4);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use super::*;
 
 #[track_caller]
-fn assert_transport(error: &Error, expected: TransportProblem, kind: Kind, host: &str) {
+pub fn assert_transport(error: &Error, expected: TransportProblem, kind: Kind, host: &str) {
     let Error::Transport { problem, .. } = error else {
         panic!("{error:?}");
     };
@@ -23,9 +23,13 @@ fn assert_transport(error: &Error, expected: TransportProblem, kind: Kind, host:
     assert!(error.to_string().contains(host), "{error}");
 }
 
-fn client_of(base_url: &str) -> Client {
+pub fn options_of(base_url: &str) -> ClientOptions {
     let base_url = BaseUrl::parse_allowing_http(base_url).unwrap();
-    Client::new(ClientOptions::new(base_url, Credentials::new(CLIENT_ID, CLIENT_SECRET), USER_AGENT)).unwrap()
+    ClientOptions::new(base_url, Credentials::new(CLIENT_ID, CLIENT_SECRET), USER_AGENT)
+}
+
+fn client_of(base_url: &str) -> Client {
+    Client::new(options_of(base_url)).unwrap()
 }
 
 #[tokio::test]
@@ -64,11 +68,39 @@ async fn a_port_that_is_closed_refuses_until_it_is_open_again() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_reset_is_dropped() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            // Once the request has begun, so that it is not the opening of the connection that fails.
+            let _ = connection.read_u8().await;
+            connection.set_zero_linger().unwrap();
+        }
+    });
+    let error = failed(client_of(&format!("http://{host}")).get_blueprint("group").await);
+    assert_transport(&error, TransportProblem::Dropped, Kind::Unreachable, &host);
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_get_ready_is_timed_out() {
+    // It is opened, but the other side never answers the TLS handshake.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let connect_timeout = Duration::from_millis(200);
+    let options = ClientOptions { connect_timeout, ..options_of(&format!("https://{host}")) };
+    let error = failed(Client::new(options).unwrap().get_blueprint("group").await);
+    assert_transport(&error, TransportProblem::ConnectTimedOut, Kind::TimedOut, &host);
+}
+
+#[tokio::test]
 async fn a_host_that_does_not_exist_is_named() {
     // RFC 6761 reserves .invalid: it never has an address.
-    let error = failed(client_of("http://port.invalid").get_blueprint("group").await);
-    assert_transport(&error, TransportProblem::NameNotFound, Kind::Unreachable, "port.invalid");
-    assert!(error.advice().unwrap().contains("port.invalid"));
+    for base_url in ["http://port.invalid", "https://port.invalid"] {
+        let error = failed(client_of(base_url).get_blueprint("group").await);
+        assert_transport(&error, TransportProblem::NameNotFound, Kind::Unreachable, "port.invalid");
+        assert!(error.advice().unwrap().contains("port.invalid"));
+    }
 }
 
 #[tokio::test]

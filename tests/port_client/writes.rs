@@ -3,11 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use port_dora_controller::port::{
-    Client, ClientOptions, Entity, Error, Kind, MAX_BODY_BYTES, MAX_BULK_ENTITIES, Route, StatusClass, UpsertOptions,
-};
+use port_dora_controller::port::{Client, ClientOptions, Entity, Kind, Route, StatusClass, UpsertOptions};
 use port_sim::{Effect, Fault};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::*;
 
@@ -69,60 +67,6 @@ async fn the_options_of_a_write_reach_port() {
 }
 
 #[tokio::test]
-async fn a_bulk_write_has_a_result_for_each_entity() {
-    let (port, client) = start_with_client();
-    client.upsert(DEPLOYMENT, &deployment("b"), merge()).await.unwrap();
-    let entities = [deployment("a"), deployment("b"), deployment("c").with_property("lead_time_hours", "soon")];
-    let stored = client.upsert_bulk(DEPLOYMENT, &entities[..2], merge()).await.unwrap();
-    let created: Vec<_> = stored.iter().map(|result| result.as_ref().unwrap().created).collect();
-    assert_eq!(created, [Some(true), Some(false)]);
-
-    let bad_one_first = [entities[2].clone(), entities[0].clone(), deployment("d").with_relation("group", "nobody")];
-    let results = client.upsert_bulk(DEPLOYMENT, &bad_one_first, merge()).await.unwrap();
-    assert_eq!(calls(&port).last().unwrap().status, Some(207));
-    let refused = failed(results[0].clone());
-    assert_eq!(refused.kind(), Kind::Refused);
-    assert!(refused.to_string().contains("lead_time_hours"), "{refused}");
-    assert_eq!(refused.trace_id(), Some(calls(&port).last().unwrap().trace_id.as_str()));
-    assert_eq!(results[1].as_ref().unwrap().identifier, "a");
-    let no_group = failed(results[2].clone());
-    assert_eq!(no_group.kind(), Kind::NotFound);
-    assert!(no_group.to_string().contains("nobody"), "{no_group}");
-}
-
-#[tokio::test]
-async fn an_entity_that_a_bulk_answer_leaves_out_is_written_again_later() {
-    let (port, client) = start_with_client();
-    let answer = json!({"ok": true, "entities": [{"identifier": "b", "index": 1, "created": true}], "errors": []});
-    fail(&port, Effect::answer(200, answer), BLUEPRINT_PATH);
-    let results = client.upsert_bulk(DEPLOYMENT, &[deployment("a"), deployment("b")], merge()).await.unwrap();
-    let missing = failed(results[0].clone());
-    assert!(matches!(&missing, Error::NotAnswered { identifier, .. } if identifier == "a"), "{missing}");
-    assert!(missing.is_temporary());
-    assert!(results[1].is_ok());
-}
-
-#[tokio::test]
-async fn what_port_would_refuse_for_its_size_is_not_sent() {
-    let (port, client) = start_with_client();
-    let many: Vec<_> = (0..=MAX_BULK_ENTITIES).map(|index| deployment(&index.to_string())).collect();
-    let error = failed(client.upsert_bulk(DEPLOYMENT, &many, merge()).await);
-    assert_eq!(error, Error::TooManyEntities { count: 21 });
-
-    let huge = deployment("a").with_property("deployment_type", "x".repeat(MAX_BODY_BYTES));
-    let error = failed(client.upsert(DEPLOYMENT, &huge, merge()).await);
-    assert!(matches!(error, Error::BodyTooLarge { bytes } if bytes > MAX_BODY_BYTES), "{error}");
-    let error = failed(client.upsert_bulk(DEPLOYMENT, &[huge], merge()).await);
-    assert_eq!(error.kind(), Kind::TooLarge);
-
-    assert_eq!(client.upsert_bulk(DEPLOYMENT, &[], merge()).await, Ok(vec![]));
-    assert_eq!(port.requests().len(), 0);
-
-    client.upsert_bulk(DEPLOYMENT, &many[1..], merge()).await.unwrap();
-    assert_eq!(port.entities(DEPLOYMENT).len(), MAX_BULK_ENTITIES);
-}
-
-#[tokio::test]
 async fn unusual_identifiers_make_the_round_trip() {
     let (port, client) = start_with_client();
     for identifier in ["c1:ns/app:3:0a1b2c3d", "größe:日本", "a\\b", "a+b=c@d", "...", "..a"] {
@@ -156,34 +100,6 @@ async fn names_that_would_lead_to_another_route_are_not_sent() {
     // A blueprint with a slash is one that does not exist, and not another route.
     let error = failed(client.get_blueprint("dora_deployment/entities").await);
     assert_eq!(error.kind(), Kind::NotFound);
-}
-
-#[tokio::test]
-async fn a_blueprint_tells_what_an_entity_may_have() {
-    let (_port, client) = start_with_client();
-    let blueprint = client.get_blueprint(DEPLOYMENT).await.unwrap();
-    assert_eq!(blueprint.identifier, DEPLOYMENT);
-    let time = &blueprint.schema.properties["deployment_time"];
-    assert_eq!((time.value_type.as_deref(), time.format.as_deref()), (Some("string"), Some("date-time")));
-    assert_eq!(blueprint.relations["group"].target, "group");
-    assert!(!blueprint.relations["group"].required && !blueprint.relations["group"].many);
-}
-
-#[tokio::test]
-async fn what_does_not_exist_is_named() {
-    let (port, client) = start_with_client();
-    let cases = [
-        (failed(client.get_blueprint("absent").await), "absent"),
-        (failed(client.upsert("absent", &deployment("a"), merge()).await), "absent"),
-        (failed(client.upsert(DEPLOYMENT, &deployment("a").with_relation("group", "nobody"), merge()).await), "nobody"),
-        (failed(client.get_entity(DEPLOYMENT, "missing-one").await), "missing-one"),
-    ];
-    for (error, name) in cases {
-        assert_eq!(error.kind(), Kind::NotFound);
-        assert_eq!(error.answer().unwrap().code.as_deref(), Some("not_found"));
-        assert!(error.to_string().contains(name), "{error}");
-    }
-    assert_eq!(port.entities(DEPLOYMENT).len(), 0);
 }
 
 #[tokio::test]

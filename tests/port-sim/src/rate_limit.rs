@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -226,7 +226,11 @@ impl Verdict {
         let seconds = whole_seconds(self.reset);
         let reset = match self.format {
             ResetFormat::Seconds => seconds,
-            ResetFormat::Epoch => seconds.saturating_add(u64::try_from(Timestamp::now().as_second()).unwrap_or(0)),
+            ResetFormat::Epoch => {
+                let since_epoch =
+                    Timestamp::now().as_duration() + SignedDuration::try_from(self.reset).unwrap_or_default();
+                whole_seconds(since_epoch.unsigned_abs())
+            }
         };
         let mut write = |name: &'static str, value: u64| {
             headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
