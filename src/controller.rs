@@ -16,14 +16,15 @@ use tracing::{info, warn};
 
 use crate::cluster::{Index, Selection, Synced, watch_deployments, watch_namespaces, watch_replica_sets};
 use crate::ledger::{Keeper, Records};
-use crate::operate::{Events, Gates, HttpError, Metrics, Tools, Waits, WorkQueue, serve};
+use crate::operate::{Events, Gates, HttpError, Metrics, Tools, Waiting, Waits, WorkQueue, serve};
 use crate::port;
 use crate::publish::{
-    BlueprintChange, Context, Key, Publisher, Record, Wanted, hasten_when_credentials_change, watch_incidents,
+    BlueprintChange, Context, Key, Publisher, Record, Wanted, hasten_when_credentials_change, new_blueprints,
+    watch_incidents,
 };
 use crate::resources::{DoraDeployment, DoraIncident, FIELD_MANAGER};
 use crate::rollout::{Policy, Uid};
-use crate::settings::{Rollouts, Settings};
+use crate::settings::{FileSettings, Rollouts, Settings};
 
 /// Name of the lease that the replicas share.
 const LEASE: &str = FIELD_MANAGER;
@@ -80,7 +81,12 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     let (gates, listed) = gates();
     let pending = {
         let Queues { deployments, incidents, .. } = queues.clone();
-        Arc::new(move || vec![("DoraDeployment", deployments.len()), ("DoraIncident", incidents.len())])
+        let waiting = |kind, queue: &WorkQueue<Key>| Waiting {
+            kind,
+            count: queue.len(),
+            oldest: queue.oldest().unwrap_or_default(),
+        };
+        Arc::new(move || vec![waiting("DoraDeployment", &deployments), waiting("DoraIncident", &incidents)])
     };
     // Probes are answered before the API server is reached and before the lease is held.
     let health = serve(settings.listen_address, gates.clone(), Arc::clone(&metrics), pending).await?;
@@ -132,6 +138,7 @@ struct Parts {
     credentials: port::CredentialSource,
     port: port::Client,
     context: Arc<Context>,
+    create_blueprints: bool,
     index: Arc<Index>,
     selection: Selection,
     rollouts: Rollouts,
@@ -152,6 +159,8 @@ impl Parts {
         let Settings {
             port_base_url,
             port_credentials,
+            port_ca_file,
+            create_blueprints,
             create_missing_related_entities,
             dry_run,
             cluster_name,
@@ -170,6 +179,7 @@ impl Parts {
         let user_agent = format!("{FIELD_MANAGER}/{} ({cluster})", env!("CARGO_PKG_VERSION"));
         let port = port::Client::new(port::ClientOptions {
             observer: Some(Arc::clone(&metrics) as Arc<dyn port::Observer>),
+            extra_ca: port_ca_file,
             ..port::ClientOptions::new(port_base_url, port_credentials.clone(), user_agent)
         })?;
         let events = Arc::new(Events::new(client.clone(), &identity));
@@ -196,6 +206,7 @@ impl Parts {
             incidents: Publisher::new(tools.clone(), port.clone(), options, Arc::clone(&context), incidents),
             port,
             context,
+            create_blueprints: create_blueprints && !dry_run,
             credentials: port_credentials,
             tools,
             namespace,
@@ -302,7 +313,7 @@ impl Parts {
             Box::pin(self.keeper.run(&policy, stop)),
             Box::pin(publish),
             stop.run_until_cancelled(watch_credentials),
-            stop.run_until_cancelled(keep_blueprints),
+            stop.run_until_cancelled(futures::future::join(keep_blueprints, self.create_blueprints())),
         )
         .await;
     }
@@ -310,6 +321,20 @@ impl Parts {
     /// The blueprints that entities are made of.
     fn wanted(&self) -> [Wanted<'_>; 2] {
         [DoraDeployment::wanted(&self.context), DoraIncident::wanted(&self.context)]
+    }
+
+    /// Makes the blueprints that Port doesn't have, if that is wanted. Relations need the blueprint that they lead to.
+    async fn create_blueprints(&self) {
+        if !self.create_blueprints {
+            return;
+        }
+        let FileSettings { blueprints, naming, statuses, .. } = &self.context.settings;
+        let new = [
+            new_blueprints::group(),
+            new_blueprints::deployment(&blueprints.deployment, &naming.deployment, statuses),
+            new_blueprints::incident(&blueprints.incident, &naming.incident),
+        ];
+        self.context.blueprints.create(&self.port, &new).await;
     }
 
     async fn read_blueprints(&self) {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -15,8 +16,19 @@ use super::{Gates, Metrics};
 /// Content type of the text format of OpenMetrics.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What waits at this moment: kind and number, for `/readyz` and `/metrics`.
-pub type Pending = Arc<dyn Fn() -> Vec<(&'static str, usize)> + Send + Sync>;
+/// What waits at this moment, for `/readyz` and `/metrics`.
+pub type Pending = Arc<dyn Fn() -> Vec<Waiting> + Send + Sync>;
+
+/// The resources of one kind that wait to be delivered.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting {
+    /// Their kind.
+    pub kind: &'static str,
+    /// How many they are.
+    pub count: usize,
+    /// How long the oldest of them has waited in this process.
+    pub oldest: Duration,
+}
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
@@ -70,15 +82,15 @@ async fn ready(State(served): State<Served>) -> impl IntoResponse {
     if closed.is_empty() {
         lines.push("ready".to_owned());
     }
-    lines
-        .extend((served.pending)().into_iter().map(|(kind, count)| format!("{kind} waiting to be delivered: {count}")));
+    let waiting = (served.pending)().into_iter();
+    lines.extend(waiting.map(|Waiting { kind, count, .. }| format!("{kind} waiting to be delivered: {count}")));
     let text = lines.join("\n") + "\n";
     (if closed.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
 }
 
 async fn metrics_text(State(served): State<Served>) -> impl IntoResponse {
-    for (kind, count) in (served.pending)() {
-        served.metrics.pending(kind, count);
+    for Waiting { kind, count, oldest } in (served.pending)() {
+        served.metrics.pending(kind, count, oldest);
     }
     match served.metrics.text() {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),

@@ -1,5 +1,6 @@
 //! The metrics, by names and labels that are few and fixed.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -56,10 +57,14 @@ pub struct Metrics {
     recorded: Family<OutcomeLabel, Counter>,
     delivered: Family<KindLabel, Counter>,
     not_delivered: Family<FailureLabels, Counter>,
+    retried: Family<KindLabel, Counter>,
     pending: Family<KindLabel, Gauge>,
+    oldest: Family<KindLabel, Gauge<f64, AtomicU64>>,
     requests: Family<RequestLabels, Counter>,
     latency: Family<RouteLabel, Histogram, fn() -> Histogram>,
     lacking: Family<BlueprintLabel, Gauge>,
+    paused: Counter<f64, AtomicU64>,
+    waited: Family<RouteLabel, Counter<f64, AtomicU64>>,
     deployments: Gauge,
     replica_sets: Gauge,
     leader: Gauge,
@@ -73,10 +78,14 @@ impl Default for Metrics {
             recorded: Family::default(),
             delivered: Family::default(),
             not_delivered: Family::default(),
+            retried: Family::default(),
             pending: Family::default(),
+            oldest: Family::default(),
             requests: Family::default(),
             latency,
             lacking: Family::default(),
+            paused: Counter::default(),
+            waited: Family::default(),
             deployments: Gauge::default(),
             replica_sets: Gauge::default(),
             leader: Gauge::default(),
@@ -95,8 +104,28 @@ impl Default for Metrics {
             "Resources that wait to be looked at or delivered",
             metrics.pending.clone(),
         );
+        registry.register(
+            "deliveries_retried",
+            "Attempts to deliver a resource that had failed before",
+            metrics.retried.clone(),
+        );
+        registry.register(
+            "oldest_pending_seconds",
+            "Seconds for which the resource that came first has waited to be delivered, in this process",
+            metrics.oldest.clone(),
+        );
         registry.register("requests", "Requests to Port", metrics.requests.clone());
         registry.register("request_duration_seconds", "Duration of requests to Port", metrics.latency.clone());
+        registry.register(
+            "paused_seconds",
+            "Seconds for which Port asked to send nothing (429)",
+            metrics.paused.clone(),
+        );
+        registry.register(
+            "request_wait_seconds",
+            "Seconds that requests waited for the limits of Port before they were sent",
+            metrics.waited.clone(),
+        );
         registry.register(
             "blueprint_lacks",
             "Properties and relations that the blueprint lacks, or requires and the controller can't fill",
@@ -129,9 +158,16 @@ impl Metrics {
         self.not_delivered.get_or_create(&FailureLabels { kind: kind.to_owned(), reason }).inc();
     }
 
-    /// How many resources of this kind wait.
-    pub fn pending(&self, kind: &str, count: usize) {
-        self.pending.get_or_create(&KindLabel { kind: kind.to_owned() }).set(clamped(count));
+    /// How many resources of this kind wait, and for how long the oldest has.
+    pub fn pending(&self, kind: &str, count: usize, oldest: Duration) {
+        let label = KindLabel { kind: kind.to_owned() };
+        self.pending.get_or_create(&label).set(clamped(count));
+        self.oldest.get_or_create(&label).set(oldest.as_secs_f64());
+    }
+
+    /// An attempt to deliver a resource of this kind that had failed before.
+    pub fn retried(&self, kind: &str) {
+        self.retried.get_or_create(&KindLabel { kind: kind.to_owned() }).inc();
     }
 
     /// How many names a blueprint lacks. There are two blueprints.
@@ -170,5 +206,13 @@ impl Observer for Metrics {
         let (route, status) = (route.as_str(), status.as_str());
         self.requests.get_or_create(&RequestLabels { route, status }).inc();
         self.latency.get_or_create(&RouteLabel { route }).observe(duration.as_secs_f64());
+    }
+
+    fn on_pause(&self, duration: Duration) {
+        self.paused.inc_by(duration.as_secs_f64());
+    }
+
+    fn on_wait(&self, route: Route, duration: Duration) {
+        self.waited.get_or_create(&RouteLabel { route: route.as_str() }).inc_by(duration.as_secs_f64());
     }
 }

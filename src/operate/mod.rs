@@ -10,7 +10,7 @@ mod work_queue;
 
 pub use events::Events;
 pub use gates::Gates;
-pub use http::{HttpError, Pending, serve};
+pub use http::{HttpError, Pending, Waiting, serve};
 pub use metrics::Metrics;
 pub use tools::Tools;
 pub use waits::Waits;

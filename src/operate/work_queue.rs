@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -35,6 +36,8 @@ struct State<K> {
     /// Where a key stands in `later`.
     due: HashMap<K, (Instant, u64)>,
     count: u64,
+    /// Since when a key is in the queue, whatever was tried with it.
+    since: HashMap<K, Instant>,
 }
 
 impl<K> Default for WorkQueue<K> {
@@ -47,6 +50,7 @@ impl<K> Default for WorkQueue<K> {
             later: BTreeMap::new(),
             due: HashMap::new(),
             count: 0,
+            since: HashMap::new(),
         };
         Self { state: Mutex::new(state), added: Notify::new() }
     }
@@ -152,6 +156,8 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
             state.add(key.clone());
             drop(state);
             self.added.notify_one();
+        } else if !state.due.contains_key(key) {
+            state.since.remove(key);
         }
     }
 
@@ -181,6 +187,12 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
         state.waiting.len() + state.working.len() + state.later.len()
     }
 
+    /// How long the key that came first has been in the queue, with all that was tried meanwhile.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Duration> {
+        self.state().since.values().min().map(Instant::elapsed)
+    }
+
     /// Whether no key waits or is worked on.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -190,6 +202,7 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
 
 impl<K: Clone + Eq + Hash> State<K> {
     fn add(&mut self, key: K) {
+        self.since.entry(key.clone()).or_insert_with(Instant::now);
         if let Some(slot) = self.due.remove(&key) {
             self.later.remove(&slot);
         }
@@ -210,6 +223,7 @@ impl<K: Clone + Eq + Hash> State<K> {
             }
             self.later.remove(&slot);
         }
+        self.since.entry(key.clone()).or_insert_with(Instant::now);
         self.count += 1;
         self.due.insert(key.clone(), (time, self.count));
         self.later.insert((time, self.count), key);
@@ -222,6 +236,9 @@ impl<K: Clone + Eq + Hash> State<K> {
         self.again.remove(key);
         // It stays in `ready`, where it is passed over.
         self.waiting.remove(key);
+        if !self.working.contains(key) {
+            self.since.remove(key);
+        }
     }
 
     fn take(&mut self, most: usize, now: Instant) -> (Vec<K>, Option<Instant>) {
@@ -249,8 +266,6 @@ impl<K: Clone + Eq + Hash> State<K> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -282,6 +297,23 @@ mod tests {
         queue.hasten();
         assert_eq!(queue.next(20).await, ["late"]);
         assert_eq!(start.elapsed().as_secs(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_age_of_a_key_counts_from_its_first_coming_until_nothing_is_left_to_do() {
+        let queue = WorkQueue::default();
+        assert_eq!(queue.oldest(), None);
+        queue.add("a");
+        tokio::time::advance(Duration::from_secs(10)).await;
+        queue.add("b");
+        assert_eq!(queue.next(20).await, ["a", "b"]);
+        queue.add_at("a", Instant::now() + Duration::from_secs(60));
+        queue.done(&"a");
+        queue.done(&"b");
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(queue.oldest(), Some(Duration::from_secs(20)), "a is tried again");
+        queue.withdraw(&"a");
+        assert_eq!(queue.oldest(), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::fit::{Lacking, lacking};
-use crate::port::{self, Blueprint};
+use crate::operate::Waits;
+use crate::port::{self, Blueprint, BlueprintCreation, NewBlueprint};
 use crate::settings::{Naming, Vocabulary};
 
 /// How often the blueprints are read without a reason.
@@ -18,6 +19,9 @@ const PERIOD: Duration = Duration::from_mins(30);
 
 /// Shortest time between two readings: a backlog of refusals asks for one reading, not for one each.
 const SHORTEST_PERIOD: Duration = Duration::from_secs(10);
+
+/// First and longest wait after a blueprint could not be created.
+const CREATE_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(150));
 
 /// The blueprints, as they were last read.
 #[derive(Debug, Default)]
@@ -52,6 +56,38 @@ impl Blueprints {
     /// Port has refused an entity: the blueprint may be another by now.
     pub fn doubt(&self) {
         self.doubted.notify_one();
+    }
+
+    /// Makes those of `blueprints` that Port doesn't have, in this order, and changes none that it has; tries until it could.
+    pub async fn create(&self, port: &port::Client, blueprints: &[NewBlueprint]) {
+        let waits = Waits::new(CREATE_WAITS.0, CREATE_WAITS.1);
+        for blueprint in blueprints {
+            let identifier = &blueprint.identifier;
+            loop {
+                match port.create_blueprint(blueprint).await {
+                    Ok(BlueprintCreation::Created) => {
+                        info!(blueprint = identifier, "created the blueprint in Port");
+                        self.doubt();
+                        break;
+                    }
+                    Ok(BlueprintCreation::ExistsAlready) => {
+                        debug!(blueprint = identifier, "Port has the blueprint, and it stays as it is");
+                        break;
+                    }
+                    Err(error) if waits.is_failing(&()) => {
+                        debug!(blueprint = identifier, %error, "the blueprint still can't be created");
+                    }
+                    Err(error) => warn!(
+                        blueprint = identifier,
+                        reason = error.reason(),
+                        advice = error.advice(),
+                        "the blueprint can't be created and is tried again: {error}",
+                    ),
+                }
+                tokio::time::sleep_until(waits.failed(&())).await;
+            }
+            waits.forget(&());
+        }
     }
 
     /// Reads `wanted` once; those that have changed.

@@ -135,13 +135,8 @@ fn as_many(value: Value, many: bool) -> Value {
 
 /// `value` as the enum of the property writes it; `None` if it isn't one of them.
 fn fitting(name: &str, value: Value, property: &Property, warnings: &mut Vec<String>) -> Option<Value> {
-    if property.allowed.is_empty() || value.is_null() || property.allowed.contains(&value) {
+    if let Some(value) = property.fitting(&value) {
         return Some(value);
-    }
-    let lower = |value: &Value| value.as_str().map(str::to_lowercase);
-    let written = lower(&value);
-    if let Some(allowed) = property.allowed.iter().find(|allowed| written.is_some() && lower(allowed) == written) {
-        return Some(allowed.clone());
     }
     let mut listed: Vec<String> = property.allowed.iter().take(LISTED_VALUES).map(Value::to_string).collect();
     if property.allowed.len() > LISTED_VALUES {

@@ -9,6 +9,7 @@ mod deployment;
 mod digest;
 mod fit;
 mod incident;
+pub mod new_blueprints;
 mod publisher;
 mod record;
 

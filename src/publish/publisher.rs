@@ -174,6 +174,9 @@ impl<R: Record> Publisher<R> {
             self.settle(key, &resource, condition::delivered(), delivery.entity, &warnings).await;
             return None;
         }
+        if self.waits.is_failing(key) {
+            self.tools.metrics.retried(&R::kind(&()));
+        }
         Some(Outgoing { key: key.clone(), resource, entity, digest, warnings })
     }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::port::DEFAULT_BASE_URL;
@@ -50,11 +51,20 @@ pub struct RunArguments {
     /// File with the client secret; read again when it changes.
     #[arg(long, env = "PORT_CLIENT_SECRET_FILE", global = true, value_name = "FILE")]
     pub port_client_secret_file: Option<PathBuf>,
+    /// File with further certificate authorities (PEM) that are trusted on the way to Port, such as that of a proxy.
+    #[arg(long, env = "PORT_CA_FILE", global = true, value_name = "FILE")]
+    pub port_ca_file: Option<PathBuf>,
+    /// Accept a base URL with http:// for other hosts than this one: the client secret is sent in clear text then.
+    #[arg(long, env = "PORT_ALLOW_HTTP", value_parser = BoolishValueParser::new(), global = true)]
+    pub port_allow_http: bool,
+    /// Create the blueprints of deployments, incidents and groups in Port if there are none. Existing ones stay as they are.
+    #[arg(long, env = "PORT_CREATE_BLUEPRINTS", value_parser = BoolishValueParser::new(), global = true)]
+    pub port_create_blueprints: bool,
     /// Create related entities, such as groups, that don't exist in Port, instead of being refused.
-    #[arg(long, env = "PORT_CREATE_MISSING_RELATED_ENTITIES", global = true)]
+    #[arg(long, env = "PORT_CREATE_MISSING_RELATED_ENTITIES", value_parser = BoolishValueParser::new(), global = true)]
     pub port_create_missing_related_entities: bool,
     /// Record everything, send nothing, and log what would be sent.
-    #[arg(long, env = "DRY_RUN", global = true)]
+    #[arg(long, env = "DRY_RUN", value_parser = BoolishValueParser::new(), global = true)]
     pub dry_run: bool,
     /// Name of the cluster in the identifiers of entities. Default: first 8 characters of the UID of kube-system.
     #[arg(long, env = "CLUSTER_NAME", global = true, value_name = "NAME")]

@@ -82,6 +82,11 @@ impl Statuses {
     pub fn of(&self, outcome: Outcome) -> Option<&str> {
         self.0.get(&outcome).map(String::as_str)
     }
+
+    /// All of them; several outcomes may have the same.
+    pub fn values(&self) -> impl Iterator<Item = &str> {
+        self.0.values().map(String::as_str)
+    }
 }
 
 impl Default for Statuses {

@@ -6,7 +6,7 @@ mod naming;
 mod rollouts;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use arguments::{Arguments, Command, LogFormat, RunArguments};
 pub use file::{Blueprints, Defaults, FileSettings, Statuses};
@@ -23,6 +23,10 @@ pub struct Settings {
     pub port_base_url: BaseUrl,
     /// Where the credentials come from.
     pub port_credentials: CredentialSource,
+    /// File with further certificate authorities.
+    pub port_ca_file: Option<PathBuf>,
+    /// Whether blueprints that don't exist are created.
+    pub create_blueprints: bool,
     /// Whether related entities that don't exist are created instead of refused.
     pub create_missing_related_entities: bool,
     /// Whether nothing is sent.
@@ -91,6 +95,9 @@ impl Settings {
             port_client_id_file,
             port_client_secret,
             port_client_secret_file,
+            port_ca_file,
+            port_allow_http,
+            port_create_blueprints,
             port_create_missing_related_entities,
             dry_run,
             cluster_name,
@@ -106,7 +113,11 @@ impl Settings {
             return Err(SettingsError::ClusterName { name: name.to_owned() });
         }
         Ok(Self {
-            port_base_url: port_base_url.parse()?,
+            port_base_url: if port_allow_http {
+                BaseUrl::parse_allowing_http(&port_base_url)?
+            } else {
+                port_base_url.parse()?
+            },
             port_credentials: CredentialSource {
                 client_id: credential(
                     "PORT_CLIENT_ID",
@@ -119,6 +130,8 @@ impl Settings {
                     port_client_secret_file,
                 )?,
             },
+            port_ca_file: port_ca_file.filter(|path| !path.as_os_str().is_empty()),
+            create_blueprints: port_create_blueprints,
             create_missing_related_entities: port_create_missing_related_entities,
             dry_run,
             cluster_name,
@@ -136,7 +149,7 @@ impl Settings {
 fn credential(
     name: &'static str,
     value: Option<SecretString>,
-    file: Option<std::path::PathBuf>,
+    file: Option<PathBuf>,
 ) -> Result<CredentialValue, SettingsError> {
     match (value, file.filter(|path| !path.as_os_str().is_empty())) {
         (Some(_), Some(_)) => Err(SettingsError::Twice { name }),

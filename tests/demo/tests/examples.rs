@@ -13,11 +13,15 @@ fn example(name: &str) -> Result<String> {
 }
 
 #[test]
-fn settings_in_example_and_readme_are_the_defaults() -> Result<()> {
-    let in_readme = README.split("```").find(|block| block.starts_with("yaml\ndefaults:")).context("no settings")?;
-    for text in [example("settings.yaml")?.as_str(), in_readme.trim_start_matches("yaml\n")] {
-        assert_eq!(FileSettings::parse(text), Ok(FileSettings::default()), "{text}");
-    }
+fn settings_in_the_example_are_the_defaults() -> Result<()> {
+    assert_eq!(FileSettings::parse(&example("settings.yaml")?), Ok(FileSettings::default()));
+    Ok(())
+}
+
+#[test]
+fn settings_for_the_published_model_of_deployments_are_accepted() -> Result<()> {
+    let settings = FileSettings::parse(&example("deployment-blueprint.yaml")?).map_err(anyhow::Error::msg)?;
+    assert_eq!(settings.blueprints.deployment, "deployment");
     Ok(())
 }
 
