@@ -45,7 +45,7 @@ pub enum BaseUrlError {
     /// Plain `http` to a host that is not this machine.
     #[error(
         "the base URL of Port is http://{host}, over which the client secret would travel unencrypted: \
-         write https://{host}, or allow plain http explicitly"
+         write https://{host}, or allow plain http with PORT_ALLOW_HTTP=true"
     )]
     PlainHttp {
         /// Host and port number that were given.

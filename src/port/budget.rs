@@ -81,10 +81,11 @@ impl Budget {
             }
         };
         let waited = started.elapsed();
-        if waited >= SHORTEST_WAIT
-            && let Some(observer) = &self.observer
-        {
-            observer.on_wait(route, waited);
+        if waited >= SHORTEST_WAIT {
+            tracing::debug!(%route, milliseconds = waited.as_millis(), "a request waited for Port's rate limit");
+            if let Some(observer) = &self.observer {
+                observer.on_wait(route, waited);
+            }
         }
         Ok(permit)
     }
@@ -142,9 +143,11 @@ impl Budget {
             *paused = Some(before.max(until));
             until.saturating_duration_since(before)
         };
-        if !added.is_zero()
-            && let Some(observer) = &self.observer
-        {
+        if added.is_zero() {
+            return;
+        }
+        tracing::info!(seconds = duration.as_secs_f64(), "Port asks for a pause; nothing is sent to it meanwhile");
+        if let Some(observer) = &self.observer {
             observer.on_pause(added);
         }
     }

@@ -70,7 +70,7 @@ pub fn fit(draft: Draft, naming: &Naming, blueprint: Option<&Blueprint>) -> Fitt
                 entity.properties.insert(name.to_owned(), value);
             }
             Some(Some(property)) => {
-                if let Some(value) = fitting(name, value, property, &mut warnings) {
+                if let Some(value) = fitting(name, &value, property, &mut warnings) {
                     entity.properties.insert(name.to_owned(), value);
                 }
             }
@@ -98,7 +98,7 @@ pub fn fit(draft: Draft, naming: &Naming, blueprint: Option<&Blueprint>) -> Fitt
                 named(blueprint)
             )),
             Some(Some(property)) => {
-                if let Some(value) = fitting(&name, value, property, &mut warnings) {
+                if let Some(value) = fitting(&name, &value, property, &mut warnings) {
                     entity.properties.insert(name, value);
                 }
             }
@@ -134,8 +134,8 @@ fn as_many(value: Value, many: bool) -> Value {
 }
 
 /// `value` as the enum of the property writes it; `None` if it isn't one of them.
-fn fitting(name: &str, value: Value, property: &Property, warnings: &mut Vec<String>) -> Option<Value> {
-    if let Some(value) = property.fitting(&value) {
+fn fitting(name: &str, value: &Value, property: &Property, warnings: &mut Vec<String>) -> Option<Value> {
+    if let Some(value) = property.fitting(value) {
         return Some(value);
     }
     let mut listed: Vec<String> = property.allowed.iter().take(LISTED_VALUES).map(Value::to_string).collect();

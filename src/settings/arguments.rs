@@ -34,6 +34,7 @@ pub enum Command {
 }
 
 /// Settings of `run`; each flag can also be given as an environment variable.
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Args, Clone, Debug)]
 pub struct RunArguments {
     /// Address of Port's API; <https://api.us.port.io> for an organisation in the US.

@@ -41,11 +41,13 @@ async fn it_sends_what_the_blueprint_has_in_the_way_that_it_is_written_there() {
 #[tokio::test]
 async fn it_tries_again_while_that_helps_and_not_otherwise() {
     let (port, client) = start_with_client();
-    port.set_fault(Fault::new(Effect::status(503)).method("POST").path_prefix(BLUEPRINT_PATH).times(1)).unwrap();
+    for method in ["GET", "POST"] {
+        port.set_fault(Fault::new(Effect::status(503)).method(method).path_prefix(BLUEPRINT_PATH).times(1)).unwrap();
+    }
     report(&client, "dora_deployment", &deployment_of_checkout()).await.unwrap();
-    assert_eq!(calls(&port).len(), 3, "the blueprint, and the entity twice");
+    assert_eq!(calls(&port).len(), 4, "the blueprint and the entity, both twice");
 
     let error = failed(report(&client, "absent", &deployment_of_checkout()).await);
     assert_eq!(error.kind(), Kind::NotFound);
-    assert_eq!(calls(&port).len(), 4);
+    assert_eq!(calls(&port).len(), 5);
 }
