@@ -180,6 +180,7 @@ impl Parts {
         let port = port::Client::new(port::ClientOptions {
             observer: Some(Arc::clone(&metrics) as Arc<dyn port::Observer>),
             extra_ca: port_ca_file,
+            limits: file.limits.limits(),
             ..port::ClientOptions::new(port_base_url, port_credentials.clone(), user_agent)
         })?;
         let events = Arc::new(Events::new(client.clone(), &identity));

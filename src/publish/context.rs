@@ -23,8 +23,17 @@ impl Context {
     #[must_use]
     pub fn new(cluster: String, settings: FileSettings, dry_run: bool) -> Self {
         // What says which rollouts are recorded and how long they are kept makes no entity another one.
-        let FileSettings { defaults, blueprints, statuses, naming, publish, rollouts: _, deployments: _, retention: _ } =
-            &settings;
+        let FileSettings {
+            defaults,
+            blueprints,
+            statuses,
+            naming,
+            publish,
+            limits: _,
+            rollouts: _,
+            deployments: _,
+            retention: _,
+        } = &settings;
         let digest = digest(&(&cluster, defaults, blueprints, statuses, naming, publish, dry_run));
         Self { cluster, settings, blueprints: Blueprints::default(), dry_run, digest }
     }

@@ -206,14 +206,6 @@ impl<R: Record> Publisher<R> {
             [entity] => vec![self.port.upsert(blueprint, entity, self.options).await],
             several => match self.port.upsert_bulk(blueprint, several, self.options).await {
                 Ok(answers) => answers,
-                // Too large together, or one of them makes the whole request malformed: each is judged by itself.
-                Err(port::Error::TooLarge(_) | port::Error::BodyTooLarge { .. } | port::Error::Refused(_)) => {
-                    let mut answers = Vec::with_capacity(several.len());
-                    for entity in several {
-                        answers.push(self.port.upsert(blueprint, entity, self.options).await);
-                    }
-                    answers
-                }
                 Err(error) => vec![Err(error); several.len()],
             },
         };

@@ -30,7 +30,7 @@ pub enum Deadline {
     Timeout(SignedDuration),
 }
 
-/// Why a rollout failed: one sentence of at most [`LONGEST_REASON`] characters, without line breaks.
+/// Why a rollout failed: one sentence of at most 500 characters, without line breaks.
 ///
 /// `refusal` is the message of the Deployment's condition `ReplicaFailure` with the reason `FailedCreate`, by which a
 /// quota or an admission check refuses pods. `pods` are those of the failed revision, at most [`POD_SAMPLE`]; `None`

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::RequestLimits;
 use super::naming::Names;
 use super::rollouts::{Deployments, Publish, Retention, Rollouts};
 use crate::resources::Outcome;
@@ -20,6 +21,8 @@ pub struct FileSettings {
     pub statuses: Statuses,
     /// Names and values in Port.
     pub naming: Names,
+    /// How much may be asked of Port.
+    pub limits: RequestLimits,
     /// How rollouts are followed.
     pub rollouts: Rollouts,
     /// Which of the recorded rollouts Port is told.
@@ -111,7 +114,7 @@ impl FileSettings {
     pub fn parse(text: &str) -> Result<Self, String> {
         let settings: Option<Self> = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
         let settings = settings.unwrap_or_default();
-        let Self { defaults, blueprints, statuses, naming, rollouts: _, publish: _, deployments, retention } =
+        let Self { defaults, blueprints, statuses, naming, limits, rollouts: _, publish: _, deployments, retention } =
             &settings;
         let Defaults { environment, group, deployment_type, incident_type } = defaults;
         let Blueprints { deployment, incident } = blueprints;
@@ -136,6 +139,7 @@ impl FileSettings {
             );
         }
         naming.validate()?;
+        limits.validate()?;
         deployments.selection()?;
         retention.validate()?;
         Ok(settings)

@@ -25,11 +25,11 @@ enum Outcome {
     Failed(String),
 }
 
-/// Not a test of its own: what the process does that the tests here start.
+/// One call, as the environment says. The other tests run it in processes of their own; without their variables there is no proxy.
 #[tokio::test]
-#[ignore = "run by the other tests of this file, each with environment variables of its own"]
 async fn one_call_in_its_own_process() {
-    let base_url = std::env::var("TEST_BASE_URL").unwrap();
+    let own = std::env::var("TEST_BASE_URL").is_err().then(start);
+    let base_url = own.as_ref().map_or_else(|| std::env::var("TEST_BASE_URL").unwrap(), PortSim::base_url);
     let extra_ca = std::env::var_os("TEST_CA").map(Into::into);
     let client = Client::new(ClientOptions { extra_ca, ..options_of(&base_url) }).unwrap();
     let outcome = match client.get_blueprint("group").await {
@@ -37,11 +37,12 @@ async fn one_call_in_its_own_process() {
         Err(error) => format!("{:?} {error} {error:?}", error.kind()),
     };
     writeln!(std::io::stdout(), "\nOUTCOME {outcome}").unwrap();
+    assert!(own.is_none() || outcome == "read", "{outcome}");
 }
 
 async fn call(base_url: &str, authority: &Authority, variables: &[(&str, &str)]) -> Outcome {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["proxy::one_call_in_its_own_process", "--exact", "--ignored", "--nocapture"]);
+    command.args(["proxy::one_call_in_its_own_process", "--exact", "--nocapture"]);
     for name in VARIABLES {
         command.env_remove(name).env_remove(name.to_lowercase());
     }
