@@ -35,9 +35,6 @@ const CLUSTER_CHARACTERS: usize = 8;
 /// How long a leader that is told to stop goes on with what is under way. Less than the 30 s that Kubernetes gives by default.
 const TIME_TO_FINISH: Duration = Duration::from_secs(15);
 
-/// How long the first entities wait for the blueprints.
-const TIME_FOR_BLUEPRINTS: Duration = Duration::from_secs(5);
-
 /// How often the sizes of the index are measured for the metrics.
 const SIZES_PERIOD: Duration = Duration::from_secs(5);
 
@@ -299,12 +296,7 @@ impl Parts {
             hasten();
             self.context.blueprints.doubt();
         });
-        let publish = async {
-            // What an entity may have is known before the first is sent, if Port answers soon.
-            let first = tokio::time::timeout(TIME_FOR_BLUEPRINTS, self.read_blueprints());
-            let _ = stop.run_until_cancelled(first).await;
-            futures::future::join(self.deployments.run(stop), self.incidents.run(stop)).await;
-        };
+        let publish = futures::future::join(self.deployments.run(stop), self.incidents.run(stop));
         let wanted = self.wanted();
         let keep_blueprints = self.context.blueprints.keep(&self.port, &wanted, async |changes| {
             self.tell_of_blueprints(&changes).await;
@@ -336,11 +328,6 @@ impl Parts {
             new_blueprints::incident(&blueprints.incident, &naming.incident),
         ];
         self.context.blueprints.create(&self.port, &new).await;
-    }
-
-    async fn read_blueprints(&self) {
-        let changes = self.context.blueprints.read(&self.port, &self.wanted()).await;
-        self.tell_of_blueprints(&changes).await;
     }
 
     /// Says on the lease, which is the controller's own, what the blueprints lack: it concerns every resource alike.

@@ -18,7 +18,10 @@ use crate::settings::{Naming, Vocabulary};
 const PERIOD: Duration = Duration::from_mins(30);
 
 /// Shortest time between two readings: a backlog of refusals asks for one reading, not for one each.
-const SHORTEST_PERIOD: Duration = Duration::from_secs(10);
+const SHORTEST_PERIOD: Duration = Duration::from_secs(2);
+
+/// How often they are read for half an hour after a refusal: somebody is about to mend the blueprint.
+const PERIOD_AFTER_REFUSAL: Duration = Duration::from_secs(20);
 
 /// First and longest wait after a blueprint could not be created.
 const CREATE_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(150));
@@ -26,8 +29,22 @@ const CREATE_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::fr
 /// The blueprints, as they were last read.
 #[derive(Debug, Default)]
 pub struct Blueprints {
-    known: Mutex<HashMap<String, Arc<Blueprint>>>,
+    known: Mutex<HashMap<String, Known>>,
+    /// One reading at a time. Inside: when the last one failed, and why.
+    reading: tokio::sync::Mutex<Option<(Instant, port::Error)>>,
     doubted: Notify,
+    /// What has changed and nobody has been told yet.
+    untold: Mutex<Vec<Change>>,
+    changed: Notify,
+}
+
+/// What is known of a blueprint that was asked for.
+#[derive(Clone, Debug)]
+enum Known {
+    /// This is it.
+    Read(Arc<Blueprint>),
+    /// Port doesn't have it, or doesn't show it: what Port's own DORA blueprints have is sent, and Port says what it thinks of it.
+    Unreadable,
 }
 
 /// A blueprint that entities are made of.
@@ -43,14 +60,43 @@ pub struct Wanted<'a> {
 
 impl Blueprints {
     /// A poisoned lock still guards whole blueprints.
-    fn known(&self) -> MutexGuard<'_, HashMap<String, Arc<Blueprint>>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The blueprint, if it could be read.
     #[must_use]
     pub fn get(&self, identifier: &str) -> Option<Arc<Blueprint>> {
-        self.known().get(identifier).cloned()
+        match self.known().get(identifier) {
+            Some(Known::Read(blueprint)) => Some(Arc::clone(blueprint)),
+            Some(Known::Unreadable) | None => None,
+        }
+    }
+
+    /// Reads `wanted` unless it is known, or known not to be readable.
+    ///
+    /// # Errors
+    /// If it can't be known yet: an entity that was sent now might lack what the blueprint has.
+    pub async fn ensure(&self, port: &port::Client, wanted: Wanted<'_>) -> Result<(), port::Error> {
+        let is_known = || self.known().contains_key(wanted.identifier);
+        if is_known() {
+            return Ok(());
+        }
+        let asked = Instant::now();
+        let mut failure = self.reading.lock().await;
+        if is_known() {
+            return Ok(());
+        }
+        // A reading that failed while this call waited for its turn has failed for this call as well: one after the other, calls
+        // would wait ever longer for a Port that doesn't answer.
+        if let Some((failed, error)) = failure.as_ref()
+            && *failed >= asked
+        {
+            return Err(error.clone());
+        }
+        let outcome = self.read(port, wanted).await;
+        *failure = outcome.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        outcome
     }
 
     /// Port has refused an entity: the blueprint may be another by now.
@@ -90,56 +136,71 @@ impl Blueprints {
         }
     }
 
-    /// Reads `wanted` once; those that have changed.
-    pub async fn read(&self, port: &port::Client, wanted: &[Wanted<'_>]) -> Vec<Change> {
-        let mut changes = Vec::new();
-        for Wanted { identifier, naming, vocabulary } in wanted {
-            match port.get_blueprint(identifier).await {
-                Ok(blueprint) => {
-                    let before = self.known().insert((*identifier).to_owned(), Arc::new(blueprint.clone()));
-                    if before.as_deref() != Some(&blueprint) {
-                        let lacking = lacking(&blueprint, naming, vocabulary);
-                        changes.push(Change {
-                            identifier: (*identifier).to_owned(),
-                            lacking,
-                            is_first: before.is_none(),
-                        });
-                    }
+    async fn read(&self, port: &port::Client, wanted: Wanted<'_>) -> Result<(), port::Error> {
+        let Wanted { identifier, naming, vocabulary } = wanted;
+        match port.get_blueprint(identifier).await {
+            Ok(blueprint) => {
+                let before = self.get(identifier);
+                if before.as_deref() != Some(&blueprint) {
+                    let lacking = lacking(&blueprint, naming, vocabulary);
+                    let change = Change { identifier: identifier.to_owned(), lacking, is_first: before.is_none() };
+                    self.known().insert(identifier.to_owned(), Known::Read(Arc::new(blueprint)));
+                    self.untold().push(change);
+                    self.changed.notify_one();
                 }
-                Err(error) if error.is_temporary() => {
-                    debug!(blueprint = identifier, %error, "the blueprint can't be read");
-                }
-                Err(error) => {
-                    // What it was like is not known any more; entities say what Port thinks of them.
-                    let was_known = self.known().remove(*identifier).is_some();
-                    if was_known {
-                        warn!(blueprint = identifier, "the blueprint can't be read any more: {error}");
-                    } else {
-                        debug!(blueprint = identifier, %error, "the blueprint can't be read");
-                    }
-                }
+                Ok(())
             }
+            Err(error @ (port::Error::NotFound(_) | port::Error::Forbidden(_))) => {
+                let before = self.known().insert(identifier.to_owned(), Known::Unreadable);
+                if !matches!(before, Some(Known::Unreadable)) {
+                    warn!(blueprint = identifier, "the blueprint can't be read: {error}");
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
-        changes
     }
 
-    /// Reads `wanted` again every 30 minutes, and soon after a refusal, for ever; tells what has changed.
+    /// A poisoned lock still guards whole changes.
+    fn untold(&self) -> MutexGuard<'_, Vec<Change>> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads `wanted` every 30 minutes, soon after a refusal, and more often for a while after that, for ever; tells what has
+    /// changed.
     pub async fn keep<F: Future<Output = ()>>(
         &self,
         port: &port::Client,
         wanted: &[Wanted<'_>],
         tell: impl Fn(Vec<Change>) -> F,
     ) {
+        let mut last_read = Instant::now();
+        let mut next_read = last_read;
+        let mut last_refusal: Option<Instant> = None;
         loop {
-            let read = Instant::now();
             tokio::select! {
-                () = tokio::time::sleep(PERIOD) => {}
-                () = self.doubted.notified() => tokio::time::sleep_until(read + SHORTEST_PERIOD).await,
+                () = self.changed.notified() => {
+                    let changes = std::mem::take(&mut *self.untold());
+                    if !changes.is_empty() {
+                        tell(changes).await;
+                    }
+                    continue;
+                }
+                () = self.doubted.notified() => {
+                    last_refusal = Some(Instant::now());
+                    next_read = next_read.min(last_read + SHORTEST_PERIOD);
+                    continue;
+                }
+                () = tokio::time::sleep_until(next_read) => {}
             }
-            let changes = self.read(port, wanted).await;
-            if !changes.is_empty() {
-                tell(changes).await;
+            for wanted in wanted {
+                if let Err(error) = self.read(port, *wanted).await {
+                    debug!(blueprint = wanted.identifier, %error, "the blueprint can't be read now");
+                }
             }
+            last_read = Instant::now();
+            let is_recent = last_refusal.is_some_and(|refusal| refusal.elapsed() < PERIOD);
+            next_read = last_read + if is_recent { PERIOD_AFTER_REFUSAL } else { PERIOD };
         }
     }
 }

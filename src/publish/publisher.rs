@@ -124,8 +124,17 @@ impl<R: Record> Publisher<R> {
     }
 
     async fn publish(&self, keys: Vec<Key>) {
+        let known = self.context.blueprints.ensure(&self.port, R::wanted(&self.context)).await;
+        // Nothing is sent in a dry run, so that it goes on without Port.
+        let known = known.or_else(|error| if self.context.dry_run { Ok(()) } else { Err(error) });
         let prepared = join_all(keys.iter().map(|key| self.prepare(key))).await;
-        self.send(prepared.into_iter().flatten().collect()).await;
+        let outgoing: Vec<Outgoing<R>> = prepared.into_iter().flatten().collect();
+        match known {
+            Ok(()) => self.send(outgoing).await,
+            Err(error) => {
+                join_all(outgoing.into_iter().map(|outgoing| self.finish(outgoing, Err(error.clone())))).await;
+            }
+        }
     }
 
     fn api(&self, key: &Key) -> Api<R> {

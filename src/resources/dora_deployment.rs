@@ -151,8 +151,8 @@ pub struct DoraDeploymentSpec {
     #[schemars(length(min = 1, max = 1000))]
     pub group: Option<String>,
 
-    /// Identifier of the service in Port that was deployed. Kept here; to have it in Port, name it in `relations`, if the
-    /// blueprint has such a relation.
+    /// Identifier of the service in Port that was deployed: the relation `service`, if the
+    /// blueprint has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000))]
     pub service: Option<String>,
