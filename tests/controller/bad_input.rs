@@ -4,13 +4,7 @@ use port_sim::{Effect, Fault};
 use serde_json::json;
 
 use crate::TestResult;
-use crate::fixture::{Installation, deployment};
-
-fn incident(name: &str, spec: &str) -> String {
-    format!(
-        "---\n{{apiVersion: dora.port.io/v1alpha1, kind: DoraIncident, metadata: {{name: {name}}}, spec: {{{spec}}}}}\n"
-    )
-}
+use crate::fixture::{Installation, deployment, incident};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_resource_says_why_and_holds_back_no_other() -> TestResult {

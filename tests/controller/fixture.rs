@@ -359,3 +359,18 @@ spec:
 "#
     )
 }
+
+/// A `DoraIncident` as a document of YAML. `spec` stands between its braces.
+pub fn incident(name: &str, spec: &str) -> String {
+    format!(
+        "---\n{{apiVersion: dora.port.io/v1alpha1, kind: DoraIncident, metadata: {{name: {name}}}, spec: {{{spec}}}}}\n"
+    )
+}
+
+/// A number from the environment, for tests of which there are longer forms.
+pub fn number(variable: &str) -> Result<Option<u64>, Error> {
+    match std::env::var(variable) {
+        Ok(text) => Ok(Some(text.parse().map_err(|error| format!("{variable}={text}: {error}"))?)),
+        Err(_) => Ok(None),
+    }
+}

@@ -4,7 +4,10 @@
 
 mod absence;
 mod bad_input;
+mod blueprints;
+mod chaos;
 mod chart;
+mod delivery;
 mod failure_reasons;
 mod fixture;
 mod history;

@@ -24,7 +24,7 @@ use self::comparison::{Absence, Attendance, disagreements};
 use self::observer::Observer;
 use self::operations::Fleet;
 use crate::TestResult;
-use crate::fixture::{Controller, DEADLINE, Installation, deployment};
+use crate::fixture::{Controller, DEADLINE, Installation, deployment, number};
 
 /// Longest pause between two operations: some come while the one before is still rolled out, some after it is over.
 const LONGEST_PAUSE_MILLISECONDS: u64 = 500;
@@ -177,11 +177,4 @@ impl Stage<'_> {
 /// Time for rollouts to get on; nothing is waited for.
 async fn pause(random: &mut Rng) {
     tokio::time::sleep(Duration::from_millis(random.u64(..LONGEST_PAUSE_MILLISECONDS))).await;
-}
-
-fn number(variable: &str) -> Result<Option<u64>, Box<dyn std::error::Error + Send + Sync>> {
-    match std::env::var(variable) {
-        Ok(text) => Ok(Some(text.parse().map_err(|error| format!("{variable}={text}: {error}"))?)),
-        Err(_) => Ok(None),
-    }
 }

@@ -1,0 +1,142 @@
+//! The records against what the cluster has, and the entities against the records.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{ListParams, ObjectMeta};
+use kube::{Api, ResourceExt};
+use port_dora_controller::resources::{ChangeKind, DoraDeployment, DoraIncident, Outcome};
+use port_sim::Entity;
+use serde_json::{Value, json};
+
+use super::operations::Plan;
+use crate::fixture::{CLUSTER, Installation};
+use crate::stage::revision_of;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// All that disagrees, a line each.
+pub async fn disagreements(on: &Installation, namespace: &str, plan: Plan) -> Result<Vec<String>, Error> {
+    let client = on.client().await?;
+    let sets = Api::<ReplicaSet>::namespaced(client.clone(), namespace).list(&ListParams::default()).await?.items;
+    let records =
+        Api::<DoraDeployment>::namespaced(client.clone(), namespace).list(&ListParams::default()).await?.items;
+    let incidents = Api::<DoraIncident>::namespaced(client, namespace).list(&ListParams::default()).await?.items;
+    let mut found = Vec::new();
+    // Each image makes a ReplicaSet, and each ReplicaSet ran one revision.
+    let mut ran: Vec<_> =
+        sets.iter().filter_map(|set| Some((set.labels().get("app")?.clone(), revision_of(set)?))).collect();
+    let mut recorded: Vec<_> = records
+        .iter()
+        .filter_map(|record| record.spec.deployment.as_ref())
+        .map(|rollout| (rollout.name.clone(), rollout.revision))
+        .collect();
+    ran.sort();
+    recorded.sort();
+    if ran.len() != plan.rollouts || incidents.len() != plan.incidents {
+        found.push(format!("{} revisions and {} incidents for {plan:?}", ran.len(), incidents.len()));
+    }
+    if ran != recorded {
+        found.push(format!("{recorded:?} are recorded, and {ran:?} ran"));
+    }
+    for record in &records {
+        let conditions = record.status.as_ref().map(|status| status.conditions.as_slice());
+        found.extend(undelivered(&record.metadata, conditions.unwrap_or_default()));
+    }
+    for incident in &incidents {
+        let conditions = incident.status.as_ref().map(|status| status.conditions.as_slice());
+        found.extend(undelivered(&incident.metadata, conditions.unwrap_or_default()));
+    }
+    let deployments = records.iter().map(deployment).collect();
+    let incidents = incidents.iter().map(incident).collect();
+    compare(&deployments, &on.entities("dora_deployment", namespace), &mut found);
+    compare(&incidents, &on.entities("dora_incident", namespace), &mut found);
+    Ok(found)
+}
+
+/// Why the resource is not delivered in its present generation, if it is not.
+fn undelivered(metadata: &ObjectMeta, conditions: &[Condition]) -> Option<String> {
+    let name = metadata.name.as_deref().unwrap_or_default();
+    let Some(synced) = conditions.iter().find(|condition| condition.type_ == "Synced") else {
+        return Some(format!("{name} has no condition Synced"));
+    };
+    let is_delivered = synced.status == "True" && synced.observed_generation == metadata.generation;
+    (!is_delivered).then(|| {
+        let Condition { reason, observed_generation, message, .. } = synced;
+        format!("{name} is at {:?}, and {reason} speaks of {observed_generation:?}: {message}", metadata.generation)
+    })
+}
+
+fn compare(expected: &BTreeMap<String, Value>, entities: &[Entity], found: &mut Vec<String>) {
+    let mut missing: Vec<_> = expected.keys().collect();
+    for entity in entities {
+        missing.retain(|identifier| **identifier != entity.identifier);
+        let present = json!({"title": entity.title, "properties": entity.properties, "relations": entity.relations});
+        match expected.get(&entity.identifier) {
+            Some(expected) if *expected == present => {}
+            Some(expected) => found.push(format!("{} is {present} and should be {expected}", entity.identifier)),
+            None => found.push(format!("{} should not be there", entity.identifier)),
+        }
+    }
+    found.extend(missing.into_iter().map(|identifier| format!("{identifier} is missing")));
+}
+
+/// Identifier and contents of the entity of a record.
+fn deployment(record: &DoraDeployment) -> (String, Value) {
+    let namespace = record.namespace().unwrap_or_default();
+    let spec = &record.spec;
+    let (name, revision, uid) = spec.deployment.as_ref().map_or_else(Default::default, |rollout| {
+        (rollout.name.clone(), rollout.revision, rollout.uid.chars().take(8).collect::<String>())
+    });
+    let status = match spec.outcome {
+        Outcome::Succeeded | Outcome::Recovered => "success",
+        Outcome::Failed => "failed",
+        Outcome::Superseded => "cancelled",
+        Outcome::Unobserved => "unknown",
+        Outcome::RolledBack => "rolled_back",
+        Outcome::InProgress | Outcome::Abandoned => "not to be there",
+    };
+    let time = spec.finished_at.as_ref().or(spec.started_at.as_ref()).map(|time| port_time(time.0));
+    let properties = json!({
+        "deployment_time": time, "deployment_type": "Kubernetes", "environment": "production", "status": status,
+        "change": spec.change.map(ChangeKind::as_str), "failure": spec.failure, "revision": revision,
+    });
+    let contents = json!({
+        "title": format!("{namespace}/{name} revision {revision}"),
+        "properties": without_null(properties),
+        "relations": {"group": "all_teams"},
+    });
+    (format!("{CLUSTER}:{namespace}:{name}:{revision}:{uid}"), contents)
+}
+
+/// Identifier and contents of the entity of an incident.
+fn incident(incident: &DoraIncident) -> (String, Value) {
+    let (namespace, name) = (incident.namespace().unwrap_or_default(), incident.name_any());
+    let (spec, status) = (&incident.spec, incident.status.clone().unwrap_or_default());
+    let (opened, resolved) = (status.opened_at.map(|time| time.0), status.resolved_at.map(|time| time.0));
+    let hours = opened
+        .zip(resolved)
+        .map(|(opened, resolved)| port_dora_controller::mapping::hours(resolved.duration_since(opened)));
+    let properties = json!({
+        "incident_type": "Custom incident", "status": spec.status.as_str(), "priority": spec.priority,
+        "urgency": spec.urgency, "description": spec.description, "created_at": opened.map(port_time),
+        "resolved_at": resolved.map(port_time), "time_to_resolve": hours,
+    });
+    let contents = json!({
+        "title": name, "properties": without_null(properties), "relations": {"group": "all_teams"},
+    });
+    (format!("{CLUSTER}:{namespace}:{name}"), contents)
+}
+
+fn port_time(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
+
+fn without_null(mut object: Value) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    object
+}

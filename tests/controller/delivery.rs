@@ -1,0 +1,299 @@
+//! How records get to Port: in bulk when many wait, at once when one does, in order, each judged by itself, and after every failure.
+
+use std::time::Duration;
+
+use cluster::wait_for;
+use futures::StreamExt;
+use futures::future::join_all;
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use port_dora_controller::resources::{DoraDeployment, DoraIncident};
+use port_sim::{Effect, Fault, Request};
+use serde_json::{Value, json};
+
+use crate::TestResult;
+use crate::fixture::{DEADLINE, Installation, incident, text};
+
+const INCIDENTS: &str = "/v1/blueprints/dora_incident/entities";
+const DEPLOYMENTS: &str = "/v1/blueprints/dora_deployment/entities";
+
+/// A backlog.
+const MANY: usize = 600;
+
+/// Requests that a backlog of [`MANY`] may take: bulks of 20, and a few that are not full.
+const FEW: usize = 36;
+
+/// Requests to the API server at once.
+const AT_ONCE: usize = 16;
+
+/// How long a slow answer takes: long enough for all that is done meanwhile.
+const LONG: Duration = Duration::from_secs(10);
+
+/// A deployment that Kubernetes can't see.
+fn deployment(name: &str) -> String {
+    format!(
+        "---\n{{apiVersion: dora.port.io/v1alpha1, kind: DoraDeployment, metadata: {{name: {name}}}, \
+         spec: {{outcome: Succeeded, finishedAt: '2026-01-31T12:00:00Z'}}}}\n"
+    )
+}
+
+/// Creates an incident of this group.
+async fn create(api: &Api<DoraIncident>, name: &str, group: &str) -> TestResult {
+    let incident = json!({
+        "apiVersion": "dora.port.io/v1alpha1", "kind": "DoraIncident", "metadata": {"name": name}, "spec": {"group": group},
+    });
+    api.create(&PostParams::default(), &serde_json::from_value(incident)?).await?;
+    Ok(())
+}
+
+/// The requests that write entities under this path.
+fn writes(on: &Installation, path: &str) -> Vec<Request> {
+    let mut requests = on.port.requests();
+    requests.retain(|request| request.method == "POST" && request.path.starts_with(path));
+    requests
+}
+
+/// The identifiers that a write carries, one or many.
+fn identifiers(request: &Request) -> Vec<String> {
+    let Some(body) = &request.body else {
+        return Vec::new();
+    };
+    let entities = body["entities"].as_array().cloned().unwrap_or_else(|| vec![body.as_ref().clone()]);
+    entities.iter().filter_map(|entity| Some(entity["identifier"].as_str()?.to_owned())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_goes_out_in_bulk_once_there_are_credentials() -> TestResult {
+    let on = Installation::alone().await?;
+    let (controller, id, secret) = on.start_controller_with_files().await?;
+    let namespace = on.namespace("backlog").await?;
+    let api: Api<DoraDeployment> = Api::namespaced(on.client().await?, &namespace);
+    let create = async |number: usize| {
+        let record = serde_json::from_value(json!({
+            "apiVersion": "dora.port.io/v1alpha1", "kind": "DoraDeployment", "metadata": {"name": format!("lambda-{number}")},
+            "spec": {"outcome": "Succeeded", "finishedAt": "2026-01-31T12:00:00Z"},
+        }))?;
+        api.create(&PostParams::default(), &record).await?;
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+    };
+    let created: Vec<_> = futures::stream::iter((0..MANY).map(create)).buffer_unordered(AT_ONCE).collect().await;
+    created.into_iter().collect::<Result<Vec<_>, _>>()?;
+    on.apply_in(&namespace, &incident("down", "priority: high")).await?;
+    // What a person sees.
+    let table = async |reason: &str| {
+        wait_for(format!("every resource to show {reason}"), DEADLINE, async || {
+            let table = on.kubectl(["--namespace", &namespace, "get", "ddep,dinc"]).await?;
+            let shows = |line: &&str| line.split_whitespace().rev().take(2).eq(reason.split_whitespace().rev());
+            let count = table.lines().filter(shows).count();
+            if count != MANY + 1 {
+                Err(format!("{count} lines show it; the first are {:#?}", table.lines().take(3).collect::<Vec<_>>()))?;
+            }
+            Ok(Some(table))
+        })
+        .await
+    };
+    let shown = table("False NoCredentials").await?;
+    let headers: Vec<_> = shown.lines().filter(|line| line.starts_with("NAME")).collect();
+    assert_eq!(headers.len(), 2, "{headers:?}");
+    assert!(
+        headers.iter().all(|header| header.contains("SYNCED") && header.trim_end().ends_with("REASON")),
+        "{headers:?}"
+    );
+    let (_, ready) = controller.get("/readyz").await?;
+    assert!(ready.contains(&format!("DoraDeployment waiting to be delivered: {MANY}")), "{ready}");
+    assert_eq!(on.port.requests().len(), 0);
+
+    let options = port_sim::Options::default();
+    std::fs::write(&id, options.client_id)?;
+    std::fs::write(&secret, options.client_secret)?;
+    table("True Delivered").await?;
+    assert_eq!(on.entities("dora_deployment", &namespace).len(), MANY);
+    let requests = writes(&on, DEPLOYMENTS);
+    assert!(requests.len() <= FEW, "{} requests for {MANY} entities", requests.len());
+    let mut sent: Vec<_> = requests.iter().flat_map(identifiers).collect();
+    sent.sort();
+    sent.dedup();
+    assert_eq!(sent.len(), MANY);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lone_record_goes_alone_many_go_together_and_each_is_judged_by_itself() -> TestResult {
+    let on = Installation::alone().await?;
+    let controller = on.start_controller(&[]).await?;
+    let namespace = on.namespace("together").await?;
+    let identifier = |name: &str| format!("test:{namespace}:{name}");
+    on.apply_in(&namespace, &incident("lone", "priority: high")).await?;
+    on.condition(&namespace, "dinc/lone", "Synced", "Delivered").await?;
+    let sent = writes(&on, INCIDENTS);
+    let paths: Vec<_> = sent.iter().map(|request| request.path.as_str()).collect();
+    assert_eq!(paths, [INCIDENTS], "not a bulk, and once");
+
+    // Four requests that take long: what comes meanwhile waits, and goes out together.
+    on.port.set_fault(Fault::delayed(LONG).body_contains("slow-").times(4))?;
+    let api: Api<DoraIncident> = Api::namespaced(on.client().await?, &namespace);
+    for number in 0..4 {
+        create(&api, &format!("slow-{number}"), "all_teams").await?;
+        wait_for("the slow request to be under way", DEADLINE, async || {
+            Ok((writes(&on, INCIDENTS).len() == 2 + number).then_some(()))
+        })
+        .await?;
+    }
+    for number in 0..20 {
+        if number == 7 {
+            create(&api, "bad", "no_such_team").await?;
+        }
+        create(&api, &format!("good-{number}"), "all_teams").await?;
+    }
+    wait_for("all of them to wait", DEADLINE, async || {
+        let (_, ready) = controller.get("/readyz").await?;
+        if !ready.contains("DoraIncident waiting to be delivered: 25") {
+            Err(ready)?;
+        }
+        Ok(Some(()))
+    })
+    .await?;
+    for name in (0..20).map(|number| format!("good-{number}")).chain((0..4).map(|number| format!("slow-{number}"))) {
+        on.condition(&namespace, &format!("dinc/{name}"), "Synced", "Delivered").await?;
+        assert!(on.port.entity("dora_incident", &identifier(&name)).is_some(), "{name}");
+    }
+    let (status, message) = on.condition(&namespace, "dinc/bad", "Synced", "NotFound").await?;
+    assert_eq!(status, "False");
+    assert!(message.contains("\"no_such_team\" of the blueprint \"group\""), "what is missing: {message}");
+    assert!(on.port.entity("dora_incident", &identifier("bad")).is_none());
+    let mut together: Vec<_> = writes(&on, INCIDENTS).into_iter().skip(5).collect();
+    together.sort_by_key(|request| std::cmp::Reverse(identifiers(request).len()));
+    let sizes: Vec<_> = together.iter().map(|request| (identifiers(request).len(), request.status)).collect();
+    assert_eq!(sizes, [(20, Some(207)), (1, Some(201))], "the bad one is sent once, with the others");
+    assert!(identifiers(&together[0]).contains(&identifier("bad")));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_while_it_is_sent_is_sent_again_in_order() -> TestResult {
+    let on = Installation::alone().await?;
+    let _controller = on.start_controller(&[]).await?;
+    let namespace = on.namespace("order").await?;
+    on.apply_in(&namespace, &incident("down", "priority: low, urgency: high")).await?;
+    on.condition(&namespace, "dinc/down", "Synced", "Delivered").await?;
+    on.port.clear_requests();
+
+    let api: Api<DoraIncident> = Api::namespaced(on.client().await?, &namespace);
+    let change = async |spec: Value| {
+        api.patch("down", &PatchParams::default(), &Patch::Merge(json!({"spec": spec}))).await.map(drop)
+    };
+    on.port.set_fault(Fault::delayed(LONG).method("POST").path_prefix(INCIDENTS).times(1))?;
+    change(json!({"priority": "medium"})).await?;
+    wait_for("the former version to be under way", DEADLINE, async || {
+        Ok((!writes(&on, INCIDENTS).is_empty()).then_some(()))
+    })
+    .await?;
+    change(json!({"priority": "high"})).await?;
+    change(json!({"priority": "critical", "urgency": null})).await?;
+    assert_eq!(
+        writes(&on, INCIDENTS)[0].status,
+        None,
+        "the machine is too slow for this test: it was answered already"
+    );
+    let identifier = format!("test:{namespace}:down");
+    let entity = wait_for("the newest version in Port", DEADLINE, async || {
+        let entity = on.port.entity("dora_incident", &identifier).ok_or("it is not there")?;
+        if text(&entity, "priority") != "critical" {
+            Err(text(&entity, "priority"))?;
+        }
+        Ok(Some(entity))
+    })
+    .await?;
+    assert!(!entity.properties.contains_key("urgency"), "what was removed is cleared: {:?}", entity.properties);
+    on.condition(&namespace, "dinc/down", "Synced", "Delivered").await?;
+    let requests = writes(&on, INCIDENTS);
+    let sent: Vec<_> =
+        requests.iter().map(|request| request.body.as_ref().unwrap()["properties"]["priority"].clone()).collect();
+    assert_eq!(json!(sent), json!(["medium", "critical"]), "what was overtaken on the way is not sent at all");
+    assert!(requests[0].answered_after < Some(requests[1].received_after), "one after the other: {requests:?}");
+    assert_eq!(
+        on.port.entity("dora_incident", &identifier).map(|entity| text(&entity, "priority")),
+        Some("critical".into())
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_passing_failure_is_explained_while_it_lasts_and_everything_arrives_after_it() -> TestResult {
+    let on = Installation::alone().await?;
+    let controller = on.start_controller(&[]).await?;
+    let namespace = on.namespace("passing").await?;
+    // An answer that never comes, while everything else goes on.
+    on.port.set_fault(Fault::delayed(Duration::from_secs(600)).path_prefix(INCIDENTS).times(1))?;
+    on.apply_in(&namespace, &incident("unanswered", "priority: high")).await?;
+    let failures = [
+        (Effect::status(503), "ServerError"),
+        (Effect::status(408), "TimedOut"),
+        (Effect::DropBeforeHandling, "Unreachable"),
+        (Effect::DropAfterHandling, "Unreachable"),
+        (Effect::HalfAnswer, "Unreachable"),
+        (Effect::html(200), "UnexpectedAnswer"),
+    ];
+    let mut names = Vec::new();
+    for (number, (effect, reason)) in failures.into_iter().enumerate() {
+        let fault = on.port.set_fault(Fault::new(effect).method("POST").path_prefix(DEPLOYMENTS))?;
+        let together: Vec<_> = (0..5).map(|index| format!("lambda-{number}-{index}")).collect();
+        on.apply_in(&namespace, &together.iter().map(|name| deployment(name)).collect::<String>()).await?;
+        for name in &together {
+            let (status, _) = on.condition(&namespace, &format!("ddep/{name}"), "Synced", reason).await?;
+            assert_eq!(status, "False");
+        }
+        assert_eq!(controller.get("/readyz").await?.0, 200, "it does not depend on Port");
+        on.port.clear_fault(fault);
+        for name in &together {
+            on.condition(&namespace, &format!("ddep/{name}"), "Synced", "Delivered").await?;
+        }
+        names.extend(together);
+    }
+    let mut found: Vec<_> =
+        on.entities("dora_deployment", &namespace).into_iter().map(|entity| entity.identifier).collect();
+    let mut expected: Vec<_> = names.iter().map(|name| format!("test:{namespace}:{name}")).collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
+    let note = on.event(&namespace, "unanswered", "TimedOut").await?;
+    assert!(note.contains("no complete answer came in time"), "{note}");
+    on.condition(&namespace, "dinc/unanswered", "Synced", "Delivered").await?;
+    let (_, metrics) = controller.get("/metrics").await?;
+    for reason in ["ServerError", "TimedOut", "Unreachable", "UnexpectedAnswer"] {
+        let line = format!("port_dora_deliveries_failed_total{{kind=\"DoraDeployment\",reason=\"{reason}\"}}");
+        assert!(metrics.contains(&line), "{line} is not among the metrics:\n{metrics}");
+    }
+    assert!(metrics.contains("port_dora_deliveries_retried_total{kind=\"DoraDeployment\"}"), "{metrics}");
+    assert!(metrics.contains("port_dora_oldest_pending_seconds{kind=\"DoraDeployment\"} 0.0\n"), "{metrics}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_never_answers_is_explained_to_all_who_wait_at_once() -> TestResult {
+    let on = Installation::alone().await?;
+    let fault = on.port.set_fault(Fault::delayed(Duration::from_secs(600)))?;
+    let _controller = on.start_controller(&[]).await?;
+    let namespace = on.namespace("silent").await?;
+    let api: Api<DoraIncident> = Api::namespaced(on.client().await?, &namespace);
+    for number in 0..4 {
+        create(&api, &format!("down-{number}"), "all_teams").await?;
+        wait_for("a request to be under way", DEADLINE, async || Ok((!on.port.requests().is_empty()).then_some(())))
+            .await?;
+    }
+    // A request lasts 30 s: there is no time for one after the other.
+    let explained =
+        (0..4).map(async |number| on.condition(&namespace, &format!("dinc/down-{number}"), "Synced", "TimedOut").await);
+    for explained in join_all(explained).await {
+        let (_, message) = explained?;
+        assert!(message.contains("no complete answer came in time"), "{message}");
+    }
+    // What is under way fails at once, and not after 30 s.
+    on.port.clear_fault(fault);
+    on.port.set_reachable(false).await?;
+    on.port.set_reachable(true).await?;
+    for number in 0..4 {
+        on.condition(&namespace, &format!("dinc/down-{number}"), "Synced", "Delivered").await?;
+    }
+    Ok(())
+}
