@@ -18,6 +18,12 @@ pub fn delivered() -> DesiredCondition {
     DesiredCondition::new(SYNCED, ConditionStatus::True, "Delivered", "Port has this as it is here")
 }
 
+/// It is about to be sent, and nobody knows yet whether Port takes it.
+#[must_use]
+pub fn on_its_way() -> DesiredCondition {
+    DesiredCondition::new(SYNCED, ConditionStatus::Unknown, "Sending", "this is on its way to Port")
+}
+
 /// It is not meant to be in Port (yet).
 #[must_use]
 pub fn held(reason: &str, message: &str) -> DesiredCondition {

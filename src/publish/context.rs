@@ -33,6 +33,7 @@ impl Context {
             rollouts: _,
             deployments: _,
             retention: _,
+            incidents: _,
         } = &settings;
         let digest = digest(&(&cluster, defaults, blueprints, statuses, naming, publish, dry_run));
         Self { cluster, settings, blueprints: Blueprints::default(), dry_run, digest }

@@ -27,6 +27,11 @@ impl Record for DoraIncident {
         Assessment { mapped: Mapped::Entity(entity), warnings }
     }
 
+    /// A person may take away anything, and an incident that is opened again is not resolved any more.
+    fn may_say_less(&self) -> bool {
+        true
+    }
+
     fn delivery(&self) -> Delivery {
         let Some(status) = self.status.clone() else {
             return Delivery::default();
@@ -37,6 +42,7 @@ impl Record for DoraIncident {
             opened_at: _,
             resolved_at: _,
             time_to_resolve: _,
+            cause: _,
             conditions,
             entity,
         } = status;
@@ -52,6 +58,7 @@ impl Record for DoraIncident {
             opened_at: Some(Time(opened)),
             resolved_at: resolved.map(Time),
             time_to_resolve: time_to_resolve.map(|duration| format!("{duration:#}")),
+            cause: self.status.as_ref().and_then(|status| status.cause.clone()),
             conditions,
             entity,
         }
@@ -73,10 +80,12 @@ fn draft(incident: &DoraIncident, life: &Life, context: &Context) -> Draft {
         urgency,
         created_at: _,
         resolved_at: _,
+        deployment_ref: _,
         group,
         identifier,
         relations,
         properties,
+        deletion_policy: _,
     } = &incident.spec;
     let defaults = &context.settings.defaults;
     let namespace = incident.metadata.namespace.as_deref().unwrap_or_default();

@@ -63,6 +63,16 @@ struct Outgoing<R> {
     warnings: Vec<String>,
 }
 
+/// What became of a status.
+enum Written<R> {
+    /// It is written; this is the resource with it.
+    Status(Box<R>),
+    /// The resource was deleted, or made anew, meanwhile: the watch tells if there is something left to do.
+    Nothing,
+    /// It is not, and is tried again.
+    Failed,
+}
+
 impl<R: Record> Publisher<R> {
     /// A publisher of what is in `queue`.
     #[must_use]
@@ -130,7 +140,10 @@ impl<R: Record> Publisher<R> {
         let prepared = join_all(keys.iter().map(|key| self.prepare(key))).await;
         let outgoing: Vec<Outgoing<R>> = prepared.into_iter().flatten().collect();
         match known {
-            Ok(()) => self.send(outgoing).await,
+            Ok(()) => {
+                let announced = join_all(outgoing.into_iter().map(|outgoing| self.announce(outgoing))).await;
+                self.send(announced.into_iter().flatten().collect()).await;
+            }
             Err(error) => {
                 join_all(outgoing.into_iter().map(|outgoing| self.finish(outgoing, Err(error.clone())))).await;
             }
@@ -204,6 +217,29 @@ impl<R: Record> Publisher<R> {
         }
     }
 
+    /// Writes down what Port is about to be given and may have to be cleared there later, since neither an answer that gets lost
+    /// nor the end of this process between the answer and the status would tell. `None` if it is not to be sent now.
+    async fn announce(&self, outgoing: Outgoing<R>) -> Option<Outgoing<R>> {
+        let Outgoing { key, resource, entity, .. } = &outgoing;
+        let before = resource.delivery().entity;
+        let announced = announced(before.as_ref(), R::blueprint(&self.context), entity);
+        if !resource.may_say_less() || before.as_ref() == Some(&announced) {
+            return Some(outgoing);
+        }
+        let status = self.status(resource, condition::on_its_way(), Some(announced), &outgoing.warnings);
+        match self.write_status(key, resource, &status).await {
+            Written::Status(written) if written.meta().generation == resource.meta().generation => {
+                Some(Outgoing { resource: *written, ..outgoing })
+            }
+            // There is a newer version, which is sent instead.
+            Written::Status(_) => {
+                self.queue.add(key.clone());
+                None
+            }
+            Written::Nothing | Written::Failed => None,
+        }
+    }
+
     /// Sends one alone and several in bulk, and settles each by its own answer.
     async fn send(&self, outgoing: Vec<Outgoing<R>>) {
         let blueprint = R::blueprint(&self.context);
@@ -234,7 +270,7 @@ impl<R: Record> Publisher<R> {
                 let delivered = DeliveredEntity {
                     blueprint: blueprint.to_owned(),
                     identifier: entity.identifier,
-                    delivered_at: Time(whole_seconds(Timestamp::now())),
+                    delivered_at: Some(Time(whole_seconds(Timestamp::now()))),
                     digest,
                     properties: entity.properties.into_iter().map(|(name, _)| name).collect(),
                     relations: entity.relations.into_iter().map(|(name, _)| name).collect(),
@@ -287,28 +323,17 @@ impl<R: Record> Publisher<R> {
         entity: Option<DeliveredEntity>,
         warnings: &[String],
     ) -> bool {
-        let generation = resource.meta().generation;
-        let mut delivery = resource.delivery();
-        let reason_before = conditions::find(&delivery.conditions, SYNCED).map(|synced| synced.reason.clone());
+        let reason_before =
+            conditions::find(&resource.delivery().conditions, SYNCED).map(|synced| synced.reason.clone());
         let is_news = reason_before.as_ref() != Some(&synced.reason);
         let is_problem = synced.status == conditions::ConditionStatus::False
             && !super::record::HELD_REASONS.contains(&synced.reason.as_str());
         let warning = (is_news && is_problem).then(|| (synced.reason.clone(), synced.message.clone()));
-        let _ = conditions::set(&mut delivery.conditions, synced.observed_generation(generation));
-        let mut invalid = None;
-        if warnings.is_empty() {
-            conditions::remove(&mut delivery.conditions, VALID);
-        } else {
-            let desired = condition::invalid(warnings).observed_generation(generation);
-            let message = desired.message.clone();
-            if conditions::set(&mut delivery.conditions, desired).is_changed() {
-                invalid = Some(("PartlyUnusable".to_owned(), message));
-            }
-        }
-        delivery.observed_generation = generation;
-        delivery.observed_settings = Some(self.context.digest().to_owned());
-        delivery.entity = entity;
-        let status = resource.with_delivery(delivery, Timestamp::now());
+        let invalid = condition::invalid(warnings);
+        let invalid_before = conditions::find(&resource.delivery().conditions, VALID)
+            .is_some_and(|valid| valid.message == invalid.message);
+        let invalid = (!warnings.is_empty() && !invalid_before).then(|| ("PartlyUnusable".to_owned(), invalid.message));
+        let status = self.status(resource, synced, entity, warnings);
         if resource.status() == Some(&status) {
             return true;
         }
@@ -323,10 +348,33 @@ impl<R: Record> Publisher<R> {
             };
             self.tools.events.publish(resource, &event).await;
         }
-        written
+        !matches!(written, Written::Failed)
     }
 
-    async fn write_status(&self, key: &Key, resource: &R, status: &R::Status) -> bool {
+    /// The status of `resource` with this to say of its delivery.
+    fn status(
+        &self,
+        resource: &R,
+        synced: conditions::DesiredCondition,
+        entity: Option<DeliveredEntity>,
+        warnings: &[String],
+    ) -> R::Status {
+        let generation = resource.meta().generation;
+        let mut delivery = resource.delivery();
+        let _ = conditions::set(&mut delivery.conditions, synced.observed_generation(generation));
+        if warnings.is_empty() {
+            conditions::remove(&mut delivery.conditions, VALID);
+        } else {
+            let invalid = condition::invalid(warnings).observed_generation(generation);
+            let _ = conditions::set(&mut delivery.conditions, invalid);
+        }
+        delivery.observed_generation = generation;
+        delivery.observed_settings = Some(self.context.digest().to_owned());
+        delivery.entity = entity;
+        resource.with_delivery(delivery, Timestamp::now())
+    }
+
+    async fn write_status(&self, key: &Key, resource: &R, status: &R::Status) -> Written<R> {
         // The UID keeps the status of a deleted resource from landing on one that was made anew under its name.
         let metadata = ObjectMeta { name: Some(resource.name_any()), uid: resource.uid(), ..ObjectMeta::default() };
         let patch = json!({
@@ -337,9 +385,8 @@ impl<R: Record> Publisher<R> {
         });
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         match self.api(key).patch_status(&key.name, &parameters, &Patch::Apply(&patch)).await {
-            Ok(_) => true,
-            // Deleted, or made anew, meanwhile: the watch tells if there is something left to do.
-            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => true,
+            Ok(written) => Written::Status(Box::new(written)),
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Written::Nothing,
             Err(error) => {
                 warn!(
                     kind = %R::kind(&()), namespace = %key.namespace, name = %key.name,
@@ -347,7 +394,7 @@ impl<R: Record> Publisher<R> {
                     "the status can't be written; it is tried again",
                 );
                 self.retry(key);
-                false
+                Written::Failed
             }
         }
     }
@@ -355,6 +402,24 @@ impl<R: Record> Publisher<R> {
     fn retry(&self, key: &Key) {
         self.queue.add_at(key.clone(), self.waits.failed(key));
     }
+}
+
+/// What Port may have once `entity` is sent, on top of what it may have `before`.
+fn announced(before: Option<&DeliveredEntity>, blueprint: &str, entity: &Entity) -> DeliveredEntity {
+    let mut announced = before.cloned().unwrap_or_default();
+    let mut is_news = announced.blueprint != blueprint || announced.identifier != entity.identifier;
+    for (names, sent) in
+        [(&mut announced.properties, &entity.properties), (&mut announced.relations, &entity.relations)]
+    {
+        for name in sent.keys().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>() {
+            names.push(name);
+            is_news = true;
+        }
+    }
+    if is_news {
+        announced.digest.clear();
+    }
+    DeliveredEntity { blueprint: blueprint.to_owned(), identifier: entity.identifier.clone(), ..announced }
 }
 
 /// The entity with `null` for what Port was given before and what has no value any more: with `merge`, a property that

@@ -47,6 +47,9 @@ pub trait Record:
     /// What Port is to be told. Pure.
     fn assess(&self, context: &Context, now: Timestamp) -> Assessment;
 
+    /// Whether a later version of it may lack something that this one says. Then what Port is given is written down first.
+    fn may_say_less(&self) -> bool;
+
     /// The status as it is.
     fn delivery(&self) -> Delivery;
 
@@ -66,7 +69,7 @@ pub struct Delivery {
     pub observed_settings: Option<String>,
     /// The conditions.
     pub conditions: Vec<Condition>,
-    /// The entity as Port has it.
+    /// The entity as Port has it, or may have it.
     pub entity: Option<DeliveredEntity>,
 }
 

@@ -108,6 +108,10 @@ pub struct DoraIncidentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_at: Option<Time>,
 
+    /// The Deployment that it concerns. What was in effect when the incident began is named as its cause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment_ref: Option<DeploymentRef>,
+
     /// Identifier of the group (team) in Port that it belongs to. Default: the controller's setting `defaults.group`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000))]
@@ -127,6 +131,40 @@ pub struct DoraIncidentSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::free_form_map")]
     pub properties: BTreeMap<String, Value>,
+
+    /// What becomes of the entity in Port when this resource is deleted: it stays (`Retain`), or is deleted too (`Delete`).
+    #[serde(default, skip_serializing_if = "DeletionPolicy::is_default")]
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// A Deployment in the namespace of the incident.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeploymentRef {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The revision that caused the incident, if it is known. Default: the one in effect when the incident began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub revision: Option<i64>,
+}
+
+/// What becomes of the entity in Port when the resource is deleted.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum DeletionPolicy {
+    /// It stays, as the past that it is.
+    #[default]
+    Retain,
+    /// It is deleted too.
+    Delete,
+}
+
+impl DeletionPolicy {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Whether an incident still lasts.
@@ -167,6 +205,9 @@ pub struct DoraIncidentStatus {
     /// From `openedAt` to `resolvedAt`, such as `1h 12m 5s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_to_resolve: Option<String>,
+    /// The deployment that caused it, or is suspected to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<IncidentCause>,
     /// Digest of the settings that this status was made with: the entity is made anew when they change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_settings: Option<String>,
@@ -177,4 +218,30 @@ pub struct DoraIncidentStatus {
     /// The entity as Port has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entity: Option<DeliveredEntity>,
+}
+
+/// The deployment behind an incident.
+#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IncidentCause {
+    /// How it is known.
+    pub certainty: Certainty,
+    /// Name of the Deployment.
+    pub deployment: String,
+    /// Its revision.
+    pub revision: i64,
+    /// Name of the `DoraDeployment` that records the revision.
+    pub record: String,
+    /// Identifier of that record's entity in Port. Absent as long as Port has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entity: Option<String>,
+}
+
+/// How the cause of an incident is known.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum Certainty {
+    /// `spec.deploymentRef` names the Deployment.
+    Stated,
+    /// It was the only Deployment of the namespace that finished a rollout shortly before. Port is not told.
+    Suspected,
 }

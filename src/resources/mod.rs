@@ -8,7 +8,10 @@ mod status;
 pub use dora_deployment::{
     Accuracy, ChangeKind, DeploymentReference, DoraDeployment, DoraDeploymentSpec, DoraDeploymentStatus, Outcome,
 };
-pub use dora_incident::{DoraIncident, DoraIncidentSpec, DoraIncidentStatus, IncidentStatus};
+pub use dora_incident::{
+    Certainty, DeletionPolicy, DeploymentRef, DoraIncident, DoraIncidentSpec, DoraIncidentStatus, IncidentCause,
+    IncidentStatus,
+};
 pub use status::DeliveredEntity;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

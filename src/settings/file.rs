@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::incidents::Incidents;
 use super::limits::RequestLimits;
 use super::naming::Names;
 use super::rollouts::{Deployments, Publish, Retention, Rollouts};
@@ -31,6 +32,8 @@ pub struct FileSettings {
     pub deployments: Deployments,
     /// How long the records of a Deployment are kept.
     pub retention: Retention,
+    /// Which incidents the controller opens itself, and what it says of all of them.
+    pub incidents: Incidents,
 }
 
 /// What holds where neither an annotation nor the resource says otherwise.
@@ -114,8 +117,18 @@ impl FileSettings {
     pub fn parse(text: &str) -> Result<Self, String> {
         let settings: Option<Self> = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
         let settings = settings.unwrap_or_default();
-        let Self { defaults, blueprints, statuses, naming, limits, rollouts: _, publish: _, deployments, retention } =
-            &settings;
+        let Self {
+            defaults,
+            blueprints,
+            statuses,
+            naming,
+            limits,
+            rollouts: _,
+            publish: _,
+            deployments,
+            retention,
+            incidents,
+        } = &settings;
         let Defaults { environment, group, deployment_type, incident_type } = defaults;
         let Blueprints { deployment, incident } = blueprints;
         let named = [
@@ -142,6 +155,7 @@ impl FileSettings {
         limits.validate()?;
         deployments.selection()?;
         retention.validate()?;
+        incidents.validate()?;
         Ok(settings)
     }
 }

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod file;
+mod incidents;
 mod limits;
 mod naming;
 mod rollouts;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub use arguments::{Arguments, Command, LogFormat, RunArguments};
 pub use file::{Blueprints, Defaults, FileSettings, Statuses};
+pub use incidents::{Incidents, Opening};
 pub use limits::RequestLimits;
 pub use naming::{DEPLOYMENT, INCIDENT, Names, Naming, Vocabulary};
 pub use rollouts::{Changes, DeploymentGroup, Deployments, Duration, Publish, Retention, Rollouts};

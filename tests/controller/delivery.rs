@@ -12,7 +12,7 @@ use port_sim::{Effect, Fault, Request};
 use serde_json::{Value, json};
 
 use crate::TestResult;
-use crate::fixture::{DEADLINE, Installation, incident, text};
+use crate::fixture::{DEADLINE, Installation, SAME_POD, incident, text};
 
 const INCIDENTS: &str = "/v1/blueprints/dora_incident/entities";
 const DEPLOYMENTS: &str = "/v1/blueprints/dora_deployment/entities";
@@ -294,6 +294,43 @@ async fn a_port_that_never_answers_is_explained_to_all_who_wait_at_once() -> Tes
     on.port.set_reachable(true).await?;
     for number in 0..4 {
         on.condition(&namespace, &format!("dinc/down-{number}"), "Synced", "Delivered").await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_port_stored_without_anybody_knowing_is_cleared_once_it_is_taken_back() -> TestResult {
+    let on = Installation::alone().await?;
+    let mut controller = on.start_controller(&SAME_POD).await?;
+    let namespace = on.namespace("unknown").await?;
+    let said = "status: resolved, description: Nobody knows why";
+    let stored = async |name: &str| {
+        wait_for("the entity in Port", DEADLINE, async || {
+            let entity = on.port.entity("dora_incident", &format!("test:{namespace}:{name}"));
+            Ok(entity.filter(|entity| entity.properties.contains_key("description")))
+        })
+        .await
+    };
+    // Port stores it, and the answer never arrives.
+    let lost = on.port.set_fault(Fault::new(Effect::DropAfterHandling).path_prefix(INCIDENTS))?;
+    on.apply_in(&namespace, &incident("answer-lost", said)).await?;
+    stored("answer-lost").await?;
+    on.condition(&namespace, "dinc/answer-lost", "Synced", "Unreachable").await?;
+    on.apply_in(&namespace, &incident("answer-lost", "status: open")).await?;
+    on.port.clear_fault(lost);
+    // Port stores it, and the controller is gone before it can write that down.
+    on.port.set_fault(Fault::new(Effect::NeverAnswer).path_prefix(INCIDENTS))?;
+    on.apply_in(&namespace, &incident("controller-lost", said)).await?;
+    stored("controller-lost").await?;
+    controller.process.kill()?;
+    on.apply_in(&namespace, &incident("controller-lost", "status: open")).await?;
+    on.port.clear_faults();
+    let _controller = on.start_controller(&SAME_POD).await?;
+    for name in ["answer-lost", "controller-lost"] {
+        on.condition(&namespace, &format!("dinc/{name}"), "Synced", "Delivered").await?;
+        let entity = on.incident(&namespace, name, "open").await?;
+        let properties: Vec<_> = entity.properties.keys().map(String::as_str).collect();
+        assert_eq!(properties, ["created_at", "incident_type", "status"], "{name}");
     }
     Ok(())
 }

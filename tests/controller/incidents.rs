@@ -91,7 +91,7 @@ async fn kubectl_shows_what_an_engineer_on_call_wants_to_know() -> TestResult {
     let entity = status.entity.unwrap();
     assert_eq!(entity.blueprint, "dora_incident");
     assert_eq!(entity.identifier, format!("test:{namespace}:checkout-down"));
-    assert!(entity.delivered_at.0 >= Timestamp::from_second(now.as_second())?);
+    assert!(entity.delivered_at.unwrap().0 >= Timestamp::from_second(now.as_second())?);
     assert_eq!(status.observed_generation, incident.metadata.generation);
     Ok(())
 }

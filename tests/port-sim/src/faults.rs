@@ -84,6 +84,8 @@ pub enum Effect {
     DropBeforeHandling,
     /// The request is handled (a write is stored), then the connection is closed without any answer.
     DropAfterHandling,
+    /// The request is handled (a write is stored), and no answer comes, for as long as the connection lasts.
+    NeverAnswer,
     /// The request is handled, and the connection is closed after the head and half of the body of the answer.
     HalfAnswer,
 }
@@ -118,6 +120,7 @@ impl Effect {
             Self::AnswerText { .. } => "answerText",
             Self::DropBeforeHandling => "dropBeforeHandling",
             Self::DropAfterHandling => "dropAfterHandling",
+            Self::NeverAnswer => "neverAnswer",
             Self::HalfAnswer => "halfAnswer",
         }
     }

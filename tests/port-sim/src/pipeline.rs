@@ -135,7 +135,7 @@ fn answer_instead(effect: &Effect) -> Option<Response> {
             Some((status(*code), [(header::CONTENT_TYPE, content_type.clone())], body.clone()).into_response())
         }
         Effect::DropBeforeHandling => Some(dropped()),
-        Effect::Handle | Effect::DropAfterHandling | Effect::HalfAnswer => None,
+        Effect::Handle | Effect::DropAfterHandling | Effect::NeverAnswer | Effect::HalfAnswer => None,
     }
 }
 
@@ -148,6 +148,7 @@ async fn spoil(fault: &Fault, mut response: Response) -> Response {
     }
     match fault.effect {
         Effect::DropAfterHandling => dropped(),
+        Effect::NeverAnswer => std::future::pending().await,
         Effect::HalfAnswer => halved(response).await,
         _ => response,
     }
