@@ -509,15 +509,19 @@ impl<'a> Course<'a, '_> {
         self.note_pause(position, &sighting.row, sighting.progressed);
     }
 
+    /// Notes a pause or its end once Kubernetes has taken it in, so that the time is that of its condition. Where it will state none
+    /// (without a progress deadline, or while a failure stands), it is noted at once, for the moment at which it was `seen`.
     fn note_pause(&mut self, position: usize, row: &DeploymentRow, seen: Timestamp) {
         let record = &self.records[position];
         if !record.outcome.is_open() || row.paused == record.paused_at.is_some() {
             return;
         }
         let reason = if row.paused { ProgressReason::Paused } else { ProgressReason::Resumed };
-        // Paused again before Kubernetes looked, it still states the first pause.
-        let may_be_old = row.paused && record.paused_seconds > 0;
-        let stated = row.progressing.as_ref().filter(|condition| condition.reason == reason && !may_be_old);
+        let stated = row.progressing.as_ref().filter(|condition| condition.reason == reason);
+        let will_state = row.progress_deadline.is_some() && record.outcome != Outcome::Failed;
+        if stated.is_none() && will_state && row.observed_generation < row.generation {
+            return;
+        }
         let at = stated.and_then(|condition| condition.updated).unwrap_or(seen);
         let paused_seconds = record.paused_until(at);
         let changed = Known { paused_at: Second::of(at).filter(|_| row.paused), paused_seconds, ..record.clone() };

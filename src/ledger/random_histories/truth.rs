@@ -190,7 +190,12 @@ impl Truth {
         }
         self.judge(now, deployment, replica_sets);
         if let Some(rollout) = self.rollouts.last_mut().filter(|last| last.deployment == row.uid) {
-            rollout.count_pause(now, row.paused);
+            // With a progress deadline, a pause is what Kubernetes states: before it has taken it in, it goes on as before.
+            let states_pauses = deployment.shape.has_deadline && rollout.failed.is_none();
+            let reason = if row.paused { Reason::Paused } else { Reason::Resumed };
+            let is_stated = deployment.condition.as_ref().is_some_and(|condition| condition.reason == reason);
+            let is_taken_in = !states_pauses || is_stated || row.observed_generation >= row.generation;
+            rollout.count_pause(now, if is_taken_in { row.paused } else { rollout.paused_since.is_some() });
         }
     }
 

@@ -730,6 +730,24 @@ fn paused_time_is_kept_apart() {
 }
 
 #[test]
+fn a_pause_is_noted_once_kubernetes_states_it_or_at_once_where_it_will_not() {
+    let asked_for = |deadline| DeploymentRow {
+        paused: true,
+        generation: 4,
+        progress_deadline: deadline,
+        ..on_its_way(stating(1, Other, "a", 1501))
+    };
+    let changes = |row: DeploymentRow| {
+        let states = [(1501, on_its_way(stating(1, Other, "a", 1501))), (1519, row)];
+        Case::followed(&states, &[a()]).known(&[known(1, "a", InProgress, 0)]).changes()
+    };
+    assert!(changes(asked_for(Some(600))).is_empty(), "the condition comes in a moment, with the time");
+    assert_eq!(changes(DeploymentRow { progressing: None, ..asked_for(None) }), ["pause 1 Some(1519)"]);
+    let taken_in = DeploymentRow { observed_generation: 4, ..asked_for(Some(600)) };
+    assert_eq!(changes(taken_in), ["pause 1 Some(1519)"], "it states another thing");
+}
+
+#[test]
 fn a_pause_right_after_the_end_does_not_hide_it() {
     let states = [
         (1501, on_its_way(stating(1, Other, "a", 1501))),
