@@ -24,17 +24,18 @@ const SMALLEST_EPOCH: f64 = 10_000.0;
 ///
 /// Dates and epochs are compared with the answer's own `Date`, if it has one, so that a clock that is wrong on this side does no harm.
 pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Duration {
+    stated_retry_after(headers, now).unwrap_or_else(|| {
+        let seconds = seconds_until_reset(headers, clock_of_the_answer(headers, now));
+        seconds.map_or(DEFAULT_PAUSE, |seconds| duration(seconds, SHORTEST_PAUSE, RATE_LIMIT_PERIOD))
+    })
+}
+
+/// How long the header `Retry-After` (seconds or a date) asks to wait, whatever the status: RFC 9110 has it for a 503 too.
+pub(super) fn stated_retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let now = clock_of_the_answer(headers, now);
-    if let Some(value) = text(headers, RETRY_AFTER.as_str()) {
-        let seconds = number(value).or_else(|| http_date(value).map(|date| date.duration_since(now).as_secs_f64()));
-        if let Some(seconds) = seconds {
-            return duration(seconds, SHORTEST_PAUSE, LONGEST_PAUSE);
-        }
-    }
-    match seconds_until_reset(headers, now) {
-        Some(seconds) => duration(seconds, SHORTEST_PAUSE, RATE_LIMIT_PERIOD),
-        None => DEFAULT_PAUSE,
-    }
+    let value = text(headers, RETRY_AFTER.as_str())?;
+    let seconds = number(value).or_else(|| http_date(value).map(|date| date.duration_since(now).as_secs_f64()))?;
+    Some(duration(seconds, SHORTEST_PAUSE, LONGEST_PAUSE))
 }
 
 /// What is left of a limit. Port's page "Rate limits" names these headers for every answer, not only for a 429.

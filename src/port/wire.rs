@@ -14,6 +14,7 @@ use super::budget::Budget;
 use super::error::{Answer, Error};
 use super::observe::{Observer, Route, StatusClass};
 use super::options::{ClientOptions, OptionsError};
+use super::rate_limit_headers::stated_retry_after;
 use super::redact::Redactor;
 use super::transport::transport_error;
 use super::trust::tls;
@@ -62,7 +63,7 @@ impl Wire {
         Reader { route, host: &self.host, redactor, now: Timestamp::now() }
     }
 
-    /// Sends a request once it is allowed to and reads the answer. If that is a 429, all clones pause.
+    /// Sends a request once it is allowed to and reads the answer. If that is a 429, or a 5xx with `Retry-After`, all clones pause.
     pub(super) async fn exchange<T: DeserializeOwned>(
         &self,
         request: &Request,
@@ -76,7 +77,12 @@ impl Wire {
         let duration = started.elapsed();
         drop(permit);
         if let Ok(raw) = &outcome {
-            self.budget.learn(route, raw.status, &raw.headers, Timestamp::now());
+            let now = Timestamp::now();
+            self.budget.learn(route, raw.status, &raw.headers, now);
+            // A 429 asks for a pause with or without a time; a failing server, only with one.
+            if let Some(pause) = stated_retry_after(&raw.headers, now).filter(|_| raw.status >= 500) {
+                self.budget.pause(pause);
+            }
         }
         let status = outcome.as_ref().map(|raw| raw.status).ok();
         if let Some(observer) = &self.observer {

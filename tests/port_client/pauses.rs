@@ -67,6 +67,26 @@ async fn nothing_is_sent_during_the_pause_that_a_429_asks_for() {
 }
 
 #[tokio::test]
+async fn a_server_that_fails_and_says_when_to_come_back_pauses_everything_as_well() {
+    let port = start();
+    let client = impatient(&port);
+    client.get_blueprint("group").await.unwrap();
+    let unavailable = || Fault::new(Effect::status(503)).path_prefix(BLUEPRINT_PATH).times(1);
+    port.set_fault(unavailable()).unwrap();
+    assert_eq!(failed(client.get_blueprint("group").await).kind(), Kind::ServerError);
+    assert_eq!(client.paused_until(), None, "without a time, each caller has its own wait");
+
+    port.set_fault(unavailable().header("retry-after", "20")).unwrap();
+    assert_eq!(failed(client.get_blueprint("group").await).kind(), Kind::ServerError);
+    let sent = port.requests().len();
+    let error = failed(client.upsert("dora_deployment", &deployment("a"), UpsertOptions::default()).await);
+    assert!(retry_after(&error) <= Duration::from_secs(20));
+    assert_eq!(port.requests().len(), sent);
+    advance(Duration::from_secs(20)).await;
+    client.get_blueprint("group").await.unwrap();
+}
+
+#[tokio::test]
 async fn calls_that_may_wait_are_sent_after_the_pause() {
     let (port, client) = start_with_client();
     client.get_blueprint("group").await.unwrap();
