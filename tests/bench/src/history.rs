@@ -13,41 +13,60 @@ const CREATIONS_IN_FLIGHT: usize = 32;
 /// Records of each Deployment.
 const REVISIONS: usize = 10;
 
-/// Creates so many records in `namespace`, as the controller writes them and without a status.
+/// The records of a namespace.
+pub struct Records {
+    api: Api<DynamicObject>,
+    kind: ApiResource,
+}
+
+impl Records {
+    /// Those of `namespace`.
+    pub fn new(client: &Client, namespace: &str) -> Self {
+        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("dora.port.io", "v1alpha1", "DoraDeployment"));
+        Self { api: Api::namespaced_with(client.clone(), namespace, &kind), kind }
+    }
+
+    /// Creates the record of this number, as the controller writes it and without a status. Returns the end of its identifier in Port,
+    /// after the cluster's name and the namespace.
+    ///
+    /// # Errors
+    /// When the API server refuses it.
+    pub async fn create(&self, number: usize) -> Result<String> {
+        let name = format!("checkout-{:05}", number / REVISIONS);
+        let revision = number % REVISIONS + 1;
+        let uid = format!("{:08x}-0000-4000-8000-000000000000", number / REVISIONS);
+        let short_uid = &uid[..8];
+        let record = DynamicObject::new(&format!("{name}-{revision}-{short_uid}"), &self.kind).data(json!({"spec": {
+            "deployment": {
+                "name": name,
+                "uid": uid,
+                "revision": revision,
+                "replicaSet": format!("{name}-7679c567ff"),
+                "replicaSetUid": format!("{number:08x}-0000-4000-8000-000000000001"),
+            },
+            "outcome": "Succeeded",
+            "startedAt": "2026-01-31T12:00:00Z",
+            "finishedAt": "2026-01-31T12:00:30Z",
+            "environment": "production",
+            "group": "all_teams",
+            "deploymentType": "rollout",
+        }}));
+        self.api
+            .create(&PostParams::default(), &record)
+            .await
+            .with_context(|| format!("record {name} can't be created"))?;
+        Ok(format!("{name}:{revision}:{short_uid}"))
+    }
+}
+
+/// Creates so many records in `namespace`.
 ///
 /// # Errors
 /// When the API server refuses one.
 pub async fn create(client: &Client, namespace: &str, records: usize) -> Result<()> {
-    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("dora.port.io", "v1alpha1", "DoraDeployment"));
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind);
+    let written = Records::new(client, namespace);
     stream::iter(0..records)
-        .map(|number| {
-            let (api, kind) = (&api, &kind);
-            async move {
-                let name = format!("checkout-{:05}", number / REVISIONS);
-                let revision = number % REVISIONS + 1;
-                let uid = format!("{:08x}-0000-4000-8000-000000000000", number / REVISIONS);
-                let record =
-                    DynamicObject::new(&format!("{name}-{revision}-{}", &uid[..8]), kind).data(json!({"spec": {
-                        "deployment": {
-                            "name": name,
-                            "uid": uid,
-                            "revision": revision,
-                            "replicaSet": format!("{name}-7679c567ff"),
-                            "replicaSetUid": format!("{number:08x}-0000-4000-8000-000000000001"),
-                        },
-                        "outcome": "Succeeded",
-                        "startedAt": "2026-01-31T12:00:00Z",
-                        "finishedAt": "2026-01-31T12:00:30Z",
-                        "environment": "production",
-                        "group": "all_teams",
-                        "deploymentType": "rollout",
-                    }}));
-                api.create(&PostParams::default(), &record)
-                    .await
-                    .with_context(|| format!("record {name} can't be created"))
-            }
-        })
+        .map(|number| written.create(number))
         .buffer_unordered(CREATIONS_IN_FLIGHT)
         .try_for_each(async |_| anyhow::Ok(()))
         .await

@@ -192,7 +192,7 @@ fn identifiers_in(body: &Value) -> impl Iterator<Item = &str> {
 }
 
 /// Below zero, if the bench's own watch was the later one.
-fn milliseconds(from: Instant, to: Instant) -> f64 {
+pub fn milliseconds(from: Instant, to: Instant) -> f64 {
     let forward = to.saturating_duration_since(from).as_secs_f64();
     let backward = from.saturating_duration_since(to).as_secs_f64();
     (forward - backward) * 1000.0

@@ -10,6 +10,7 @@ mod arguments;
 mod controller;
 mod history;
 mod load;
+mod lone;
 mod machine;
 mod observer;
 mod report;
@@ -34,6 +35,9 @@ use report::{Report, Requests, Setup, seconds};
 
 /// The definitions of the custom resources, as the repository ships them.
 const DEFINITIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crds");
+
+/// Records that are written one after the other.
+const LONE_RECORDS: usize = 100;
 
 /// How long the API server may take to serve a new definition.
 const DEFINITIONS_SERVED: &str = "60s";
@@ -125,6 +129,10 @@ async fn measure(arguments: &Arguments, binary: &Path, machine: Machine, cluster
     tokio::time::sleep(arguments.settle()).await;
     let settled = controller.usage()?;
 
+    say(&format!("{LONE_RECORDS} records, one after the other"));
+    let lone = cluster.namespace("lone").await?;
+    let lone_milliseconds = lone::measure(&client, &lone, &port, LONE_RECORDS, deadline).await?;
+
     say(&format!("{} rollouts, {} in a second", arguments.rollouts, arguments.rate));
     // Spread over all of them, so that what is large or small about the first few counts for nothing.
     let rolled_out: Vec<_> =
@@ -141,6 +149,7 @@ async fn measure(arguments: &Arguments, binary: &Path, machine: Machine, cluster
         at_ready,
         settle_seconds: arguments.settle().as_secs(),
         settled,
+        lone_milliseconds,
         latency,
         after_load,
         requests,

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::controller::Usage;
 use crate::load::Latency;
 use crate::machine::Machine;
+use crate::statistics::Spread;
 use crate::workload::MeanSizes;
 
 const MEBIBYTE: f64 = 1024.0 * 1024.0;
@@ -31,6 +32,8 @@ pub struct Report {
     pub settle_seconds: u64,
     /// At the end of that.
     pub settled: Usage,
+    /// From a record that is written alone to its request at Port, in milliseconds.
+    pub lone_milliseconds: Spread,
     /// The load.
     pub latency: Latency,
     /// After the load.
@@ -106,6 +109,12 @@ impl Report {
         row(format!("memory settled, {} s after", self.settle_seconds), memory(settled), "≤ 20 MiB");
         row("memory after the load".to_owned(), memory(after_load), "");
         row("peak memory of all".to_owned(), mebibytes(after_load.peak_bytes), "≤ 25 MiB");
+        let lone = self.lone_milliseconds;
+        row(
+            "lone record written to request at Port, p50 / p99".to_owned(),
+            format!("{:.0} / {:.0} ms", lone.p50, lone.p99),
+            "≤ 50 ms",
+        );
         row("completed status to entity, p50".to_owned(), format!("{:.0} ms", delivery.p50), "≤ 100 ms");
         row("completed status to entity, p99".to_owned(), format!("{:.0} ms", delivery.p99), "≤ 500 ms");
         row("completed status to entity, longest".to_owned(), format!("{:.0} ms", delivery.max), "");
