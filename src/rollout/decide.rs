@@ -1,13 +1,18 @@
 //! What has to be recorded of a Deployment, given what was seen of it and what is recorded already.
 
+mod missed;
+mod present;
+mod rollback;
+mod same_rollout;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Action, CLOCK_MARGIN, Change, DeploymentRow, Ending, Former, Known, ProgressReason, Progressing, ReplicaSetMark,
-    ReplicaSetRow, Second, Sighting, Since, Source, Stamp, Timeline, ending, is_complete,
+    Action, Change, DeploymentRow, Former, Known, ProgressReason, Progressing, ReplicaSetMark, ReplicaSetRow, Second,
+    Sighting, Since, Source, Stamp, Timeline, ending,
 };
-use crate::resources::{Accuracy, ChangeKind, Outcome};
+use crate::resources::{ChangeKind, Outcome};
 
 /// How long the ReplicaSets of a deleted Deployment are waited for.
 const CATCH_UP: SignedDuration = SignedDuration::from_secs(10);
@@ -201,138 +206,6 @@ impl<'a> Course<'a, '_> {
         self.records.iter().enumerate().filter(|(_, record)| are(record)).map(|(position, _)| position).collect()
     }
 
-    /// Which conditions that name the ReplicaSet of `revision` speak of this revision of it, if it was seen by `source`.
-    fn conditions_since(&self, revision: Revision<'_>, source: Source) -> Since {
-        let Revision { number, replica_set } = revision;
-        let made = |row: &ReplicaSetRow| row.created.and_then(|made| made.checked_sub(CLOCK_MARGIN).ok());
-        let Some(earlier) = replica_set.earlier_revisions.iter().copied().filter(|earlier| *earlier < number).max()
-        else {
-            return made(replica_set).map_or(Since::Any, Since::Time);
-        };
-        let uid = ReplicaSetMark::of(replica_set).uid;
-        let same = |record: &&Known| record.replica_set.uid == uid && record.revision != number;
-        if let Some(finished) = self.records.iter().filter(same).filter_map(|record| record.finished).max() {
-            let started = self.position(revision).and_then(|position| self.records[position].started);
-            let after = finished.time().checked_add(SignedDuration::from_secs(1)).ok();
-            let began = started.map(Second::time).filter(|_| source == Source::List);
-            return after.max(began).map_or(Since::Never, Since::Time);
-        }
-        if source == Source::Watch {
-            return Since::Any;
-        }
-        // When it was seen to begin, nobody knows of a condition from before that it speaks of it.
-        if let Some(started) = self.position(revision).and_then(|position| self.records[position].started) {
-            return Since::Time(started.time());
-        }
-        // What was made between its two revisions is older than the second one.
-        let between = self
-            .timeline
-            .before(number)
-            .filter(|(other, row)| *other > earlier && row.first_revision() == Some(*other));
-        between.filter_map(|(_, row)| made(row)).max().map_or(Since::Never, Since::Time)
-    }
-
-    /// The revision under which the present one is recorded, if nothing but its number has changed.
-    ///
-    /// The Deployment controller numbers its ReplicaSet anew when it adopts a stray one with a higher number (`SetNewReplicaSetAnnotations`
-    /// in `deployment_util.go`), and with each undo while the Deployment is paused; nothing is rolled out then.
-    fn renumbered(&self, seen: Revision<'a>, sighting: &Sighting) -> Option<Revision<'a>> {
-        let Revision { number, replica_set } = seen;
-        let record =
-            self.records.iter().filter(|record| record.revision < number).max_by_key(|record| record.revision)?;
-        if record.replica_set.uid != ReplicaSetMark::of(replica_set).uid || !replica_set.ran(record.revision) {
-            return None;
-        }
-        let nothing_ran_between = sighting.has_followed(record.revision)
-            && sighting.path.iter().filter(|ran| **ran > record.revision).all(|ran| replica_set.ran(*ran));
-        let stands_as_recorded = sighting.row.progressing.as_ref().is_some_and(|condition| {
-            condition.reason == ProgressReason::Complete
-                && condition.replica_set.as_deref() == Some(&*replica_set.name)
-                && condition.updated.and_then(Second::of) <= record.finished
-        });
-        // Only a rollback gives a ReplicaSet a number that is not its first; a stray one keeps that.
-        let mut between = self.timeline.before(number).filter(|(other, _)| *other > record.revision);
-        let was_undone = between.any(|(other, row)| row.uid != replica_set.uid && row.first_revision() != Some(other));
-        (nothing_ran_between || (stands_as_recorded && !was_undone))
-            .then_some(Revision { number: record.revision, replica_set })
-    }
-
-    /// A rollout goes on when its ReplicaSet is deleted by hand and made again, under the same name and number.
-    fn replace_replica_set(&mut self, revision: Revision<'a>) {
-        let mark = ReplicaSetMark::of(revision.replica_set);
-        let is_replaced = |record: &&mut Known| {
-            record.revision == revision.number
-                && record.outcome.is_open()
-                && !record.repeated
-                && record.replica_set.name == mark.name
-        };
-        if let Some(record) = self.records.iter_mut().find(is_replaced).filter(|record| record.replica_set != mark) {
-            record.replica_set = mark;
-            self.replacement = Some(revision.replica_set);
-        }
-    }
-
-    /// Whether the Deployment took over the ReplicaSet of its first revision from a former Deployment.
-    fn is_adopted(&self, revision: Revision<'_>) -> bool {
-        let Revision { number, replica_set } = revision;
-        let is_first = !self.records.iter().any(|record| record.revision < number);
-        is_first && self.timeline.is_adopted(number, replica_set)
-    }
-
-    /// Whether an unrecorded revision came since the last record, or since the installation.
-    fn is_news(&self, revision: Revision<'_>) -> bool {
-        let Revision { number, replica_set } = revision;
-        if self.is_adopted(revision) {
-            return false;
-        }
-        match self.newest {
-            Some(newest) if number > newest => true,
-            None if self.policy.history == History::All => true,
-            _ => {
-                self.first_since.is_some_and(|first| number >= first)
-                    && self.newest.is_none_or(|newest| {
-                        // Below a recorded number, it is either a record that was deleted, or the numbers began anew.
-                        replica_set.first_revision() == Some(number) && self.is_younger_than(replica_set, newest)
-                    })
-            }
-        }
-    }
-
-    fn is_younger_than(&self, replica_set: &ReplicaSetRow, newest: i64) -> bool {
-        let made = replica_set.created.and_then(Second::of);
-        let newest =
-            self.records.iter().filter(|record| record.revision == newest).filter_map(|record| record.started).max();
-        newest.is_none() || made > newest
-    }
-
-    /// Records the revisions that came and went while nobody watched, as far as ReplicaSets remember them.
-    fn find_missed(&mut self, row: &DeploymentRow, present: Revision<'a>) {
-        let missed: Vec<_> = self.timeline.before(present.number).collect();
-        for (number, replica_set) in missed {
-            let revision = Revision { number, replica_set };
-            let is_recorded = self.records.iter().any(|record| record.revision == number);
-            if is_recorded
-                || self.newest.is_some_and(|newest| number <= newest)
-                || !self.is_news(revision)
-                || !(self.is_wanted)(row, replica_set)
-            {
-                continue;
-            }
-            let is_first = replica_set.first_revision() == Some(number);
-            let started = replica_set
-                .created
-                .filter(|_| is_first)
-                .map(|made| if row.recreates { Stamp::observed(made) } else { Stamp::exact(made) });
-            let is_only = is_first && replica_set.revision == Some(number);
-            let since = self.conditions_since(revision, Source::List);
-            let end = is_only.then(|| stated_end(row, replica_set, since)).flatten();
-            let (outcome, finished) = end.map_or((Outcome::Unobserved, None), |(outcome, at)| (outcome, Some(at)));
-            let change = self.timeline.change(number, replica_set, None);
-            self.begin(revision, change, started, outcome, finished, self.unseen_before(number));
-            self.finish_rollback(revision);
-        }
-    }
-
     /// Ends what is in progress at other revisions than the present one. The condition may still tell how.
     fn close_others(&mut self, sighting: &Sighting, present: Revision<'_>, started: Option<Stamp>) {
         let Revision { number, replica_set } = present;
@@ -371,61 +244,6 @@ impl<'a> Course<'a, '_> {
         }
     }
 
-    fn begin_present(&mut self, sighting: &Sighting, revision: Revision<'a>, started: Option<Stamp>, standing: Ending) {
-        if self.is_adopted(revision) && !is_rolled_out(&sighting.row, standing) {
-            return;
-        }
-        if !(self.is_wanted)(&sighting.row, revision.replica_set) {
-            return;
-        }
-        let (outcome, finished) = match standing {
-            Ending::Open { fails } => {
-                self.decision.look_again = fails;
-                (Outcome::InProgress, None)
-            }
-            Ending::Complete { at, after_failure: false } => (Outcome::Succeeded, Some(at)),
-            Ending::Complete { at, after_failure: true } => (Outcome::Recovered, Some(at)),
-            Ending::Failed(at) => (Outcome::Failed, Some(at)),
-        };
-        // A ReplicaSet from before the installation may have been re-used since. Pause and resume of a complete Deployment
-        // renew the time of its condition too, so that the time alone does not tell.
-        let is_reused_since = || {
-            let exact = finished.filter(|at| at.accuracy == Accuracy::Exact);
-            self.newest.is_none()
-                && !revision.replica_set.earlier_revisions.is_empty()
-                && exact.is_some_and(|at| at.at >= self.policy.installed)
-        };
-        let is_reported = finished.is_none()
-            || self.is_news(revision)
-            || is_reused_since()
-            || sighting.source == Source::Watch
-            || (self.newest.is_none() && self.policy.history != History::None);
-        if is_reported {
-            let change = self.change_of(sighting, revision);
-            // A watch misses nothing: a number that it did not see was given to nothing that ran.
-            let is_gapless = sighting.source == Source::Watch && self.knows_former();
-            let unseen = if is_gapless { None } else { self.unseen_before(revision.number) };
-            self.begin(revision, change, started, outcome, finished, unseen);
-            if let Some(position) = self.position(revision) {
-                self.note_pause(position, &sighting.row, sighting.progressed);
-            }
-        }
-    }
-
-    /// What the present revision changed.
-    fn change_of(&self, sighting: &Sighting, revision: Revision<'_>) -> Option<ChangeKind> {
-        let Revision { number, replica_set } = revision;
-        let latest = self.records.iter().max_by_key(|record| (record.started, record.revision));
-        // The name is made from the pod template: this one was deleted by hand and made again.
-        let mark = ReplicaSetMark::of(replica_set);
-        let is_made_again = |latest: &Known| latest.replica_set.name == mark.name && latest.replica_set.uid != mark.uid;
-        if latest.is_some_and(is_made_again) {
-            return Some(ChangeKind::Restart);
-        }
-        let change = self.timeline.change(number, replica_set, sighting.path.last().copied());
-        change.filter(|change| *change != ChangeKind::Initial || latest.is_none())
-    }
-
     fn begin(
         &mut self,
         revision: Revision<'a>,
@@ -460,119 +278,6 @@ impl<'a> Course<'a, '_> {
         self.records.push(record);
         if finished.is_some() {
             self.end(self.records.len() - 1, outcome, finished, None);
-        }
-    }
-
-    /// Whether each former revision that was seen has its ReplicaSet: the watch on these may have been interrupted meanwhile.
-    fn knows_former(&self) -> bool {
-        let former = self.scene.former.iter().filter_map(|former| former.sighting.row.revision);
-        former.into_iter().all(|revision| self.timeline.at(revision).is_some())
-    }
-
-    /// How many revisions before `number` left nothing.
-    fn unseen_before(&self, number: i64) -> Option<i64> {
-        let recorded = self.records.iter().map(|record| record.revision).filter(|recorded| *recorded < number).max();
-        let remembered = self.timeline.before(number).next_back().map(|(remembered, _)| remembered);
-        let row = self.scene.deployment.or_else(|| self.scene.former.last().map(|former| &former.sighting));
-        let made_since =
-            row.and_then(|sighting| sighting.row.created).is_some_and(|created| created >= self.policy.installed);
-        let before = match (recorded, remembered) {
-            (None, None) if self.newest.is_none() && made_since => 0,
-            (None, Some(remembered)) if self.first_since.is_none_or(|first| remembered < first) => return None,
-            (recorded, remembered) => recorded.max(remembered)?,
-        };
-        Some(number - before - 1)
-    }
-
-    /// Goes on with the record of the present revision.
-    fn go_on(&mut self, position: usize, sighting: &Sighting, revision: Revision<'a>, standing: Ending) {
-        let replica_set = Some(revision.replica_set);
-        match (self.records[position].outcome, standing) {
-            (Outcome::InProgress, Ending::Open { fails }) => self.decision.look_again = fails,
-            (Outcome::InProgress, Ending::Failed(at)) => self.end(position, Outcome::Failed, Some(at), replica_set),
-            (Outcome::InProgress, Ending::Complete { at, after_failure: false }) => {
-                self.end(position, Outcome::Succeeded, Some(at), replica_set);
-            }
-            (Outcome::InProgress, Ending::Complete { at, after_failure: true }) => {
-                self.end(position, Outcome::Recovered, Some(at), replica_set);
-            }
-            // Scaled to nothing, a failed rollout is complete to Kubernetes, and stays so when it is scaled up again. Where the
-            // failure was seen as well as what came after it, that condition is known to be void.
-            (Outcome::Failed, Ending::Complete { at, after_failure })
-                if after_failure || (sighting.row.replicas > 0 && is_complete(&sighting.row)) =>
-            {
-                let at = if at.accuracy == Accuracy::Exact { at } else { at.not_before(Some(sighting.progressed)) };
-                self.end(position, Outcome::Recovered, Some(at), replica_set);
-            }
-            _ => {}
-        }
-        self.note_pause(position, &sighting.row, sighting.progressed);
-    }
-
-    /// Notes a pause or its end once Kubernetes has taken it in, so that the time is that of its condition. Where it will state none
-    /// (without a progress deadline, or while a failure stands), it is noted at once, for the moment at which it was `seen`.
-    fn note_pause(&mut self, position: usize, row: &DeploymentRow, seen: Timestamp) {
-        let record = &self.records[position];
-        if !record.outcome.is_open() || row.paused == record.paused_at.is_some() {
-            return;
-        }
-        let reason = if row.paused { ProgressReason::Paused } else { ProgressReason::Resumed };
-        let stated = row.progressing.as_ref().filter(|condition| condition.reason == reason);
-        let will_state = row.progress_deadline.is_some() && record.outcome != Outcome::Failed;
-        if stated.is_none() && will_state && row.observed_generation < row.generation {
-            return;
-        }
-        let at = stated.and_then(|condition| condition.updated).unwrap_or(seen);
-        let paused_seconds = record.paused_until(at);
-        let changed = Known { paused_at: Second::of(at).filter(|_| row.paused), paused_seconds, ..record.clone() };
-        self.write(position, Action::Pause, changed, None, |_| {});
-    }
-
-    /// Marks what `revision` took back, if it is a rollback.
-    fn finish_rollback(&mut self, revision: Revision<'_>) {
-        if let Some(position) = self.position(revision)
-            && let Known { revision, replica_set, started, change: Some(ChangeKind::Rollback), .. } =
-                self.records[position]
-        {
-            self.roll_back_before(revision, replica_set, started);
-        }
-    }
-
-    /// Marks what recorded rollbacks took back: the process may have ended between the two writes.
-    fn finish_rollbacks(&mut self) {
-        for position in self.positions(|record| record.change == Some(ChangeKind::Rollback)) {
-            let Known { revision, replica_set, started, .. } = self.records[position];
-            self.roll_back_before(revision, replica_set, started);
-        }
-    }
-
-    /// Marks what was in effect before the rollback `number` by `replica_set` as taken back. A restart brings nothing of its own: what it restarted is
-    /// taken back with it.
-    fn roll_back_before(&mut self, number: i64, replica_set: ReplicaSetMark, began: Option<Second>) {
-        // Where the numbers began anew, a lower one may be younger.
-        let is_younger = |record: &Known| began.is_some() && record.started > began;
-        let mut older = self.positions(|record| record.revision < number && !is_younger(record));
-        older.sort_by_key(|position| {
-            let record = &self.records[*position];
-            std::cmp::Reverse((record.revision, record.started))
-        });
-        for position in older {
-            let record = &self.records[position];
-            let is_restart = record.change == Some(ChangeKind::Restart);
-            match record.outcome {
-                // These never were in effect.
-                Outcome::Failed | Outcome::Superseded | Outcome::Abandoned => {}
-                Outcome::Succeeded | Outcome::Recovered if record.replica_set.uid != replica_set.uid => {
-                    let changed = Known { outcome: Outcome::RolledBack, ..record.clone() };
-                    let by = Some(number);
-                    self.write(position, Action::RollBack, changed, None, |change| change.rolled_back_by = by);
-                    if !is_restart {
-                        return;
-                    }
-                }
-                Outcome::RolledBack if is_restart => {}
-                _ => return,
-            }
         }
     }
 
@@ -629,12 +334,6 @@ impl<'a> Course<'a, '_> {
         add(&mut change);
         changes.push(change);
     }
-}
-
-/// Whether a Deployment that took over its ReplicaSet has more to do than that.
-fn is_rolled_out(row: &DeploymentRow, standing: Ending) -> bool {
-    let is_on_its_way = row.progressing.as_ref().is_some_and(|condition| condition.reason == ProgressReason::Other);
-    matches!(standing, Ending::Open { .. }) && is_on_its_way && row.observed_generation >= row.generation
 }
 
 /// When the revision began, if that can be known.

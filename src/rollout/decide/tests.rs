@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::*;
+use crate::resources::Accuracy;
 use crate::rollout::ProgressReason::{Complete, DeadlineExceeded, Found, Other, Paused, Resumed};
 use crate::rollout::example::{deployment, progressing, replica_set, reused, time};
 use Outcome::{Failed, InProgress, Recovered, RolledBack, Succeeded, Superseded, Unobserved};
