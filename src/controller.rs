@@ -38,7 +38,7 @@ const TIME_TO_FINISH: Duration = Duration::from_secs(15);
 /// How often the sizes of the index are measured for the metrics.
 const SIZES_PERIOD: Duration = Duration::from_secs(5);
 
-/// First and longest wait while the API server can't be reached at the start.
+/// Bounds of the first and the longest wait while the API server can't be reached at the start.
 const START_WAITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
 /// Why the controller can't run. Everything else is waited for.

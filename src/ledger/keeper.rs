@@ -31,7 +31,7 @@ use crate::settings::Retention;
 /// Deployments whose records are written at once.
 const WRITES_IN_FLIGHT: usize = 16;
 
-/// First and longest wait after a write that failed.
+/// Bounds of the first and the longest wait after a write that failed.
 const RETRY_WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_mins(1));
 
 /// Shortest time before a Deployment is looked at again that has not changed.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
-/// The waits of all keys whose last attempt failed: exponential, with jitter, without an end.
+/// The waits of all keys whose last attempt failed: exponential, with full jitter, without an end.
 #[derive(Debug)]
 pub struct Waits<K> {
     first: Duration,
@@ -17,7 +17,8 @@ pub struct Waits<K> {
 }
 
 impl<K: Clone + Eq + Hash> Waits<K> {
-    /// Waits that begin with `first` and double up to `longest`; the jitter adds up to as much again.
+    /// Waits of up to `first`, then up to twice that, and so on up to `longest`: each anywhere between nothing and its bound ("full jitter"),
+    /// so that what failed together doesn't come back together.
     #[must_use]
     pub fn new(first: Duration, longest: Duration) -> Self {
         Self { first, longest, failing: Mutex::default() }
@@ -30,19 +31,18 @@ impl<K: Clone + Eq + Hash> Waits<K> {
 
     /// Work on `key` has failed (again): when to try the next time.
     pub fn failed(&self, key: &K) -> Instant {
-        let wait = self
+        let bound = self
             .failing()
             .entry(key.clone())
             .or_insert_with(|| {
                 ExponentialBuilder::default()
                     .with_min_delay(self.first)
                     .with_max_delay(self.longest)
-                    .with_jitter()
                     .without_max_times()
                     .build()
             })
             .next();
-        Instant::now() + wait.unwrap_or(self.longest)
+        Instant::now() + bound.unwrap_or(self.longest).mul_f64(fastrand::f64())
     }
 
     /// Work on `key` has succeeded, or is not wanted any more; whether it had failed before.
@@ -62,18 +62,19 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn waits_grow_to_the_longest_and_begin_anew_after_a_success() {
+    async fn waits_are_spread_below_a_bound_that_grows_and_begins_anew_after_a_success() {
         let (first, longest) = (Duration::from_secs(1), Duration::from_secs(60));
         let waits = Waits::new(first, longest);
         let next = |key: &'static str| waits.failed(&key) - Instant::now();
-        assert!((first..=2 * first).contains(&next("a")));
-        for _ in 0..20 {
-            assert!(next("a") <= 2 * longest);
+        for doublings in 0..6 {
+            assert!(next("a") <= first * 2_u32.pow(doublings));
         }
-        assert!(next("a") >= longest);
-        assert!(next("b") <= 2 * first, "each key waits for itself");
+        let at_last: Vec<_> = (0..100).map(|_| next("a")).collect();
+        assert!(at_last.iter().all(|wait| *wait <= longest));
+        assert!(at_last.iter().any(|wait| *wait > longest / 2) && at_last.iter().any(|wait| *wait < longest / 2));
+        assert!(next("b") <= first, "each key waits for itself");
         assert!(waits.forget(&"a"));
         assert!(!waits.forget(&"a"));
-        assert!(next("a") <= 2 * first);
+        assert!(next("a") <= first);
     }
 }

@@ -23,8 +23,8 @@ const SHORTEST_PERIOD: Duration = Duration::from_secs(2);
 /// How often they are read for half an hour after a refusal: somebody is about to mend the blueprint.
 const PERIOD_AFTER_REFUSAL: Duration = Duration::from_secs(20);
 
-/// First and longest wait after a blueprint could not be created.
-const CREATE_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(150));
+/// Bounds of the first and the longest wait after a blueprint could not be created.
+const CREATE_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
 /// The blueprints, as they were last read.
 #[derive(Debug, Default)]

@@ -29,8 +29,8 @@ const REQUESTS_IN_FLIGHT: usize = 4;
 /// A refusal is not tried again before this, unless the resource or the settings change.
 const RETRY_REFUSED: Duration = Duration::from_mins(30);
 
-/// First and longest wait after a failure that passes by itself.
-const RETRY_WAITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(150));
+/// Bounds of the first and the longest wait after a failure that passes by itself.
+const RETRY_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
 /// A resource of the publisher's kind.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
