@@ -325,7 +325,7 @@ impl Parts {
         let new = [
             new_blueprints::group(),
             new_blueprints::deployment(&blueprints.deployment, &naming.deployment, statuses),
-            new_blueprints::incident(&blueprints.incident, &naming.incident),
+            new_blueprints::incident(&blueprints.incident, &blueprints.deployment, &naming.incident),
         ];
         self.context.blueprints.create(&self.port, &new).await;
     }

@@ -58,6 +58,7 @@ pub struct Metrics {
     delivered: Family<KindLabel, Counter>,
     not_delivered: Family<FailureLabels, Counter>,
     retried: Family<KindLabel, Counter>,
+    left_behind: Family<KindLabel, Counter>,
     pending: Family<KindLabel, Gauge>,
     oldest: Family<KindLabel, Gauge<f64, AtomicU64>>,
     requests: Family<RequestLabels, Counter>,
@@ -79,6 +80,7 @@ impl Default for Metrics {
             delivered: Family::default(),
             not_delivered: Family::default(),
             retried: Family::default(),
+            left_behind: Family::default(),
             pending: Family::default(),
             oldest: Family::default(),
             requests: Family::default(),
@@ -108,6 +110,11 @@ impl Default for Metrics {
             "deliveries_retried",
             "Attempts to deliver a resource that had failed before",
             metrics.retried.clone(),
+        );
+        registry.register(
+            "entities_left_behind",
+            "Entities that should have been deleted from Port with their resource and could not be",
+            metrics.left_behind.clone(),
         );
         registry.register(
             "oldest_pending_seconds",
@@ -168,6 +175,11 @@ impl Metrics {
     /// An attempt to deliver a resource of this kind that had failed before.
     pub fn retried(&self, kind: &str) {
         self.retried.get_or_create(&KindLabel { kind: kind.to_owned() }).inc();
+    }
+
+    /// The entity of a resource of this kind stays in Port although it should have been deleted with it.
+    pub fn left_behind(&self, kind: &str) {
+        self.left_behind.get_or_create(&KindLabel { kind: kind.to_owned() }).inc();
     }
 
     /// How many names a blueprint lacks. There are two blueprints.

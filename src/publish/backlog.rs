@@ -58,9 +58,11 @@ pub struct SlimDoraIncident {
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct SlimStatus {
+pub(super) struct SlimStatus {
     observed_generation: Option<i64>,
     observed_settings: Option<String>,
+    /// Of incidents only.
+    observed_cause: Option<String>,
     conditions: Vec<SlimCondition>,
 }
 
@@ -86,6 +88,22 @@ impl SlimStatus {
             _ => Standing::New,
         }
     }
+
+    /// The same of an incident, whose cause may still become another.
+    fn standing_of_incident(&self, generation: Option<i64>, context: &Context) -> Standing {
+        match self.standing(generation, context) {
+            Standing::Settled if self.observed_cause.is_none() => Standing::Failed,
+            standing => standing,
+        }
+    }
+
+    /// The reason of the condition `Synced`, if it speaks of the resource and the settings as they are.
+    pub(super) fn reason(&self, generation: Option<i64>, context: &Context) -> Option<&str> {
+        let current =
+            self.observed_generation == generation && self.observed_settings.as_deref() == Some(context.digest());
+        let synced = self.conditions.iter().find(|condition| condition.kind == SYNCED);
+        synced.filter(|_| current).map(|synced| synced.reason.as_str())
+    }
 }
 
 /// What is left to do for a resource.
@@ -93,7 +111,7 @@ impl SlimStatus {
 enum Standing {
     /// Nobody has looked at this state of it.
     New,
-    /// It could not be delivered; the queue of the one who tried knows when to try again.
+    /// It could not be delivered, or its cause is not certain; the queue of the one who tried knows when to try again.
     Failed,
     /// Nothing.
     Settled,
@@ -104,11 +122,11 @@ fn key(metadata: &ObjectMeta) -> Option<Key> {
 }
 
 /// `listed`: it comes from a list, and what this process knew of it may be lost or was never known.
-fn offer<R: super::Record>(publisher: &Publisher<R>, metadata: &ObjectMeta, status: &SlimStatus, listed: bool) {
+fn offer<R: super::Record>(publisher: &Publisher<R>, metadata: &ObjectMeta, standing: Standing, listed: bool) {
     let Some(key) = key(metadata) else {
         return;
     };
-    match status.standing(metadata.generation, publisher.context()) {
+    match standing {
         Standing::Settled => publisher.queue().withdraw(&key),
         // Its own status write must not cut short the wait before the next attempt.
         Standing::Failed if !listed => {}
@@ -119,7 +137,8 @@ fn offer<R: super::Record>(publisher: &Publisher<R>, metadata: &ObjectMeta, stat
 impl SlimDoraDeployment {
     /// Has the publisher look at it, unless nothing is left to do. `listed`: it comes from a list, not from a change.
     pub fn offer(&self, publisher: &Publisher<DoraDeployment>, listed: bool) {
-        offer(publisher, &self.metadata, &self.status, listed);
+        let standing = self.status.standing(self.metadata.generation, publisher.context());
+        offer(publisher, &self.metadata, standing, listed);
     }
 
     /// Whether Port has it as it is, or is not to have it.
@@ -155,9 +174,14 @@ impl SlimDoraDeployment {
 
 /// Has the publisher look at each incident that is not settled, for ever.
 pub async fn watch_incidents(client: Client, publisher: &Publisher<DoraIncident>, synced: Synced) {
-    let offer_incident = |incident, listed| {
-        if let Some(SlimDoraIncident { metadata, status }) = readable(incident) {
-            offer(publisher, &metadata, &status, listed);
+    let offer_incident = |incident: DeserializeGuard<SlimDoraIncident>, listed| {
+        let metadata = incident.meta();
+        if metadata.deletion_timestamp.is_some() {
+            // Whatever else it says, and whether or not it can be read: it must not wait for us longer than it has to.
+            offer(publisher, metadata, Standing::New, listed);
+        } else if let Some(SlimDoraIncident { metadata, status }) = readable(incident) {
+            let standing = status.standing_of_incident(metadata.generation, publisher.context());
+            offer(publisher, &metadata, standing, listed);
         }
     };
     watch_each(Api::<DeserializeGuard<SlimDoraIncident>>::all(client), synced, |event| match event {

@@ -6,11 +6,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::blueprints::Wanted;
 use super::fit::{Draft, Fitted};
 use super::record::{Delivery, port_time, said};
-use super::{Assessment, Context, Mapped, Record};
+use super::lookup::with_cause;
+use super::{Assessment, Context, LookedUp, Mapped, Record, Surroundings};
 use crate::incident::{Life, life};
 use crate::mapping::hours;
-use crate::resources::{DoraIncident, DoraIncidentSpec, DoraIncidentStatus};
+use crate::resources::{Certainty, DeletionPolicy, DoraIncident, DoraIncidentSpec, DoraIncidentStatus};
 use crate::settings::{FileSettings, INCIDENT};
+
+/// The relation to the deployment that caused an incident.
+const CAUSE: &str = "deployment";
 
 impl Record for DoraIncident {
     type Status = DoraIncidentStatus;
@@ -18,6 +22,15 @@ impl Record for DoraIncident {
     fn wanted(context: &Context) -> Wanted<'_> {
         let FileSettings { blueprints, naming, .. } = &context.settings;
         Wanted { identifier: &blueprints.incident, naming: &naming.incident, vocabulary: &INCIDENT }
+    }
+
+    async fn look_up(self, around: &Surroundings<'_>) -> Result<LookedUp<Self>, kube::Error> {
+        let opened = life(&self, around.now).opened;
+        with_cause(self, opened, around).await
+    }
+
+    fn deletion_policy(&self) -> DeletionPolicy {
+        self.spec.deletion_policy
     }
 
     fn assess(&self, context: &Context, now: Timestamp) -> Assessment {
@@ -43,6 +56,7 @@ impl Record for DoraIncident {
             resolved_at: _,
             time_to_resolve: _,
             cause: _,
+            observed_cause: _,
             conditions,
             entity,
         } = status;
@@ -59,6 +73,7 @@ impl Record for DoraIncident {
             resolved_at: resolved.map(Time),
             time_to_resolve: time_to_resolve.map(|duration| format!("{duration:#}")),
             cause: self.status.as_ref().and_then(|status| status.cause.clone()),
+            observed_cause: self.status.as_ref().and_then(|status| status.observed_cause.clone()),
             conditions,
             entity,
         }
@@ -67,6 +82,18 @@ impl Record for DoraIncident {
     fn status(&self) -> Option<&DoraIncidentStatus> {
         self.status.as_ref()
     }
+}
+
+/// The entity of the deployment that caused the incident, if Port is to be told of it.
+///
+/// Not one that is only suspected. Nor one that Port doesn't have yet, or a relation that leads elsewhere than to the blueprint of
+/// deployments: Port would refuse the whole incident.
+fn cause<'a>(incident: &'a DoraIncident, context: &Context) -> Option<&'a str> {
+    let cause = incident.status.as_ref()?.cause.as_ref().filter(|cause| cause.certainty == Certainty::Stated)?;
+    let FileSettings { blueprints, naming, .. } = &context.settings;
+    let blueprint = context.blueprints.get(&blueprints.incident)?;
+    let relation = blueprint.relations.get(naming.incident.relation(CAUSE)?)?;
+    cause.entity.as_deref().filter(|_| relation.target == blueprints.deployment)
 }
 
 fn draft(incident: &DoraIncident, life: &Life, context: &Context) -> Draft {
@@ -109,7 +136,7 @@ fn draft(incident: &DoraIncident, life: &Life, context: &Context) -> Draft {
             ("cluster", Some(context.cluster.as_str().into())),
             ("namespace", Some(namespace.into())),
         ]),
-        further_relations: said([]),
+        further_relations: said([(CAUSE, cause(incident, context).map(Into::into))]),
         own_properties: properties.clone(),
         own_relations: relations.clone(),
     }

@@ -46,9 +46,9 @@ pub fn deployment(identifier: &str, naming: &Naming, statuses: &Statuses) -> New
     with_properties(NewBlueprint::new(identifier, "DORA Deployment").with_icon("Deployment"), properties, naming)
 }
 
-/// The blueprint of incidents.
+/// The blueprint of incidents. `deployment` is the identifier of that of deployments, one of which may be the cause.
 #[must_use]
-pub fn incident(identifier: &str, naming: &Naming) -> NewBlueprint {
+pub fn incident(identifier: &str, deployment: &str, naming: &Naming) -> NewBlueprint {
     let text = |title: &str| Property::string().with_title(title);
     let properties = BTreeMap::from([
         ("incident_type", text("Incident type")),
@@ -66,7 +66,11 @@ pub fn incident(identifier: &str, naming: &Naming) -> NewBlueprint {
         ("cluster", text("Cluster")),
         ("namespace", text("Namespace")),
     ]);
-    with_properties(NewBlueprint::new(identifier, "DORA Incident").with_icon("Alert"), properties, naming)
+    let blueprint = with_properties(NewBlueprint::new(identifier, "DORA Incident").with_icon("Alert"), properties, naming);
+    match naming.relation("deployment") {
+        Some(name) => blueprint.with_relation(name, Relation::to(deployment).with_title("Deployment")),
+        None => blueprint,
+    }
 }
 
 fn with_properties(blueprint: NewBlueprint, properties: BTreeMap<&str, Property>, naming: &Naming) -> NewBlueprint {
@@ -108,7 +112,9 @@ mod tests {
                 .iter()
                 .all(|status| allowed.contains(&(*status).into()))
         );
-        has_all(&incident("dora_incident", &naming.incident), &INCIDENT);
+        let incident = incident("dora_incident", "rollout", &naming.incident);
+        has_all(&incident, &INCIDENT);
+        assert_eq!(incident.relations["deployment"].target, "rollout", "the cause of an incident");
     }
 
     #[test]

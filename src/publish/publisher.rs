@@ -17,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::condition::{self, SYNCED, VALID};
+use super::finalizer::Leaving;
 use super::record::DRY_RUN;
-use super::{Assessment, Context, Mapped, Record, digest};
+use super::{Assessment, Context, LookedUp, Mapped, Record, Surroundings, digest};
 use crate::operate::{Tools, Waits, WorkQueue};
 use crate::port::{self, Blueprint, Entity, MAX_BULK_ENTITIES, UpsertOptions};
 use crate::resources::{DeliveredEntity, FIELD_MANAGER};
@@ -31,6 +32,9 @@ const RETRY_REFUSED: Duration = Duration::from_mins(30);
 
 /// Bounds of the first and the longest wait after a failure that passes by itself.
 const RETRY_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
+
+/// First and longest wait before it is looked up again what may change although the resource doesn't.
+const LOOK_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
 /// A resource of the publisher's kind.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -52,15 +56,30 @@ pub struct Publisher<R> {
     written: Mutex<HashMap<Key, R>>,
     /// Waits of the resources whose last attempt failed.
     waits: Waits<Key>,
+    /// Resources for which something is looked up again. They don't wait for delivery, and are none of the backlog.
+    looks: WorkQueue<Key>,
+    look_waits: Waits<Key>,
+    /// Since when this process publishes.
+    since: Mutex<Timestamp>,
 }
 
 /// A resource that is to be sent.
-struct Outgoing<R> {
+struct Outgoing<R: Record> {
     key: Key,
     resource: R,
+    /// The status as the API server has it.
+    stored: Option<R::Status>,
     entity: Entity,
     digest: String,
     warnings: Vec<String>,
+}
+
+/// What a key stands for.
+enum Read<R: Record> {
+    /// A resource.
+    Present(Box<R>),
+    /// One that is being deleted.
+    Leaving(Leaving<R>),
 }
 
 /// What became of a status.
@@ -84,7 +103,9 @@ impl<R: Record> Publisher<R> {
         queue: Arc<WorkQueue<Key>>,
     ) -> Self {
         let waits = Waits::new(RETRY_WAITS.0, RETRY_WAITS.1);
-        Self { tools, port, options, context, queue, written: Mutex::default(), waits }
+        let look_waits = Waits::new(LOOK_WAITS.0, LOOK_WAITS.1);
+        let (looks, since) = (WorkQueue::default(), Mutex::new(Timestamp::UNIX_EPOCH));
+        Self { tools, port, options, context, queue, written: Mutex::default(), waits, looks, look_waits, since }
     }
 
     /// The resources to look at.
@@ -113,12 +134,22 @@ impl<R: Record> Publisher<R> {
     }
 
     /// The resource, from its writer or from the API server; `None` if there is none any more.
-    async fn read(&self, key: &Key) -> Result<Option<R>, kube::Error> {
+    async fn read(&self, key: &Key) -> Result<Option<Read<R>>, kube::Error> {
         let written = self.written().remove(key);
-        match written {
-            Some(resource) => Ok(Some(resource)),
-            None => self.api(key).get_opt(&key.name).await,
-        }
+        let resource = match written {
+            Some(resource) => Some(resource),
+            None => match self.api(key).get_opt(&key.name).await {
+                Err(kube::Error::SerdeError(error)) => match self.remains(key).await? {
+                    Some(leaving) => return Ok(Some(Read::Leaving(leaving))),
+                    None => return Err(kube::Error::SerdeError(error)),
+                },
+                resource => resource?,
+            },
+        };
+        Ok(resource.map(|resource| match Leaving::of(&resource) {
+            Some(leaving) => Read::Leaving(leaving),
+            None => Read::Present(Box::new(resource)),
+        }))
     }
 
     /// What the mapping needs to know.
@@ -130,14 +161,38 @@ impl<R: Record> Publisher<R> {
     /// Publishes what is in the queue until `stop`. Only the leader does; dropping the future loses nothing.
     pub async fn run(&self, stop: &CancellationToken) {
         self.written().clear();
-        self.queue.work_off(MAX_BULK_ENTITIES, REQUESTS_IN_FLIGHT, stop, |keys| self.publish(keys)).await;
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Timestamp::now();
+        let look_again = async |keys: Vec<Key>| keys.into_iter().for_each(|key| self.queue.add(key));
+        futures::future::join(
+            self.queue.work_off(MAX_BULK_ENTITIES, REQUESTS_IN_FLIGHT, stop, |keys| self.publish(keys)),
+            self.looks.work_off(MAX_BULK_ENTITIES, 1, stop, look_again),
+        )
+        .await;
     }
 
     async fn publish(&self, keys: Vec<Key>) {
+        let read = join_all(keys.iter().map(|key| self.read_or_retry(key))).await;
+        let (mut present, mut leaving) = (Vec::new(), Vec::new());
+        for (key, read) in keys.iter().zip(read) {
+            match read {
+                Some(Read::Present(resource)) => present.push((key, *resource)),
+                Some(Read::Leaving(resource)) => leaving.push((key, resource)),
+                None => {}
+            }
+        }
+        // Those that leave don't wait until the blueprint is known.
+        let see_off = join_all(leaving.into_iter().map(|(key, leaving)| self.see_off(key, leaving)));
+        futures::future::join(see_off, self.deliver(present)).await;
+    }
+
+    async fn deliver(&self, resources: Vec<(&Key, R)>) {
+        if resources.is_empty() {
+            return;
+        }
         let known = self.context.blueprints.ensure(&self.port, R::wanted(&self.context)).await;
         // Nothing is sent in a dry run, so that it goes on without Port.
         let known = known.or_else(|error| if self.context.dry_run { Ok(()) } else { Err(error) });
-        let prepared = join_all(keys.iter().map(|key| self.prepare(key))).await;
+        let prepared = join_all(resources.into_iter().map(|(key, resource)| self.prepare(key, resource))).await;
         let outgoing: Vec<Outgoing<R>> = prepared.into_iter().flatten().collect();
         match known {
             Ok(()) => {
@@ -154,13 +209,12 @@ impl<R: Record> Publisher<R> {
         Api::namespaced(self.tools.client.clone(), &key.namespace)
     }
 
-    /// Reads the resource and settles it if nothing has to be sent.
-    async fn prepare(&self, key: &Key) -> Option<Outgoing<R>> {
-        let resource = match self.read(key).await {
-            Ok(Some(resource)) => resource,
+    async fn read_or_retry(&self, key: &Key) -> Option<Read<R>> {
+        match self.read(key).await {
+            Ok(Some(read)) => Some(read),
             Ok(None) => {
-                self.waits.forget(key);
-                return None;
+                self.forget(key);
+                None
             }
             Err(error) => {
                 self.retry(key);
@@ -169,22 +223,59 @@ impl<R: Record> Publisher<R> {
                     error = &error as &dyn std::error::Error,
                     "the resource can't be read; it is tried again",
                 );
-                return None;
+                None
             }
+        }
+    }
+
+    /// The resource with what is to be known of the rest of the cluster, and when to look again.
+    async fn look_up(&self, key: &Key, resource: R) -> Option<LookedUp<R>> {
+        let around = Surroundings {
+            client: &self.tools.client,
+            context: &self.context,
+            since: *self.since.lock().unwrap_or_else(PoisonError::into_inner),
+            now: Timestamp::now(),
         };
-        let Assessment { mapped, warnings } = resource.assess(&self.context, Timestamp::now());
+        match resource.look_up(&around).await {
+            Ok(looked_up) => {
+                if looked_up.may_change {
+                    self.looks.add_at(key.clone(), self.look_waits.failed(key));
+                } else {
+                    self.look_waits.forget(key);
+                }
+                Some(looked_up)
+            }
+            Err(error) => {
+                self.retry(key);
+                warn!(
+                    kind = %R::kind(&()), namespace = %key.namespace, name = %key.name,
+                    error = &error as &dyn std::error::Error,
+                    "what the resource refers to can't be looked up; it is tried again",
+                );
+                None
+            }
+        }
+    }
+
+    /// Settles the resource if nothing has to be sent.
+    async fn prepare(&self, key: &Key, resource: R) -> Option<Outgoing<R>> {
+        let resource = self.with_finalizer(key, resource).await?;
+        let stored = resource.status().cloned();
+        let LookedUp { resource, may_change: _, warnings: unknown } = self.look_up(key, resource).await?;
+        let Assessment { mapped, mut warnings } = resource.assess(&self.context, Timestamp::now());
+        warnings.extend(unknown);
         let entity = match mapped {
             Mapped::Entity(entity) => entity,
             Mapped::Held { reason, message } => {
                 let desired = condition::held(reason, &message);
                 let delivered = resource.delivery().entity;
-                self.settle(key, &resource, desired, delivered, &warnings).await;
+                self.settle(key, &resource, stored.as_ref(), desired, delivered, &warnings).await;
                 return None;
             }
         };
         let digest = digest(&(R::blueprint(&self.context), &entity));
         if self.context.dry_run {
-            self.show(key, &resource, &entity, &warnings).await;
+            self.show(key, &resource, stored.as_ref(), &entity, &warnings).await;
             return None;
         }
         let delivery = resource.delivery();
@@ -193,17 +284,24 @@ impl<R: Record> Publisher<R> {
         let acknowledged = delivery.observed_generation == resource.meta().generation
             && delivery.entity.as_ref().is_some_and(|delivered| delivered.digest == digest);
         if acknowledged {
-            self.settle(key, &resource, condition::delivered(), delivery.entity, &warnings).await;
+            self.settle(key, &resource, stored.as_ref(), condition::delivered(), delivery.entity, &warnings).await;
             return None;
         }
         if self.waits.is_failing(key) {
             self.tools.metrics.retried(&R::kind(&()));
         }
-        Some(Outgoing { key: key.clone(), resource, entity, digest, warnings })
+        Some(Outgoing { key: key.clone(), resource, stored, entity, digest, warnings })
     }
 
     /// Says what would be sent.
-    async fn show(&self, key: &Key, resource: &R, entity: &Entity, warnings: &[String]) {
+    async fn show(
+        &self,
+        key: &Key,
+        resource: &R,
+        stored: Option<&R::Status>,
+        entity: &Entity,
+        warnings: &[String],
+    ) {
         let blueprint = R::blueprint(&self.context);
         let json = serde_json::to_string(entity).unwrap_or_default();
         info!(
@@ -212,7 +310,7 @@ impl<R: Record> Publisher<R> {
         );
         let desired = condition::held(DRY_RUN, "this is a dry run: the log says what would be sent to Port");
         let delivered = resource.delivery().entity;
-        if self.settle(key, resource, desired, delivered, warnings).await {
+        if self.settle(key, resource, stored, desired, delivered, warnings).await {
             self.waits.forget(key);
         }
     }
@@ -229,7 +327,7 @@ impl<R: Record> Publisher<R> {
         let status = self.status(resource, condition::on_its_way(), Some(announced), &outgoing.warnings);
         match self.write_status(key, resource, &status).await {
             Written::Status(written) if written.meta().generation == resource.meta().generation => {
-                Some(Outgoing { resource: *written, ..outgoing })
+                Some(Outgoing { stored: written.status().cloned(), resource: *written, ..outgoing })
             }
             // There is a newer version, which is sent instead.
             Written::Status(_) => {
@@ -258,7 +356,7 @@ impl<R: Record> Publisher<R> {
     }
 
     async fn finish(&self, outgoing: Outgoing<R>, answer: Result<port::Upserted, port::Error>) {
-        let Outgoing { key, resource, entity, digest, warnings } = outgoing;
+        let Outgoing { key, resource, stored, entity, digest, warnings } = outgoing;
         let (kind, blueprint) = (R::kind(&()), R::blueprint(&self.context));
         match answer {
             Ok(upserted) => {
@@ -275,7 +373,8 @@ impl<R: Record> Publisher<R> {
                     properties: entity.properties.into_iter().map(|(name, _)| name).collect(),
                     relations: entity.relations.into_iter().map(|(name, _)| name).collect(),
                 };
-                if self.settle(&key, &resource, condition::delivered(), Some(delivered), &warnings).await {
+                let synced = condition::delivered();
+                if self.settle(&key, &resource, stored.as_ref(), synced, Some(delivered), &warnings).await {
                     let had_failed = self.waits.forget(&key);
                     if had_failed {
                         // Port is back: the others need not wait for their turn.
@@ -309,16 +408,17 @@ impl<R: Record> Publisher<R> {
                     // Port may have stored it all the same, so what it has is not known any more.
                     delivered.digest.clear();
                 }
-                self.settle(&key, &resource, desired, delivered, &warnings).await;
+                self.settle(&key, &resource, stored.as_ref(), desired, delivered, &warnings).await;
             }
         }
     }
 
-    /// Writes the status if it changes; whether it is now as it should be.
+    /// Writes the status if it differs from what is stored; whether it is now as it should be.
     async fn settle(
         &self,
         key: &Key,
         resource: &R,
+        stored: Option<&R::Status>,
         synced: conditions::DesiredCondition,
         entity: Option<DeliveredEntity>,
         warnings: &[String],
@@ -334,7 +434,7 @@ impl<R: Record> Publisher<R> {
             .is_some_and(|valid| valid.message == invalid.message);
         let invalid = (!warnings.is_empty() && !invalid_before).then(|| ("PartlyUnusable".to_owned(), invalid.message));
         let status = self.status(resource, synced, entity, warnings);
-        if resource.status() == Some(&status) {
+        if stored == Some(&status) {
             return true;
         }
         let written = self.write_status(key, resource, &status).await;
@@ -399,8 +499,33 @@ impl<R: Record> Publisher<R> {
         }
     }
 
-    fn retry(&self, key: &Key) {
+    pub(super) fn retry(&self, key: &Key) {
         self.queue.add_at(key.clone(), self.waits.failed(key));
+    }
+
+    /// As [`Publisher::retry`], but at `latest` at the latest.
+    pub(super) fn retry_before(&self, key: &Key, latest: Instant) {
+        self.queue.add_at(key.clone(), self.waits.failed(key).min(latest));
+    }
+
+    /// Whether the last attempt with `key` failed.
+    pub(super) fn is_failing(&self, key: &Key) -> bool {
+        self.waits.is_failing(key)
+    }
+
+    /// Nothing is left to do for `key`.
+    pub(super) fn forget(&self, key: &Key) {
+        self.waits.forget(key);
+        self.look_waits.forget(key);
+        self.looks.withdraw(key);
+    }
+
+    pub(super) fn tools(&self) -> &Tools {
+        &self.tools
+    }
+
+    pub(super) fn port(&self) -> &port::Client {
+        &self.port
     }
 }
 

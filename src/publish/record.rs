@@ -10,11 +10,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::Context;
 use super::blueprints::Wanted;
 use super::fit::{Draft, Fitted, fit};
+use super::{Context, LookedUp, Surroundings};
 use crate::port::Entity;
-use crate::resources::DeliveredEntity;
+use crate::resources::{DeletionPolicy, DeliveredEntity};
 
 /// A custom resource that becomes an entity in Port.
 pub trait Record:
@@ -42,6 +42,19 @@ pub trait Record:
     fn fitted(draft: Draft, context: &Context) -> Fitted {
         let Wanted { identifier, naming, vocabulary: _ } = Self::wanted(context);
         fit(draft, naming, context.blueprints.get(identifier).as_deref())
+    }
+
+    /// The resource with what its status says of the rest of the cluster.
+    ///
+    /// # Errors
+    /// If the API server does not answer.
+    fn look_up(self, _around: &Surroundings<'_>) -> impl Future<Output = Result<LookedUp<Self>, kube::Error>> + Send {
+        std::future::ready(Ok(LookedUp::nothing(self)))
+    }
+
+    /// What becomes of the entity when the resource is deleted.
+    fn deletion_policy(&self) -> DeletionPolicy {
+        DeletionPolicy::Retain
     }
 
     /// What Port is to be told. Pure.

@@ -48,6 +48,20 @@ use super::{DeliveredEntity, schema};
     ),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Synced")].reason"#),
     printcolumn(
+        name = "Cause",
+        type_ = "string",
+        json_path = ".status.cause.record",
+        description = "Record of the deployment behind it",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "Certainty",
+        type_ = "string",
+        json_path = ".status.cause.certainty",
+        description = "Whether that deployment is stated, or only suspected",
+        priority = "1"
+    ),
+    printcolumn(
         name = "Message",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Synced")].message"#,
@@ -63,7 +77,11 @@ use super::{DeliveredEntity, schema};
     validation = Rule::new("!has(self.resolvedAt) || self.status == 'resolved'")
         .message("spec.resolvedAt is only for an incident that is over: set spec.status: resolved as well, or remove spec.resolvedAt"),
     validation = Rule::new("!has(self.createdAt) || !has(self.resolvedAt) || self.createdAt <= self.resolvedAt")
-        .message("spec.resolvedAt must not be earlier than spec.createdAt")
+        .message("spec.resolvedAt must not be earlier than spec.createdAt"),
+    validation = Rule::new("has(self.identifier) == has(oldSelf.identifier) && (!has(self.identifier) || self.identifier == oldSelf.identifier)")
+        .message("spec.identifier can't be set, changed or removed later, since Port would keep the entity of the former one: make a new incident with it"),
+    validation = Rule::new("!has(oldSelf.createdAt) || (has(self.createdAt) && self.createdAt == oldSelf.createdAt)")
+        .message("spec.createdAt can be set once, and not be changed or removed after that: keep it as it was, or make a new incident")
 )]
 pub struct DoraIncidentSpec {
     /// Title of the entity in Port. Default: the name of this resource.
@@ -100,7 +118,7 @@ pub struct DoraIncidentSpec {
     #[schemars(length(min = 1, max = 253))]
     pub urgency: Option<String>,
 
-    /// When it began. Default: when this resource was created.
+    /// When it began. Default: when this resource was created. It can be set later, but only once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Time>,
 
@@ -117,7 +135,7 @@ pub struct DoraIncidentSpec {
     #[schemars(length(min = 1, max = 1000))]
     pub group: Option<String>,
 
-    /// Identifier of the entity in Port, instead of the one that is made from cluster, namespace and name.
+    /// Identifier of the entity in Port, instead of the one that is made from cluster, namespace and name. It can't be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000))]
     pub identifier: Option<String>,
@@ -208,6 +226,9 @@ pub struct DoraIncidentStatus {
     /// The deployment that caused it, or is suspected to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<IncidentCause>,
+    /// Digest of what the cause was looked up for. Absent while the answer may still become another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_cause: Option<String>,
     /// Digest of the settings that this status was made with: the entity is made anew when they change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_settings: Option<String>,

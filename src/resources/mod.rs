@@ -23,6 +23,9 @@ pub const GROUP: &str = "dora.port.io";
 /// The name under which the controller owns fields (server-side apply) and publishes Events.
 pub const FIELD_MANAGER: &str = "port-dora-controller";
 
+/// The finalizer on an incident whose entity is to be deleted with it.
+pub const FINALIZER: &str = "dora.port.io/entity";
+
 /// The definitions of both custom resources, with the name of the file that each is kept in.
 #[must_use]
 pub fn definitions() -> [(&'static str, CustomResourceDefinition); 2] {

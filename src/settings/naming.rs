@@ -56,7 +56,7 @@ pub const INCIDENT: Vocabulary = Vocabulary {
     always: &["incident_type", "status", "created_at"],
     relations: &["group"],
     further_properties: &["cluster", "namespace"],
-    further_relations: &[],
+    further_relations: &["deployment"],
 };
 
 /// Names and values of both kinds.
