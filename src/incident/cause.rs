@@ -76,11 +76,7 @@ fn in_effect<'a>(stated: &DeploymentRef, opened: Timestamp, rollouts: &'a [Rollo
 fn became_complete(outcome: Outcome) -> bool {
     match outcome {
         Outcome::Succeeded | Outcome::Recovered | Outcome::RolledBack => true,
-        Outcome::InProgress
-        | Outcome::Failed
-        | Outcome::Superseded
-        | Outcome::Abandoned
-        | Outcome::Unobserved => false,
+        Outcome::InProgress | Outcome::Failed | Outcome::Superseded | Outcome::Abandoned | Outcome::Unobserved => false,
     }
 }
 
@@ -88,9 +84,9 @@ fn suspected<'a>(question: &Question<'_>, rollouts: &'a [Rollout]) -> Option<&'a
     let Question { opened, suspect_within, .. } = *question;
     let ended_before = |rollout: &&Rollout| {
         rollout.outcome != Outcome::InProgress
-            && rollout.finished.is_some_and(|finished| {
-                finished <= opened && opened.duration_since(finished) <= suspect_within
-            })
+            && rollout
+                .finished
+                .is_some_and(|finished| finished <= opened && opened.duration_since(finished) <= suspect_within)
     };
     let newest = rollouts.iter().filter(ended_before).max_by_key(|rollout| (rollout.finished, rollout.revision))?;
     let is_only_one = rollouts.iter().filter(ended_before).all(|rollout| rollout.deployment == newest.deployment);
@@ -143,9 +139,14 @@ mod tests {
             "web:5 Recovered 30 35",
             "api:7 Succeeded 3 4",
         ];
-        for (opened, expected) in
-            [(0, None), (1, Some("web-1")), (10, Some("web-1")), (11, Some("web-2")), (26, Some("web-2")), (40, Some("web-5"))]
-        {
+        for (opened, expected) in [
+            (0, None),
+            (1, Some("web-1")),
+            (10, Some("web-1")),
+            (11, Some("web-2")),
+            (26, Some("web-2")),
+            (40, Some("web-5")),
+        ] {
             assert_eq!(found(WEB, opened, &lines).0.as_deref(), expected, "opened at {opened}");
         }
         assert_eq!(found(Some(("worker", None)), 40, &lines).0, None);

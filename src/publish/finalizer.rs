@@ -89,8 +89,7 @@ impl<R: Record> Publisher<R> {
     /// What is left of a resource that can't be decoded, if it is being deleted.
     pub(super) async fn remains(&self, key: &Key) -> Result<Option<Leaving<R>>, kube::Error> {
         let resource = ApiResource::erase::<R>(&());
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.tools().client.clone(), &key.namespace, &resource);
+        let api: Api<DynamicObject> = Api::namespaced_with(self.tools().client.clone(), &key.namespace, &resource);
         Ok(api.get_opt(&key.name).await?.and_then(Leaving::of_remains))
     }
 

@@ -5,8 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::blueprints::Wanted;
 use super::fit::{Draft, Fitted};
-use super::record::{Delivery, port_time, said};
 use super::lookup::with_cause;
+use super::record::{Delivery, port_time, said};
 use super::{Assessment, Context, LookedUp, Mapped, Record, Surroundings};
 use crate::incident::{Life, life};
 use crate::mapping::hours;

@@ -140,8 +140,9 @@ pub async fn with_cause(
     if let (Some(cause), Some(record)) = (cause.as_mut(), record) {
         cause.entity = record.entity().map(str::to_owned);
     }
-    let awaits_entity = cause.as_ref().is_some_and(|cause| cause.certainty == Certainty::Stated && cause.entity.is_none())
-        && record.is_some_and(|record| !record.is_withheld(around.context));
+    let awaits_entity =
+        cause.as_ref().is_some_and(|cause| cause.certainty == Certainty::Stated && cause.entity.is_none())
+            && record.is_some_and(|record| !record.is_withheld(around.context));
     let created = incident.metadata.creation_timestamp.as_ref().map_or(opened, |time| time.0);
     let has_settled = around.now >= opened.max(created).max(around.since) + SETTLING;
     let in_doubt = was_under_way(&question, &rollouts) && around.now < opened + LATEST;

@@ -66,7 +66,8 @@ pub fn incident(identifier: &str, deployment: &str, naming: &Naming) -> NewBluep
         ("cluster", text("Cluster")),
         ("namespace", text("Namespace")),
     ]);
-    let blueprint = with_properties(NewBlueprint::new(identifier, "DORA Incident").with_icon("Alert"), properties, naming);
+    let blueprint =
+        with_properties(NewBlueprint::new(identifier, "DORA Incident").with_icon("Alert"), properties, naming);
     match naming.relation("deployment") {
         Some(name) => blueprint.with_relation(name, Relation::to(deployment).with_title("Deployment")),
         None => blueprint,

@@ -294,14 +294,7 @@ impl<R: Record> Publisher<R> {
     }
 
     /// Says what would be sent.
-    async fn show(
-        &self,
-        key: &Key,
-        resource: &R,
-        stored: Option<&R::Status>,
-        entity: &Entity,
-        warnings: &[String],
-    ) {
+    async fn show(&self, key: &Key, resource: &R, stored: Option<&R::Status>, entity: &Entity, warnings: &[String]) {
         let blueprint = R::blueprint(&self.context);
         let json = serde_json::to_string(entity).unwrap_or_default();
         info!(

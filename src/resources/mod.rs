@@ -2,6 +2,8 @@
 
 mod dora_deployment;
 mod dora_incident;
+#[cfg(test)]
+mod rules;
 mod schema;
 mod status;
 
