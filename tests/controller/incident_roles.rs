@@ -14,12 +14,14 @@ async fn who_may_view_or_edit_a_namespace_may_do_so_with_incidents() -> TestResu
         let (account, role) = (format!("--serviceaccount={namespace}:{role}"), format!("--clusterrole={role}"));
         on.kubectl(["--namespace", &namespace, "create", "rolebinding", &role[14..], &role, &account]).await?;
     }
-    let can = async |role: &str, verb: &str, resource: &str, place: &str| {
+    let ask = async |role: &str, verb: &str, resource: &str, place: &str, further: &[&str]| {
         let account = format!("--as=system:serviceaccount:{namespace}:{role}");
         let resource = format!("{resource}.dora.port.io");
         let arguments = ["--namespace", place, "auth", "can-i", verb, &resource, &account];
+        let arguments: Vec<&str> = arguments.into_iter().chain(further.iter().copied()).collect();
         on.kubectl(arguments).await.is_ok_and(|answer| answer.trim() == "yes")
     };
+    let can = async |role: &str, verb: &str, resource: &str, place: &str| ask(role, verb, resource, place, &[]).await;
     // The controller manager puts the roles together.
     wait_for("the roles to be put together", DEADLINE, async || {
         let view = can("view", "list", "doraincidents", &namespace).await;
@@ -44,10 +46,8 @@ async fn who_may_view_or_edit_a_namespace_may_do_so_with_incidents() -> TestResu
         }
         for role in ["view", "edit", "admin"] {
             for verb in ["update", "patch"] {
-                assert!(
-                    !can(role, verb, &format!("{resource}/status"), &namespace).await,
-                    "{role} {verb} {resource}/status"
-                );
+                let status = ["--subresource=status"];
+                assert!(!ask(role, verb, resource, &namespace, &status).await, "{role} {verb} {resource}/status");
             }
         }
     }
