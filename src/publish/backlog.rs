@@ -234,4 +234,20 @@ mod tests {
         assert_eq!(standing(2, "True", "Delivered", "others"), Standing::New);
         assert_eq!(SlimStatus::default().standing(Some(1), &context), Standing::New);
     }
+
+    #[test]
+    fn an_incident_is_looked_at_by_whoever_takes_over_until_its_cause_is_certain() {
+        let context = Context::new("prod".to_owned(), FileSettings::default(), false);
+        let standing = |cause: Option<&str>| {
+            let status: SlimStatus = serde_json::from_value(json!({
+                "observedGeneration": 2,
+                "observedSettings": context.digest(),
+                "observedCause": cause,
+                "conditions": [{"type": "Synced", "status": "True", "reason": "Delivered"}],
+            }))
+            .unwrap();
+            status.standing_of_incident(Some(2), &context)
+        };
+        assert_eq!((standing(None), standing(Some("digest"))), (Standing::Failed, Standing::Settled));
+    }
 }

@@ -139,6 +139,25 @@ async fn an_incident_does_not_wait_for_the_deployment_that_caused_it() -> TestRe
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_and_an_incident_that_came_while_the_controller_was_away_belong_together() -> TestResult {
+    let on = Installation::alone().await?;
+    let mut controller = on.start_controller(&SAME_POD).await?;
+    let namespace = on.namespace("away").await?;
+    on.apply_in(&namespace, &deployment("web", "app:v1", "", "")).await?;
+    on.delivered(&namespace, "web:1").await?;
+    controller.process.kill()?;
+    next_second().await?;
+    on.apply_in(&namespace, &deployment("web", "app:v2", "", "")).await?;
+    on.kubectl(["--namespace", &namespace, "rollout", "status", "deployment/web", "--timeout=60s"]).await?;
+    next_second().await?;
+    on.apply_in(&namespace, &incident("down", "deploymentRef: {name: web}")).await?;
+    let _controller = on.start_controller(&SAME_POD).await?;
+    // Whichever of the two is looked at first.
+    until(&on, &namespace, "down", "revision 2", |cause| cause.is_some_and(|cause| cause.revision == 2)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_only_deployment_that_finished_shortly_before_is_suspected_and_port_is_not_told() -> TestResult {
     let on = Installation::alone().await?;
     add_relation(&on, "deployment")?;

@@ -13,6 +13,7 @@ mod fixture;
 mod history;
 mod incident_cause;
 mod incident_deletion;
+mod incident_documents;
 mod incident_roles;
 mod incident_rules;
 mod incident_times;
