@@ -1,5 +1,6 @@
 //! From custom resource to Port entity, and what happened into the status: one loop for both kinds.
 
+mod announce;
 mod backlog;
 mod blueprints;
 mod condition;
@@ -14,6 +15,7 @@ mod lookup;
 pub mod new_blueprints;
 mod publisher;
 mod record;
+mod settle;
 
 pub use backlog::{SlimDoraDeployment, SlimDoraIncident, SlimSpec, readable, watch_incidents};
 pub use blueprints::{Blueprints, Change as BlueprintChange, Wanted};

@@ -7,22 +7,21 @@ use std::time::Duration;
 use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_controller::conditions;
-use k8s_controller::events::{Event, EventType};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{ObjectMeta, Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::condition::{self, SYNCED, VALID};
+use super::announce::{announced, with_cleared_fields};
+use super::condition::{self, SYNCED};
 use super::finalizer::Leaving;
 use super::record::DRY_RUN;
+use super::settle::Written;
 use super::{Assessment, Context, LookedUp, Mapped, Record, Surroundings, digest};
 use crate::operate::{Tools, Waits, WorkQueue};
 use crate::port::{self, Blueprint, Entity, MAX_BULK_ENTITIES, UpsertOptions};
-use crate::resources::{DeliveredEntity, FIELD_MANAGER};
+use crate::resources::DeliveredEntity;
 
 /// Requests to Port under way at once: while one is, a backlog gathers for the next to take in bulk.
 const REQUESTS_IN_FLIGHT: usize = 4;
@@ -74,22 +73,18 @@ struct Outgoing<R: Record> {
     warnings: Vec<String>,
 }
 
+impl<R: Record> Outgoing<R> {
+    fn with_cleared_fields(&self, blueprint: Option<&Blueprint>) -> Entity {
+        with_cleared_fields(&self.entity, self.resource.delivery().entity, blueprint)
+    }
+}
+
 /// What a key stands for.
 enum Read<R: Record> {
     /// A resource.
     Present(Box<R>),
     /// One that is being deleted.
     Leaving(Leaving<R>),
-}
-
-/// What became of a status.
-enum Written<R> {
-    /// It is written; this is the resource with it.
-    Status(Box<R>),
-    /// The resource was deleted, or made anew, meanwhile: the watch tells if there is something left to do.
-    Nothing,
-    /// It is not, and is tried again.
-    Failed,
 }
 
 impl<R: Record> Publisher<R> {
@@ -205,7 +200,7 @@ impl<R: Record> Publisher<R> {
         }
     }
 
-    fn api(&self, key: &Key) -> Api<R> {
+    pub(super) fn api(&self, key: &Key) -> Api<R> {
         Api::namespaced(self.tools.client.clone(), &key.namespace)
     }
 
@@ -336,7 +331,7 @@ impl<R: Record> Publisher<R> {
         let blueprint = R::blueprint(&self.context);
         let known = self.context.blueprints.get(blueprint);
         let entities: Vec<Entity> =
-            outgoing.iter().map(|outgoing| with_cleared_fields(outgoing, known.as_deref())).collect();
+            outgoing.iter().map(|outgoing| outgoing.with_cleared_fields(known.as_deref())).collect();
         let answers = match entities.as_slice() {
             [] => return,
             [entity] => vec![self.port.upsert(blueprint, entity, self.options).await],
@@ -406,92 +401,6 @@ impl<R: Record> Publisher<R> {
         }
     }
 
-    /// Writes the status if it differs from what is stored; whether it is now as it should be.
-    async fn settle(
-        &self,
-        key: &Key,
-        resource: &R,
-        stored: Option<&R::Status>,
-        synced: conditions::DesiredCondition,
-        entity: Option<DeliveredEntity>,
-        warnings: &[String],
-    ) -> bool {
-        let reason_before =
-            conditions::find(&resource.delivery().conditions, SYNCED).map(|synced| synced.reason.clone());
-        let is_news = reason_before.as_ref() != Some(&synced.reason);
-        let is_problem = synced.status == conditions::ConditionStatus::False
-            && !super::record::HELD_REASONS.contains(&synced.reason.as_str());
-        let warning = (is_news && is_problem).then(|| (synced.reason.clone(), synced.message.clone()));
-        let invalid = condition::invalid(warnings);
-        let invalid_before = conditions::find(&resource.delivery().conditions, VALID)
-            .is_some_and(|valid| valid.message == invalid.message);
-        let invalid = (!warnings.is_empty() && !invalid_before).then(|| ("PartlyUnusable".to_owned(), invalid.message));
-        let status = self.status(resource, synced, entity, warnings);
-        if stored == Some(&status) {
-            return true;
-        }
-        let written = self.write_status(key, resource, &status).await;
-        for (reason, note) in warning.into_iter().chain(invalid) {
-            let event = Event {
-                type_: EventType::Warning,
-                reason,
-                action: "Publish".to_owned(),
-                note: Some(note),
-                related: None,
-            };
-            self.tools.events.publish(resource, &event).await;
-        }
-        !matches!(written, Written::Failed)
-    }
-
-    /// The status of `resource` with this to say of its delivery.
-    fn status(
-        &self,
-        resource: &R,
-        synced: conditions::DesiredCondition,
-        entity: Option<DeliveredEntity>,
-        warnings: &[String],
-    ) -> R::Status {
-        let generation = resource.meta().generation;
-        let mut delivery = resource.delivery();
-        let _ = conditions::set(&mut delivery.conditions, synced.observed_generation(generation));
-        if warnings.is_empty() {
-            conditions::remove(&mut delivery.conditions, VALID);
-        } else {
-            let invalid = condition::invalid(warnings).observed_generation(generation);
-            let _ = conditions::set(&mut delivery.conditions, invalid);
-        }
-        delivery.observed_generation = generation;
-        delivery.observed_settings = Some(self.context.digest().to_owned());
-        delivery.entity = entity;
-        resource.with_delivery(delivery, Timestamp::now())
-    }
-
-    async fn write_status(&self, key: &Key, resource: &R, status: &R::Status) -> Written<R> {
-        // The UID keeps the status of a deleted resource from landing on one that was made anew under its name.
-        let metadata = ObjectMeta { name: Some(resource.name_any()), uid: resource.uid(), ..ObjectMeta::default() };
-        let patch = json!({
-            "apiVersion": R::api_version(&()),
-            "kind": R::kind(&()),
-            "metadata": metadata,
-            "status": status,
-        });
-        let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        match self.api(key).patch_status(&key.name, &parameters, &Patch::Apply(&patch)).await {
-            Ok(written) => Written::Status(Box::new(written)),
-            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Written::Nothing,
-            Err(error) => {
-                warn!(
-                    kind = %R::kind(&()), namespace = %key.namespace, name = %key.name,
-                    error = &error as &dyn std::error::Error,
-                    "the status can't be written; it is tried again",
-                );
-                self.retry(key);
-                Written::Failed
-            }
-        }
-    }
-
     pub(super) fn retry(&self, key: &Key) {
         self.queue.add_at(key.clone(), self.waits.failed(key));
     }
@@ -520,46 +429,6 @@ impl<R: Record> Publisher<R> {
     pub(super) fn port(&self) -> &port::Client {
         &self.port
     }
-}
-
-/// What Port may have once `entity` is sent, on top of what it may have `before`.
-fn announced(before: Option<&DeliveredEntity>, blueprint: &str, entity: &Entity) -> DeliveredEntity {
-    let mut announced = before.cloned().unwrap_or_default();
-    let mut is_news = announced.blueprint != blueprint || announced.identifier != entity.identifier;
-    for (names, sent) in
-        [(&mut announced.properties, &entity.properties), (&mut announced.relations, &entity.relations)]
-    {
-        for name in sent.keys().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>() {
-            names.push(name);
-            is_news = true;
-        }
-    }
-    if is_news {
-        announced.digest.clear();
-    }
-    DeliveredEntity { blueprint: blueprint.to_owned(), identifier: entity.identifier.clone(), ..announced }
-}
-
-/// The entity with `null` for what Port was given before and what has no value any more: with `merge`, a property that
-/// is merely absent keeps its old value.
-///
-/// What the blueprint has lost since then needs no clearing, and Port would refuse it.
-fn with_cleared_fields<R: Record>(outgoing: &Outgoing<R>, blueprint: Option<&Blueprint>) -> Entity {
-    let mut entity = outgoing.entity.clone();
-    let Some(delivered) = outgoing.resource.delivery().entity else {
-        return entity;
-    };
-    for name in delivered.properties {
-        if blueprint.is_none_or(|blueprint| blueprint.schema.properties.contains_key(&name)) {
-            entity.properties.entry(name).or_insert(Value::Null);
-        }
-    }
-    for name in delivered.relations {
-        if blueprint.is_none_or(|blueprint| blueprint.relations.contains_key(&name)) {
-            entity.relations.entry(name).or_insert(Value::Null);
-        }
-    }
-    entity
 }
 
 /// Kubernetes keeps times in whole seconds; a finer one would differ from what is read back.
