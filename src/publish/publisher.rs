@@ -84,7 +84,7 @@ enum Read<R: Record> {
     /// A resource.
     Present(Box<R>),
     /// One that is being deleted.
-    Leaving(Leaving<R>),
+    Leaving(Box<Leaving<R>>),
 }
 
 impl<R: Record> Publisher<R> {
@@ -135,14 +135,14 @@ impl<R: Record> Publisher<R> {
             Some(resource) => Some(resource),
             None => match self.api(key).get_opt(&key.name).await {
                 Err(kube::Error::SerdeError(error)) => match self.remains(key).await? {
-                    Some(leaving) => return Ok(Some(Read::Leaving(leaving))),
+                    Some(leaving) => return Ok(Some(Read::Leaving(Box::new(leaving)))),
                     None => return Err(kube::Error::SerdeError(error)),
                 },
                 resource => resource?,
             },
         };
         Ok(resource.map(|resource| match Leaving::of(&resource) {
-            Some(leaving) => Read::Leaving(leaving),
+            Some(leaving) => Read::Leaving(Box::new(leaving)),
             None => Read::Present(Box::new(resource)),
         }))
     }
@@ -171,7 +171,7 @@ impl<R: Record> Publisher<R> {
         for (key, read) in keys.iter().zip(read) {
             match read {
                 Some(Read::Present(resource)) => present.push((key, *resource)),
-                Some(Read::Leaving(resource)) => leaving.push((key, resource)),
+                Some(Read::Leaving(resource)) => leaving.push((key, *resource)),
                 None => {}
             }
         }

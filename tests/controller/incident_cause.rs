@@ -74,7 +74,7 @@ async fn what_was_in_effect_is_the_cause_and_port_relates_the_two() -> TestResul
     on.apply_in(&namespace, &incident("stated", "deploymentRef: {name: web, revision: 1}")).await?;
     on.apply_in(&namespace, &incident("unknown", "deploymentRef: {name: wep}")).await?;
     for (name, revision) in [("first", 1), ("second", 2), ("stated", 1)] {
-        let entity = &entities[revision as usize - 1].identifier;
+        let entity = &entities[usize::try_from(revision)? - 1].identifier;
         let found =
             until(&on, &namespace, name, "complete", |cause| cause.is_some_and(|cause| cause.entity.is_some())).await?;
         let cause = found.status.unwrap().cause.unwrap();
