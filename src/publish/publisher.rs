@@ -68,6 +68,8 @@ struct Outgoing<R: Record> {
     resource: R,
     /// The status as the API server has it.
     stored: Option<R::Status>,
+    /// Whether what was looked up for it may become another.
+    may_change: bool,
     entity: Entity,
     digest: String,
     warnings: Vec<String>,
@@ -233,9 +235,7 @@ impl<R: Record> Publisher<R> {
         };
         match resource.look_up(&around).await {
             Ok(looked_up) => {
-                if looked_up.may_change {
-                    self.looks.add_at(key.clone(), self.look_waits.failed(key));
-                } else {
+                if !looked_up.may_change {
                     self.look_waits.forget(key);
                 }
                 Some(looked_up)
@@ -252,11 +252,18 @@ impl<R: Record> Publisher<R> {
         }
     }
 
+    /// Has `key` looked up again later. Not what Port has refused: looking at it again would send it again.
+    fn look_again(&self, key: &Key, may_change: bool) {
+        if may_change {
+            self.looks.add_at(key.clone(), self.look_waits.failed(key));
+        }
+    }
+
     /// Settles the resource if nothing has to be sent.
     async fn prepare(&self, key: &Key, resource: R) -> Option<Outgoing<R>> {
         let resource = self.with_finalizer(key, resource).await?;
         let stored = resource.status().cloned();
-        let LookedUp { resource, may_change: _, warnings: unknown } = self.look_up(key, resource).await?;
+        let LookedUp { resource, may_change, warnings: unknown } = self.look_up(key, resource).await?;
         let Assessment { mapped, mut warnings } = resource.assess(&self.context, Timestamp::now());
         warnings.extend(unknown);
         let entity = match mapped {
@@ -265,12 +272,14 @@ impl<R: Record> Publisher<R> {
                 let desired = condition::held(reason, &message);
                 let delivered = resource.delivery().entity;
                 self.settle(key, &resource, stored.as_ref(), desired, delivered, &warnings).await;
+                self.look_again(key, may_change);
                 return None;
             }
         };
         let digest = digest(&(R::blueprint(&self.context), &entity));
         if self.context.dry_run {
             self.show(key, &resource, stored.as_ref(), &entity, &warnings).await;
+            self.look_again(key, may_change);
             return None;
         }
         let delivery = resource.delivery();
@@ -280,12 +289,13 @@ impl<R: Record> Publisher<R> {
             && delivery.entity.as_ref().is_some_and(|delivered| delivered.digest == digest);
         if acknowledged {
             self.settle(key, &resource, stored.as_ref(), condition::delivered(), delivery.entity, &warnings).await;
+            self.look_again(key, may_change);
             return None;
         }
         if self.waits.is_failing(key) {
             self.tools.metrics.retried(&R::kind(&()));
         }
-        Some(Outgoing { key: key.clone(), resource, stored, entity, digest, warnings })
+        Some(Outgoing { key: key.clone(), resource, stored, may_change, entity, digest, warnings })
     }
 
     /// Says what would be sent.
@@ -344,7 +354,7 @@ impl<R: Record> Publisher<R> {
     }
 
     async fn finish(&self, outgoing: Outgoing<R>, answer: Result<port::Upserted, port::Error>) {
-        let Outgoing { key, resource, stored, entity, digest, warnings } = outgoing;
+        let Outgoing { key, resource, stored, may_change, entity, digest, warnings } = outgoing;
         let (kind, blueprint) = (R::kind(&()), R::blueprint(&self.context));
         match answer {
             Ok(upserted) => {
@@ -361,6 +371,7 @@ impl<R: Record> Publisher<R> {
                     properties: entity.properties.into_iter().map(|(name, _)| name).collect(),
                     relations: entity.relations.into_iter().map(|(name, _)| name).collect(),
                 };
+                self.look_again(&key, may_change);
                 let synced = condition::delivered();
                 if self.settle(&key, &resource, stored.as_ref(), synced, Some(delivered), &warnings).await {
                     let had_failed = self.waits.forget(&key);
