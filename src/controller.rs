@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::Router;
 use jiff::Timestamp;
 use k8s_controller::LeaderElection;
 use k8s_controller::events::{Event, EventType};
@@ -14,6 +15,7 @@ use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::alertmanager::{self, TokenFile};
 use crate::cluster::{Index, Selection, Synced, watch_deployments, watch_namespaces, watch_replica_sets};
 use crate::ledger::{Keeper, Records};
 use crate::operate::{Events, Gates, HttpError, Metrics, Tools, Waiting, Waits, WorkQueue, serve};
@@ -85,8 +87,16 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
         };
         Arc::new(move || vec![waiting("DoraDeployment", &deployments), waiting("DoraIncident", &incidents)])
     };
+    let alerts = match settings.alertmanager_token_file.clone() {
+        Some(file) => {
+            let namespace = settings.namespace.clone().unwrap_or_else(|| default_namespace.clone());
+            let store = alertmanager::Store::new(client.clone(), namespace, settings.file.alertmanager.clone());
+            alertmanager::router(TokenFile(file), store, Arc::clone(&metrics))
+        }
+        None => Router::new(),
+    };
     // Probes are answered before the API server is reached and before the lease is held.
-    let health = serve(settings.listen_address, gates.clone(), Arc::clone(&metrics), pending).await?;
+    let health = serve(settings.listen_address, gates.clone(), Arc::clone(&metrics), pending, alerts).await?;
     let work = async {
         let parts = Parts::make(settings, client, default_namespace, metrics, queues).await?;
         Box::pin(parts.run(&gates, listed, &stop)).await;
@@ -161,6 +171,7 @@ impl Parts {
             create_missing_related_entities,
             dry_run,
             cluster_name,
+            alertmanager_token_file: _,
             listen_address: _,
             identity,
             namespace,

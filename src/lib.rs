@@ -3,6 +3,7 @@
 //! What happens in the cluster flows one way: [`cluster`] reads rows, [`rollout`] decides what they mean, [`ledger`] writes it
 //! down as [`resources`], [`publish`] tells Port by way of [`port`].
 
+pub mod alertmanager;
 pub mod cluster;
 pub mod controller;
 pub mod incident;

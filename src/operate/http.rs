@@ -52,7 +52,7 @@ struct Served {
     pending: Pending,
 }
 
-/// Serves until the returned future is dropped. Liveness says nothing about the cluster or Port: restarting the process
+/// Serves these and the `further` routes until the returned future is dropped. Liveness says nothing about the cluster or Port: restarting the process
 /// mends neither. Readiness waits for the watches, not for the lease, so that a standby is ready too.
 ///
 /// # Errors
@@ -62,13 +62,15 @@ pub async fn serve(
     gates: Gates,
     metrics: Arc<Metrics>,
     pending: Pending,
+    further: Router,
 ) -> Result<impl Future<Output = ()>, HttpError> {
     let listener = TcpListener::bind(address).await.map_err(|source| HttpError::Listen { address, source })?;
     let router = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_text))
-        .with_state(Served { gates, metrics, pending });
+        .with_state(Served { gates, metrics, pending })
+        .merge(further);
     Ok(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "health and metrics are not served any more");

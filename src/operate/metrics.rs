@@ -46,6 +46,12 @@ struct BlueprintLabel {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct AlertLabels {
+    status: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct RouteLabel {
     route: &'static str,
 }
@@ -66,6 +72,7 @@ pub struct Metrics {
     lacking: Family<BlueprintLabel, Gauge>,
     paused: Counter<f64, AtomicU64>,
     waited: Family<RouteLabel, Counter<f64, AtomicU64>>,
+    alerts: Family<AlertLabels, Counter>,
     deployments: Gauge,
     replica_sets: Gauge,
     leader: Gauge,
@@ -88,6 +95,7 @@ impl Default for Metrics {
             lacking: Family::default(),
             paused: Counter::default(),
             waited: Family::default(),
+            alerts: Family::default(),
             deployments: Gauge::default(),
             replica_sets: Gauge::default(),
             leader: Gauge::default(),
@@ -138,6 +146,11 @@ impl Default for Metrics {
             "Properties and relations that the blueprint lacks, or requires and the controller can't fill",
             metrics.lacking.clone(),
         );
+        registry.register(
+            "alerts_received",
+            "Notifications of Alertmanager, by what became of them",
+            metrics.alerts.clone(),
+        );
         registry.register("indexed_deployments", "Deployments in the index", metrics.deployments.clone());
         registry.register(
             "indexed_replica_sets",
@@ -185,6 +198,11 @@ impl Metrics {
     /// How many names a blueprint lacks. There are two blueprints.
     pub fn blueprint_lacks(&self, blueprint: &str, count: usize) {
         self.lacking.get_or_create(&BlueprintLabel { blueprint: blueprint.to_owned() }).set(clamped(count));
+    }
+
+    /// Alertmanager sent a notification. `result` is `stored`, `unchanged`, `refused` or `failed`.
+    pub fn alert_received(&self, status: &'static str, result: &'static str) {
+        self.alerts.get_or_create(&AlertLabels { status, result }).inc();
     }
 
     /// How much is indexed.

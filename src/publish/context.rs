@@ -34,6 +34,7 @@ impl Context {
             deployments: _,
             retention: _,
             incidents: _,
+            alertmanager: _,
         } = &settings;
         let digest = digest(&(&cluster, defaults, blueprints, statuses, naming, publish, dry_run));
         Self { cluster, settings, blueprints: Blueprints::default(), dry_run, digest }

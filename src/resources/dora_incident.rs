@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{DeliveredEntity, schema};
 
 /// One incident: apply it when it begins, set `spec.status: resolved` when it is over.
-#[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
+#[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
     group = "dora.port.io",
     version = "v1alpha1",

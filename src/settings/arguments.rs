@@ -73,6 +73,10 @@ pub struct RunArguments {
     /// Settings file (YAML).
     #[arg(long, env = "CONFIG_FILE", global = true, value_name = "FILE")]
     pub config_file: Option<PathBuf>,
+    /// File with the bearer token that Alertmanager has to show at POST /alertmanager; read again when it changes. Without it,
+    /// no alerts are received.
+    #[arg(long, env = "ALERTMANAGER_TOKEN_FILE", global = true, value_name = "FILE")]
+    pub alertmanager_token_file: Option<PathBuf>,
     /// Where /livez, /readyz and /metrics are served.
     #[arg(long, env = "LISTEN_ADDRESS", default_value = "0.0.0.0:8080", global = true, value_name = "ADDRESS")]
     pub listen_address: SocketAddr,

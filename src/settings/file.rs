@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::alertmanager::Alertmanager;
 use super::incidents::Incidents;
 use super::limits::RequestLimits;
 use super::naming::Names;
@@ -34,6 +35,8 @@ pub struct FileSettings {
     pub retention: Retention,
     /// Which incidents the controller opens itself, and what it says of all of them.
     pub incidents: Incidents,
+    /// What an alert of Alertmanager becomes in an incident.
+    pub alertmanager: Alertmanager,
 }
 
 /// What holds where neither an annotation nor the resource says otherwise.
@@ -128,6 +131,7 @@ impl FileSettings {
             deployments,
             retention,
             incidents,
+            alertmanager,
         } = &settings;
         let Defaults { environment, group, deployment_type, incident_type } = defaults;
         let Blueprints { deployment, incident } = blueprints;
@@ -156,6 +160,7 @@ impl FileSettings {
         deployments.selection()?;
         retention.validate()?;
         incidents.validate()?;
+        alertmanager.validate()?;
         Ok(settings)
     }
 }
@@ -197,6 +202,8 @@ mod tests {
             ("rollouts: {history: everything}", "everything"),
             ("naming: {deployment: {properties: {state: x}}}", "naming.deployment.properties.state"),
             ("rollouts: {failAfter: soon}", "such as 15m"),
+            ("alertmanager: {fields: {title: [label.alertname]}}", "write labels.NAME"),
+            ("alertmanager: {namespace: ''}", "alertmanager.namespace is empty"),
             ("retention: {records: 0}", "retention.records is 0"),
             ("retention: {maxAge: 90}", "such as 15m, 12h or 90d"),
             ("deployments: {exclude: {namespaces: ['Kube System']}}", "no name of a namespace"),

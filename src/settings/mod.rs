@@ -1,5 +1,6 @@
 //! Settings: flags, environment and the settings file, validated once into one typed value.
 
+mod alertmanager;
 mod arguments;
 mod file;
 mod incidents;
@@ -10,6 +11,7 @@ mod rollouts;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+pub use alertmanager::{AlertFields, AlertSource, Alertmanager};
 pub use arguments::{Arguments, Command, LogFormat, RunArguments};
 pub use file::{Blueprints, Defaults, FileSettings, Statuses};
 pub use incidents::{Incidents, Opening};
@@ -37,6 +39,8 @@ pub struct Settings {
     pub dry_run: bool,
     /// Name of the cluster in identifiers; by default made from the UID of `kube-system`.
     pub cluster_name: Option<String>,
+    /// File with the token that Alertmanager has to show. Without it, no alerts are received.
+    pub alertmanager_token_file: Option<PathBuf>,
     /// Where `/livez`, `/readyz` and `/metrics` are served.
     pub listen_address: SocketAddr,
     /// Name of this replica, unique in the cluster.
@@ -106,6 +110,7 @@ impl Settings {
             dry_run,
             cluster_name,
             config_file,
+            alertmanager_token_file,
             listen_address,
             log_format: _,
             pod_name,
@@ -139,6 +144,7 @@ impl Settings {
             create_missing_related_entities: port_create_missing_related_entities,
             dry_run,
             cluster_name,
+            alertmanager_token_file: alertmanager_token_file.filter(|path| !path.as_os_str().is_empty()),
             listen_address,
             identity: given(pod_name),
             namespace: given(pod_namespace),
