@@ -103,7 +103,17 @@ impl Installation {
     /// Starts a controller with the chart's service account and waits until it is ready. `environment` adds to and replaces
     /// the usual one.
     pub async fn start_controller(&self, environment: &[(&str, &str)]) -> Result<Controller, Error> {
-        let mut controller = self.start_controller_at_once(environment).await?;
+        self.ready(self.start_controller_at_once(environment).await?).await
+    }
+
+    /// As [`Installation::start_controller`], at an address that stays the same when it is started again.
+    pub async fn start_controller_at(&self, address: &str, environment: &[(&str, &str)]) -> Result<Controller, Error> {
+        let environment: Vec<_> = environment.iter().copied().chain([("LISTEN_ADDRESS", address)]).collect();
+        let controller = self.start_controller_at_once(&environment).await?;
+        self.ready(Controller { address: address.to_owned(), ..controller }).await
+    }
+
+    async fn ready(&self, mut controller: Controller) -> Result<Controller, Error> {
         wait_for("the controller to be ready", DEADLINE, async || {
             if let Some(status) = controller.process.exit_status()? {
                 Err(format!("it has ended with {status}"))?;

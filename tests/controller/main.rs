@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics")]
 
 mod absence;
+mod alertmanager;
 mod bad_input;
 mod blueprints;
 mod chaos;

@@ -151,7 +151,7 @@ impl Binaries {
         ));
         for (index, &program) in missing.iter().enumerate() {
             say(&format!("building {} ({} of {})", program.name(), index + 1, missing.len()));
-            build(program, &work, &base.join("build.log"))?;
+            build(program.name(), program.package(), &linker_flags(), &work, &base.join("build.log"))?;
             let built = work.join(program.name());
             // Within one file system, so a program is either complete or not there.
             fs::rename(&built, binaries.path(program)).map_err(Error::file("move", &built))?;
@@ -165,7 +165,7 @@ impl Binaries {
 }
 
 /// Waits until no other process builds, and says so if that isn't at once.
-fn wait_for_lock(path: &Path) -> Result<File> {
+pub(crate) fn wait_for_lock(path: &Path) -> Result<File> {
     let lock = open_lock(path)?;
     match lock.try_lock() {
         Ok(()) => return Ok(lock),
@@ -177,13 +177,13 @@ fn wait_for_lock(path: &Path) -> Result<File> {
 }
 
 /// Builds one program in the folder of go.mod, under its own name there.
-fn build(program: Program, work: &Path, log_path: &Path) -> Result<()> {
+pub(crate) fn build(name: &'static str, package: &str, linker_flags: &str, work: &Path, log_path: &Path) -> Result<()> {
     let log = File::create(log_path).map_err(Error::file("create", log_path))?;
     let log_copy = log.try_clone().map_err(Error::file("open", log_path))?;
     let status = Command::new("go")
         .current_dir(work)
-        .args(["build", "-trimpath", "-buildvcs=false", "-ldflags", &linker_flags(), "-o", program.name()])
-        .arg(program.package())
+        .args(["build", "-trimpath", "-buildvcs=false", "-ldflags", linker_flags, "-o", name])
+        .arg(package)
         .env("CGO_ENABLED", "0")
         // Neither a workspace above the cache nor the user's own flags belong in here.
         .env("GOWORK", "off")
@@ -206,13 +206,18 @@ fn build(program: Program, work: &Path, log_path: &Path) -> Result<()> {
         return Ok(());
     }
     let output = last_lines(log_path, 20);
-    Err(Error::Build { program: program.name(), status, output, log: log_path.to_path_buf() })
+    Err(Error::Build { program: name, status, output, log: log_path.to_path_buf() })
 }
 
 /// Names everything that decides what the programs are, apart from the version of Go.
 fn key() -> String {
+    key_of(&[LAYOUT, GO_MOD, GO_SUM, &linker_flags()])
+}
+
+/// A name for what is built from these parts.
+pub(crate) fn key_of(parts: &[&str]) -> String {
     let mut all = String::new();
-    for part in [LAYOUT, GO_MOD, GO_SUM, &linker_flags()] {
+    for part in parts {
         all.push_str(part);
         all.push('\0');
     }

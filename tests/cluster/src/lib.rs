@@ -31,6 +31,7 @@
 //! ```
 
 mod access;
+mod alertmanager;
 mod binaries;
 mod cache;
 mod certificates;
@@ -44,6 +45,7 @@ mod process;
 mod text;
 mod wait;
 
+pub use alertmanager::ensure_alertmanager;
 pub use binaries::{Binaries, Program};
 pub use component::Component;
 pub use error::{Error, Result};

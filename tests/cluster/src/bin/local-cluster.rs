@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use cluster::{Binaries, ClusterOptions, LocalCluster};
+use cluster::{Binaries, ClusterOptions, LocalCluster, ensure_alertmanager};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A real Kubernetes cluster on this machine, without root: the control plane, and one simulated node.
@@ -20,7 +20,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Build the cluster's programs, if need be, and print the folder that holds them.
+    /// Build the cluster's programs and Alertmanager, if need be, and print the folder that holds them.
     Build {
         /// Also build the kubelet and kube-proxy, which only a real node needs.
         #[arg(long)]
@@ -49,6 +49,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Build { node } => {
             let binaries = Binaries::ensure()?;
+            ensure_alertmanager()?;
             if node {
                 Binaries::ensure_node()?;
             }
