@@ -182,7 +182,17 @@ impl<R: Record> Publisher<R> {
         futures::future::join(see_off, self.deliver(present)).await;
     }
 
+    /// Those of which Port is not told (yet) are settled whether or not it can be reached.
     async fn deliver(&self, resources: Vec<(&Key, R)>) {
+        let now = Timestamp::now();
+        let (held, told): (Vec<_>, Vec<_>) = resources
+            .into_iter()
+            .partition(|(_, resource)| matches!(resource.assess(&self.context, now).mapped, Mapped::Held { .. }));
+        let settled = join_all(held.into_iter().map(|(key, resource)| self.prepare(key, resource)));
+        futures::future::join(settled, self.tell(told)).await;
+    }
+
+    async fn tell(&self, resources: Vec<(&Key, R)>) {
         if resources.is_empty() {
             return;
         }
