@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use crate::alertmanager::{self, TokenFile};
 use crate::cluster::{Index, Selection, Synced, watch_deployments, watch_namespaces, watch_replica_sets};
+use crate::incident::{OpenIncidents, Opener};
 use crate::ledger::{Keeper, Records};
 use crate::operate::{Events, Gates, HttpError, Metrics, Tools, Waiting, Waits, WorkQueue, serve};
 use crate::port;
@@ -150,6 +151,8 @@ struct Parts {
     selection: Selection,
     rollouts: Rollouts,
     keeper: Keeper,
+    open_incidents: Arc<OpenIncidents>,
+    opener: Opener,
     deployments: Arc<Publisher<DoraDeployment>>,
     incidents: Publisher<DoraIncident>,
     leads: AtomicBool,
@@ -202,15 +205,25 @@ impl Parts {
         let index = Arc::new(Index::new(Arc::clone(&changed)));
         let deployments =
             Arc::new(Publisher::new(tools.clone(), port.clone(), options, Arc::clone(&context), deployments));
+        let (records, open_incidents) = (Arc::new(Records::default()), Arc::new(OpenIncidents::default()));
         Ok(Self {
+            opener: Opener::new(
+                tools.clone(),
+                Arc::clone(&index),
+                Arc::clone(&records),
+                Arc::clone(&open_incidents),
+                Arc::clone(&context),
+            ),
             keeper: Keeper::new(
                 tools.clone(),
                 Arc::clone(&index),
-                Arc::new(Records::default()),
+                records,
                 changed,
                 Arc::clone(&deployments),
+                Arc::clone(&open_incidents),
                 &retention,
             ),
+            open_incidents,
             deployments,
             incidents: Publisher::new(tools.clone(), port.clone(), options, Arc::clone(&context), incidents),
             port,
@@ -255,7 +268,13 @@ impl Parts {
             watch_replica_sets(client(), &self.index, replica_sets),
             watch_namespaces(client(), &self.index, namespaces),
             self.keeper.watch_records(client(), records),
-            watch_incidents(client(), &self.incidents, incidents),
+            watch_incidents(
+                client(),
+                &self.incidents,
+                |incident| self.open_incidents.seen(incident, Timestamp::now()),
+                |incident| self.open_incidents.gone(incident),
+                incidents,
+            ),
         )
         .await;
     }
@@ -313,8 +332,9 @@ impl Parts {
             self.tell_of_blueprints(&changes).await;
             hasten();
         });
-        futures::future::join4(
+        futures::future::join5(
             Box::pin(self.keeper.run(&policy, stop)),
+            Box::pin(self.opener.run(policy.installed, stop)),
             Box::pin(publish),
             stop.run_until_cancelled(watch_credentials),
             stop.run_until_cancelled(futures::future::join(keep_blueprints, self.create_blueprints())),

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::decode::{self, REVISION, REVISION_HISTORY, own_entries};
 use super::selection::Selection;
 use super::template::PodTemplate;
-use crate::rollout::{DeploymentRow, Metadata, ProgressReason, Progressing, ReplicaSetRow, Uid};
+use crate::rollout::{Availability, DeploymentRow, Metadata, ProgressReason, Progressing, ReplicaSetRow, Second, Uid};
 
 /// The value of `progressDeadlineSeconds` that means none (`HasProgressDeadline` in `deployment_util.go`).
 const NO_DEADLINE: i32 = i32::MAX;
@@ -65,6 +65,7 @@ struct DeploymentCondition {
     reason: Option<String>,
     message: Option<String>,
     last_update_time: Option<Time>,
+    last_transition_time: Option<Time>,
 }
 
 impl SlimDeployment {
@@ -93,6 +94,7 @@ impl SlimDeployment {
             // The API server defaults it to 600.
             progress_deadline: Some(spec.progress_deadline_seconds.unwrap_or(600)).filter(|it| *it != NO_DEADLINE),
             progressing: condition("Progressing").map(progressing),
+            available: condition("Available").and_then(available),
             refusal: condition("ReplicaFailure")
                 .filter(|condition| condition.status == "True" && condition.reason.as_deref() == Some("FailedCreate"))
                 .and_then(|condition| condition.message.as_deref().map(Into::into)),
@@ -100,6 +102,11 @@ impl SlimDeployment {
             selected: selection.selects(namespace, metadata.labels.as_ref().unwrap_or(&none)),
         })
     }
+}
+
+fn available(condition: &DeploymentCondition) -> Option<Availability> {
+    let since = condition.last_transition_time.as_ref().and_then(|time| Second::of(time.0))?;
+    Some(Availability { is_available: condition.status == "True", since })
 }
 
 fn progressing(condition: &DeploymentCondition) -> Progressing {
@@ -226,7 +233,10 @@ mod tests {
             "status": {
                 "observedGeneration": 4, "replicas": 3, "updatedReplicas": 2, "availableReplicas": 1,
                 "conditions": [
-                    {"type": "Available", "status": "True", "reason": "MinimumReplicasAvailable"},
+                    {
+                        "type": "Available", "status": "False", "reason": "MinimumReplicasUnavailable",
+                        "lastUpdateTime": "2026-02-01T00:00:00Z", "lastTransitionTime": "2026-01-02T00:00:00Z",
+                    },
                     {
                         "type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable",
                         "message": "ReplicaSet \"web-5f\" has successfully progressed.",
@@ -242,6 +252,8 @@ mod tests {
         let row = deployment.row(&Selection::default()).unwrap();
         assert_eq!((row.revision, row.replicas, row.updated_replicas, row.available_replicas), (Some(7), 3, 2, 1));
         assert_eq!(row.labels.get("group"), Some("shop"));
+        let since = Second::of("2026-01-02T00:00:00Z".parse().unwrap()).unwrap();
+        assert_eq!(row.available, Some(Availability { is_available: false, since }));
         let progressing = row.progressing.unwrap();
         assert_eq!(progressing.reason, ProgressReason::Complete);
         assert_eq!(progressing.replica_set.as_deref(), Some("web-5f"));

@@ -19,6 +19,7 @@ use super::records::{Records, Standing, generation};
 use super::retention::Expiry;
 use super::write::{begun, ended, paused, record_name, rolled_back};
 use crate::cluster::{Index, Snapshot, Synced, pods_of, watch_each};
+use crate::incident::OpenIncidents;
 use crate::mapping::{Layers, is_ignored};
 use crate::operate::{Tools, Waits, WorkQueue};
 use crate::publish::{Publisher, SlimDoraDeployment, readable};
@@ -47,6 +48,7 @@ pub struct Keeper {
     records: Arc<Records>,
     changed: Arc<WorkQueue<Uid>>,
     publisher: Arc<Publisher<DoraDeployment>>,
+    incidents: Arc<OpenIncidents>,
     waits: Waits<Uid>,
     expiry: Expiry,
 }
@@ -60,7 +62,8 @@ struct Place<'a> {
 }
 
 impl Keeper {
-    /// A keeper of the records of the Deployments in `index`, which names the changed ones in `changed`.
+    /// A keeper of the records of the Deployments in `index`, which names the changed ones in `changed`. `incidents` is told of each
+    /// that was looked at.
     #[must_use]
     pub fn new(
         tools: Tools,
@@ -68,10 +71,11 @@ impl Keeper {
         records: Arc<Records>,
         changed: Arc<WorkQueue<Uid>>,
         publisher: Arc<Publisher<DoraDeployment>>,
+        incidents: Arc<OpenIncidents>,
         retention: &Retention,
     ) -> Self {
         let (waits, expiry) = (Waits::new(RETRY_WAITS.0, RETRY_WAITS.1), Expiry::new(retention));
-        Self { tools, index, records, changed, publisher, waits, expiry }
+        Self { tools, index, records, changed, publisher, incidents, waits, expiry }
     }
 
     /// Looks at every Deployment once, and from then on at each that has changed, until `stop`. Only the leader does, once all
@@ -156,6 +160,9 @@ impl Keeper {
             }
         }
         self.index.recorded(&uid, &snapshot);
+        let known = self.records.of(&uid).map(|recorded| recorded.known).unwrap_or_default();
+        let available = snapshot.deployment.as_ref().and_then(|sighting| sighting.row.available);
+        self.incidents.consider(&uid, available, &known, now());
         if let Err(error) = self.delete_expired(place, snapshot.deployment.is_some()).await {
             return self.retry(place, &error);
         }

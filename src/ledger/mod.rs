@@ -8,4 +8,5 @@ mod retention;
 mod write;
 
 pub use keeper::Keeper;
-pub use records::Records;
+pub use records::{RecordedDeployment, Records};
+pub use write::record_name;

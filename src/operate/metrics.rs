@@ -24,6 +24,11 @@ struct OutcomeLabel {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct CauseLabel {
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct KindLabel {
     kind: String,
 }
@@ -61,6 +66,7 @@ struct RouteLabel {
 pub struct Metrics {
     registry: Registry,
     recorded: Family<OutcomeLabel, Counter>,
+    opened: Family<CauseLabel, Counter>,
     delivered: Family<KindLabel, Counter>,
     not_delivered: Family<FailureLabels, Counter>,
     retried: Family<KindLabel, Counter>,
@@ -84,6 +90,7 @@ impl Default for Metrics {
         let latency = Family::new_with_constructor((|| Histogram::new(LATENCY_BUCKETS)) as fn() -> Histogram);
         let metrics = Self {
             recorded: Family::default(),
+            opened: Family::default(),
             delivered: Family::default(),
             not_delivered: Family::default(),
             retried: Family::default(),
@@ -103,6 +110,7 @@ impl Default for Metrics {
         };
         registry.register("build", "Version of the controller", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         registry.register("rollouts_recorded", "Rollouts written down, by outcome", metrics.recorded.clone());
+        registry.register("incidents_opened", "Incidents that the controller opened, by cause", metrics.opened.clone());
         registry.register("resources_delivered", "Resources that Port accepted", metrics.delivered.clone());
         registry.register(
             "deliveries_failed",
@@ -166,6 +174,11 @@ impl Metrics {
     /// A rollout was written down.
     pub fn recorded(&self, outcome: Outcome) {
         self.recorded.get_or_create(&OutcomeLabel { outcome: outcome.as_str() }).inc();
+    }
+
+    /// The controller opened an incident. `cause` is one of [`crate::incident::OpenedBy`].
+    pub fn incident_opened(&self, cause: &'static str) {
+        self.opened.get_or_create(&CauseLabel { cause }).inc();
     }
 
     /// Port accepted a resource of this kind.

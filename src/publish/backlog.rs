@@ -1,5 +1,6 @@
 //! Which resources have to be looked at: those that changed since their status was written.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{ObjectMeta, Preconditions};
 use kube::core::DeserializeGuard;
@@ -12,7 +13,9 @@ use super::condition::SYNCED;
 use super::record::HELD_REASONS;
 use super::{Context, Key, Publisher};
 use crate::cluster::{self, Synced, watch_each};
-use crate::resources::{ChangeKind, DeploymentReference, DoraDeployment, DoraIncident, Outcome};
+use crate::resources::{
+    ChangeKind, DeploymentRef, DeploymentReference, DoraDeployment, DoraIncident, IncidentStatus, Outcome,
+};
 
 /// A `DoraDeployment` with only what the ledger and the backlog read of it.
 #[derive(Clone, Debug, Deserialize, Resource)]
@@ -52,13 +55,39 @@ pub struct SlimSpec {
 pub struct SlimDoraIncident {
     #[serde(deserialize_with = "cluster::slim_metadata")]
     metadata: ObjectMeta,
+    /// Of its spec.
+    #[serde(default)]
+    pub spec: SlimIncidentSpec,
     #[serde(default)]
     status: SlimStatus,
+}
+
+/// Of the spec of a `DoraIncident`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SlimIncidentSpec {
+    /// The Deployment that it concerns.
+    pub deployment_ref: Option<DeploymentRef>,
+    /// Whether it still lasts.
+    pub status: IncidentStatus,
+    /// When it was over.
+    pub resolved_at: Option<Time>,
+}
+
+impl SlimDoraIncident {
+    /// When it was over; `None` while it lasts, and as long as nobody has said when.
+    #[must_use]
+    pub fn resolved_at(&self) -> Option<Timestamp> {
+        let said = self.spec.resolved_at.as_ref().or(self.status.resolved_at.as_ref());
+        said.filter(|_| self.spec.status == IncidentStatus::Resolved).map(|time| time.0)
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct SlimStatus {
+    /// Of incidents only.
+    resolved_at: Option<Time>,
     observed_generation: Option<i64>,
     observed_settings: Option<String>,
     /// Of incidents only.
@@ -173,21 +202,39 @@ impl SlimDoraDeployment {
 }
 
 /// Has the publisher look at each incident that is not settled, for ever.
-pub async fn watch_incidents(client: Client, publisher: &Publisher<DoraIncident>, synced: Synced) {
+///
+/// `seen` is told of each as it is now, and `gone` of each that is deleted.
+pub async fn watch_incidents(
+    client: Client,
+    publisher: &Publisher<DoraIncident>,
+    seen: impl Fn(&SlimDoraIncident),
+    gone: impl Fn(&SlimDoraIncident),
+    synced: Synced,
+) {
     let offer_incident = |incident: DeserializeGuard<SlimDoraIncident>, listed| {
         let metadata = incident.meta();
-        if metadata.deletion_timestamp.is_some() {
+        let is_leaving = metadata.deletion_timestamp.is_some();
+        if is_leaving {
             // Whatever else it says, and whether or not it can be read: it must not wait for us longer than it has to.
             offer(publisher, metadata, Standing::New, listed);
-        } else if let Some(SlimDoraIncident { metadata, status }) = readable(incident) {
-            let standing = status.standing_of_incident(metadata.generation, publisher.context());
-            offer(publisher, &metadata, standing, listed);
+        }
+        if let Some(incident) = readable(incident) {
+            if !is_leaving {
+                let standing = incident.status.standing_of_incident(incident.metadata.generation, publisher.context());
+                offer(publisher, &incident.metadata, standing, listed);
+            }
+            seen(&incident);
         }
     };
     watch_each(Api::<DeserializeGuard<SlimDoraIncident>>::all(client), synced, |event| match event {
         Event::Apply(incident) => offer_incident(incident, false),
         Event::InitApply(incident) => offer_incident(incident, true),
-        Event::Delete(_) | Event::Init | Event::InitDone => {}
+        Event::Delete(incident) => {
+            if let Some(incident) = readable(incident) {
+                gone(&incident);
+            }
+        }
+        Event::Init | Event::InitDone => {}
     })
     .await;
 }

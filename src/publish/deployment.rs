@@ -51,13 +51,29 @@ impl Record for DoraDeployment {
         let Some(status) = &self.status else {
             return Delivery::default();
         };
-        let DoraDeploymentStatus { observed_generation, observed_settings, conditions, entity } = status.clone();
+        let DoraDeploymentStatus {
+            observed_generation,
+            observed_settings,
+            conditions,
+            entity,
+            incident: _,
+            reported_loss: _,
+        } = status.clone();
         Delivery { observed_generation, observed_settings, conditions, entity }
     }
 
     fn with_delivery(&self, delivery: Delivery, _now: Timestamp) -> DoraDeploymentStatus {
         let Delivery { observed_generation, observed_settings, conditions, entity } = delivery;
-        DoraDeploymentStatus { observed_generation, observed_settings, conditions, entity }
+        // What was noted of incidents is not the publisher's to take away.
+        let noted = self.status.as_ref();
+        DoraDeploymentStatus {
+            observed_generation,
+            observed_settings,
+            conditions,
+            entity,
+            incident: noted.and_then(|status| status.incident.clone()),
+            reported_loss: noted.and_then(|status| status.reported_loss.clone()),
+        }
     }
 
     fn status(&self) -> Option<&DoraDeploymentStatus> {

@@ -17,7 +17,7 @@ mod publisher;
 mod record;
 mod settle;
 
-pub use backlog::{SlimDoraDeployment, SlimDoraIncident, SlimSpec, readable, watch_incidents};
+pub use backlog::{SlimDoraDeployment, SlimDoraIncident, SlimIncidentSpec, SlimSpec, readable, watch_incidents};
 pub use blueprints::{Blueprints, Change as BlueprintChange, Wanted};
 pub use context::Context;
 pub use credentials::hasten_when_credentials_change;

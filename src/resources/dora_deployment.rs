@@ -339,4 +339,11 @@ pub struct DoraDeploymentStatus {
     /// The entity as Port has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entity: Option<DeliveredEntity>,
+    /// Name of the `DoraIncident` of this rollout's failure or rollback: the controller opens no other, even if that one is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incident: Option<String>,
+    /// Since when the Deployment was unavailable at its last loss of availability that has had an incident while this was its present
+    /// revision: the controller opens no other for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported_loss: Option<Time>,
 }

@@ -32,6 +32,7 @@ pub(crate) fn deployment(revision: i64) -> DeploymentRow {
         recreates: false,
         progress_deadline: Some(600),
         progressing: None,
+        available: None,
         refusal: None,
         labels: Metadata::default(),
         selected: true,

@@ -21,6 +21,6 @@ pub use ending::{CLOCK_MARGIN, Ending, Since, ending, is_complete};
 pub use failure::{Deadline, POD_SAMPLE, failure};
 pub use known::{Known, ReplicaSetMark, Second};
 pub use pod_state::{Activity, ContainerRole, ContainerState, Explanation, PodState, Readiness, Termination};
-pub use rows::{DeploymentRow, Fingerprint, Metadata, ProgressReason, Progressing, ReplicaSetRow, Uid};
+pub use rows::{Availability, DeploymentRow, Fingerprint, Metadata, ProgressReason, Progressing, ReplicaSetRow, Uid};
 pub use sighting::{Former, Sighting, Source};
 pub use timeline::Timeline;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::Second;
+
 /// UID of an object in the cluster.
 pub type Uid = Arc<str>;
 
@@ -68,12 +70,23 @@ pub struct DeploymentRow {
     pub progress_deadline: Option<i32>,
     /// The condition `Progressing`. Absent without a progress deadline.
     pub progressing: Option<Progressing>,
+    /// The condition `Available`. Absent until the Deployment controller has set it.
+    pub available: Option<Availability>,
     /// Message of the condition `ReplicaFailure` with the reason `FailedCreate`: why pods can't be created.
     pub refusal: Option<Box<str>>,
     /// Labels of the Deployment (its annotations are read from the ReplicaSet's snapshot of them).
     pub labels: Metadata,
     /// Whether the settings name it among those to report.
     pub selected: bool,
+}
+
+/// The condition `Available` of a Deployment: whether as many replicas are available as its strategy asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Availability {
+    /// Whether it is `True`.
+    pub is_available: bool,
+    /// Its `lastTransitionTime`.
+    pub since: Second,
 }
 
 /// The condition `Progressing` of a Deployment.
