@@ -287,6 +287,7 @@ impl Cluster {
             recreates: shape.recreates,
             progress_deadline: shape.has_deadline.then_some(DEADLINE),
             progressing: None,
+            available: None,
             refusal: None,
             labels: Metadata::default(),
             selected: true,
