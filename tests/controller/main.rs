@@ -27,6 +27,7 @@ mod restarts;
 mod retention;
 mod rollouts;
 mod selection;
+mod self_opened;
 mod settings;
 mod stage;
 mod times;

@@ -7,6 +7,7 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{ListParams, ObjectMeta};
 use kube::{Api, ResourceExt};
+use port_dora_controller::incident::OPENED_BY;
 use port_dora_controller::resources::{ChangeKind, DoraDeployment, DoraIncident, Outcome};
 use port_sim::Entity;
 use serde_json::{Value, json};
@@ -35,9 +36,11 @@ pub async fn disagreements(on: &Installation, namespace: &str, plan: Plan) -> Re
         .collect();
     ran.sort();
     recorded.sort();
-    if ran.len() != plan.rollouts || incidents.len() != plan.incidents {
-        found.push(format!("{} revisions and {} incidents for {plan:?}", ran.len(), incidents.len()));
+    let (own, applied): (Vec<_>, Vec<_>) = incidents.iter().partition(|it| it.labels().contains_key(OPENED_BY));
+    if ran.len() != plan.rollouts || applied.len() != plan.incidents {
+        found.push(format!("{} revisions and {} incidents for {plan:?}", ran.len(), applied.len()));
     }
+    found.extend(unopened(&records, &own));
     if ran != recorded {
         found.push(format!("{recorded:?} are recorded, and {ran:?} ran"));
     }
@@ -54,6 +57,18 @@ pub async fn disagreements(on: &Installation, namespace: &str, plan: Plan) -> Re
     compare(&deployments, &on.entities("dora_deployment", namespace), &mut found);
     compare(&incidents, &on.entities("dora_incident", namespace), &mut found);
     Ok(found)
+}
+
+/// What is wrong with the incidents that opened themselves: each failed rollout has one, named after its record, and nothing else has.
+fn unopened(records: &[DoraDeployment], own: &[&DoraIncident]) -> Option<String> {
+    let noted = |record: &&DoraDeployment| record.status.as_ref().is_some_and(|status| status.incident.is_some());
+    // One that has recovered may have done so before anybody looked.
+    let has_to = |record: &&DoraDeployment| record.spec.outcome == Outcome::Failed || noted(record);
+    let mut expected: Vec<String> = records.iter().filter(has_to).map(ResourceExt::name_any).collect();
+    let mut present: Vec<String> = own.iter().map(|incident| incident.name_any()).collect();
+    expected.sort();
+    present.sort();
+    (expected != present).then(|| format!("{present:?} opened themselves, and should have: {expected:?}"))
 }
 
 /// Why the resource is not delivered in its present generation, if it is not.
@@ -125,7 +140,7 @@ fn incident(incident: &DoraIncident) -> (String, Value) {
         "resolved_at": resolved.map(port_time), "time_to_resolve": hours,
     });
     let contents = json!({
-        "title": name, "properties": without_null(properties), "relations": {"group": "all_teams"},
+        "title": spec.title.as_deref().unwrap_or(&name), "properties": without_null(properties), "relations": {"group": "all_teams"},
     });
     (format!("{CLUSTER}:{namespace}:{name}"), contents)
 }
