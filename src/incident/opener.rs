@@ -207,17 +207,15 @@ impl Opener {
                 let noted_loss = sight.records.get(record).and_then(noted_loss);
                 self.note(sight, record, Some(incident), noted_loss).await
             }
-            Write::NoteLoss { since } => match sight.present_record() {
-                Some(record) => {
-                    let name = record.metadata.name.as_deref().unwrap_or_default();
-                    let incident = record.status.as_ref().and_then(|status| status.incident.as_deref());
-                    self.note(sight, name, incident, Some(*since)).await
-                }
-                None => {
+            Write::NoteLoss { since } => {
+                let Some(record) = sight.present_record() else {
                     self.reported_losses().insert(Arc::clone(&sight.uid), *since);
-                    Ok(())
-                }
-            },
+                    return Ok(());
+                };
+                let name = record.metadata.name.as_deref().unwrap_or_default();
+                let incident = record.status.as_ref().and_then(|status| status.incident.as_deref());
+                self.note(sight, name, incident, Some(*since)).await
+            }
         }
     }
 

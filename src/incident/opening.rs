@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::resources::{ChangeKind, Outcome};
-use crate::rollout::{Availability, Known};
+use crate::rollout::{Availability, Known, Second};
 use crate::settings::Incidents;
 
 /// What failed longer ago than this opens nothing: a setting that is switched on must not flood Port with the past.
@@ -193,7 +193,7 @@ pub struct Opening {
 #[must_use]
 pub fn may_open(known: &Known, newest: Option<Timestamp>, now: Timestamp) -> bool {
     let shown = match known.outcome {
-        Outcome::Failed => known.finished.map(|finished| finished.time()),
+        Outcome::Failed => known.finished.map(Second::time),
         // It came to light with a later rollout.
         Outcome::RolledBack => newest,
         Outcome::InProgress
@@ -239,7 +239,7 @@ fn failed(scene: &Scene<'_>, record: &Recorded, rules: &Rules<'_>, now: Timestam
     let Recorded { name, known, details: Some(details) } = record else {
         return Vec::new();
     };
-    let Some(finished) = known.finished.map(|finished| finished.time()) else {
+    let Some(finished) = known.finished.map(Second::time) else {
         return Vec::new();
     };
     let (opened_by, shown) = match known.outcome {
@@ -284,7 +284,7 @@ fn failed(scene: &Scene<'_>, record: &Recorded, rules: &Rules<'_>, now: Timestam
 fn taken_back(scene: &Scene<'_>, details: &Details) -> Option<Timestamp> {
     let revision = details.rolled_back_by?;
     let rollback = scene.records.iter().find(|record| record.known.revision == revision)?;
-    rollback.known.started.or(rollback.known.finished).map(|time| time.time())
+    rollback.known.started.or(rollback.known.finished).map(Second::time)
 }
 
 /// Whether it only restarted a revision that is rolled back too: both are one change.
@@ -318,7 +318,7 @@ fn resolution(scene: &Scene<'_>, incident: &Incident, now: Timestamp) -> Option<
         let Known { revision, outcome, finished, .. } = &record.known;
         let has_succeeded = matches!(outcome, Outcome::Succeeded | Outcome::Recovered | Outcome::RolledBack);
         // A number may come again; what ended before the failure mended nothing.
-        finished.filter(|_| has_succeeded && *revision >= first).map(|finished| finished.time())
+        finished.filter(|_| has_succeeded && *revision >= first).map(Second::time)
     };
     scene.records.iter().filter_map(mended).filter(|finished| *finished >= incident.opened).min()
 }

@@ -237,7 +237,7 @@ async fn what_a_person_writes_into_an_incident_stays_and_what_they_delete_stays_
     stage.apply(&Web { image: "other:broken", ..Web::broken() }).await?;
     let rows = stage.table(&[&MENDED[..], &["web:4 Release Failed failed"]].concat()).await?;
     let second = noted(&stage, &rows[3]).await?;
-    assert_eq!(names(&stage).await?, [second.clone()]);
+    assert_eq!(names(&stage).await?, std::slice::from_ref(&second));
 
     // Whether it lasts is theirs once they have said so.
     let patch = r#"{"spec":{"status":"resolved"}}"#;

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, ReplicaSet};
 use kube::Api;
 use kube::api::ListParams;
-use port_dora_controller::resources::{Accuracy, DoraDeployment, DoraDeploymentSpec, Outcome};
+use port_dora_controller::resources::{Accuracy, ChangeKind, DoraDeployment, DoraDeploymentSpec, Outcome};
 use port_sim::Entity;
 use serde_json::{Value, json};
 
@@ -126,6 +126,19 @@ impl Row {
         self.record.spec.failure.as_deref().unwrap_or_default()
     }
 
+    /// Whether it will be written once more, since its incident is not noted yet.
+    fn waits_for_incident(&self) -> bool {
+        let spec = &self.record.spec;
+        let has_one = match spec.outcome {
+            Outcome::Failed => true,
+            // One that was restarted before it was rolled back has the incident of what it restarted.
+            Outcome::RolledBack => spec.change != Some(ChangeKind::Restart),
+            _ => false,
+        };
+        let is_noted = self.record.status.as_ref().is_some_and(|status| status.incident.is_some());
+        has_one && !is_noted && spec.environment.as_deref() == Some("production")
+    }
+
     /// Such as `web:2 Release Succeeded success`: the Deployment and its revision, the change, the outcome, and the status in Port, or
     /// why Port isn't told. A record whose last change hasn't been dealt with has `…` there. `, 3 unseen before` follows where
     /// revisions came and went unseen.
@@ -142,6 +155,7 @@ impl Row {
             (Some(synced), _) => synced.reason.clone(),
             (None, _) => "…".to_owned(),
         };
+        let report = if self.waits_for_incident() { "…".to_owned() } else { report };
         let unseen = spec.unseen_revisions.map(|unseen| format!(", {unseen} unseen before")).unwrap_or_default();
         format!("{name}:{revision} {change} {} {report}{unseen}", spec.outcome.as_str())
     }

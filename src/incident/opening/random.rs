@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::rollout::{ReplicaSetMark, Second};
+use crate::rollout::ReplicaSetMark;
 
 const HISTORIES: u64 = 3000;
 const STEPS: usize = 60;

@@ -1,7 +1,7 @@
 //! Tables of what is written for which state.
 
 use super::*;
-use crate::rollout::{ReplicaSetMark, Second};
+use crate::rollout::ReplicaSetMark;
 use crate::settings::Opening as Opens;
 
 /// When the controller was installed, in the tables: all times are seconds after that.
@@ -43,7 +43,7 @@ fn noted(record: Recorded) -> Recorded {
 }
 
 fn available(is_available: bool, since: i64) -> Option<Availability> {
-    Some(Availability { is_available, since: Second::of(at(since)).unwrap() })
+    Second::of(at(since)).map(|since| Availability { is_available, since })
 }
 
 fn present(availability: Option<Availability>) -> Present {
