@@ -3,13 +3,16 @@
 use cluster::wait_for;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, ReplicaSet};
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::ListParams;
-use port_dora_controller::resources::{Accuracy, ChangeKind, DoraDeployment, DoraDeploymentSpec, Outcome};
+use port_dora_controller::resources::{
+    Accuracy, ChangeKind, DoraDeployment, DoraDeploymentSpec, FIELD_MANAGER, Outcome,
+};
 use port_sim::Entity;
 use serde_json::{Value, json};
 
-use crate::fixture::{DEADLINE, Installation, text};
+use crate::fixture::{DEADLINE, Installation, RELEASE, text};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -97,6 +100,8 @@ pub struct Stage<'a> {
 pub struct Row {
     pub record: DoraDeployment,
     pub entity: Option<Entity>,
+    /// Whether it ended since the controller was installed: what failed before opens no incident.
+    ended_since_installation: bool,
 }
 
 impl Row {
@@ -136,7 +141,7 @@ impl Row {
             _ => false,
         };
         let is_noted = self.record.status.as_ref().is_some_and(|status| status.incident.is_some());
-        has_one && !is_noted && spec.environment.as_deref() == Some("production")
+        has_one && self.ended_since_installation && !is_noted && spec.environment.as_deref() == Some("production")
     }
 
     /// Such as `web:2 Release Succeeded success`: the Deployment and its revision, the change, the outcome, and the status in Port, or
@@ -211,13 +216,15 @@ impl<'a> Stage<'a> {
     /// Port then has an entity of each that is reported, and no other.
     pub async fn table(&self, expected: &[&str]) -> Result<Vec<Row>, Error> {
         let api: Api<DoraDeployment> = Api::namespaced(self.on.client().await?, &self.namespace);
+        let leases: Api<Lease> = Api::namespaced(self.on.client().await?, RELEASE);
         let rows = wait_for(format!("the records {expected:#?}"), DEADLINE, async || {
+            let installed = leases.get_opt(FIELD_MANAGER).await?.as_ref().map(created);
             let mut records = api.list(&ListParams::default()).await?.items;
             records.sort_by_key(|record| {
                 let rollout = record.spec.deployment.as_ref().map(|rollout| (rollout.name.clone(), rollout.revision));
                 (rollout, record.metadata.creation_timestamp.as_ref().map(|time| time.0))
             });
-            let rows: Vec<Row> = records.into_iter().map(|record| self.row(record)).collect();
+            let rows: Vec<Row> = records.into_iter().map(|record| self.row(record, installed)).collect();
             let found: Vec<String> = rows.iter().map(Row::line).collect();
             if found != expected {
                 Err(format!("{found:#?}"))?;
@@ -229,10 +236,12 @@ impl<'a> Stage<'a> {
         Ok(rows)
     }
 
-    fn row(&self, record: DoraDeployment) -> Row {
+    fn row(&self, record: DoraDeployment, installed: Option<Timestamp>) -> Row {
         let delivered = record.status.as_ref().and_then(|status| status.entity.as_ref());
         let entity = delivered.and_then(|delivered| self.on.port.entity("dora_deployment", &delivered.identifier));
-        Row { record, entity }
+        let ended = record.spec.finished_at.as_ref().map(|time| time.0);
+        let ended_since_installation = ended.zip(installed).is_some_and(|(ended, installed)| ended >= installed);
+        Row { record, entity, ended_since_installation }
     }
 
     /// What holds of any table of rollouts that the controller has followed.
