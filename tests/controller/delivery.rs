@@ -26,9 +26,6 @@ const REQUESTS_FOR_5000: usize = 300;
 /// Requests to the API server at once.
 const AT_ONCE: usize = 16;
 
-/// How long a slow answer takes: long enough for all that is done meanwhile.
-const LONG: Duration = Duration::from_secs(10);
-
 /// A deployment that Kubernetes can't see.
 fn deployment(name: &str) -> String {
     format!(
@@ -131,8 +128,8 @@ async fn a_lone_record_goes_alone_many_go_together_and_each_is_judged_by_itself(
     let paths: Vec<_> = sent.iter().map(|request| request.path.as_str()).collect();
     assert_eq!(paths, [INCIDENTS], "not a bulk, and once");
 
-    // Four requests that take long: what comes meanwhile waits, and goes out together.
-    on.port.set_fault(Fault::delayed(LONG).body_contains("slow-").times(4))?;
+    // Four requests that are held: what comes meanwhile waits, and goes out together.
+    let held = on.port.set_fault(Fault::new(Effect::HandleOnceCleared).body_contains("slow-").times(4))?;
     let api: Api<DoraIncident> = Api::namespaced(on.client().await?, &namespace);
     for number in 0..4 {
         create(&api, &format!("slow-{number}"), "all_teams").await?;
@@ -149,12 +146,15 @@ async fn a_lone_record_goes_alone_many_go_together_and_each_is_judged_by_itself(
     }
     wait_for("all of them to wait", DEADLINE, async || {
         let (_, ready) = controller.get("/readyz").await?;
-        if !ready.contains("DoraIncident waiting to be delivered: 25") {
+        // Another one, whose cause is looked up again, may wait with them.
+        let waiting = ready.rsplit_once("DoraIncident waiting to be delivered: ").ok_or("nothing waits")?.1;
+        if waiting.trim().parse::<usize>()? < 25 {
             Err(ready)?;
         }
         Ok(Some(()))
     })
     .await?;
+    on.port.clear_fault(held);
     for name in (0..20).map(|number| format!("good-{number}")).chain((0..4).map(|number| format!("slow-{number}"))) {
         on.condition(&namespace, &format!("dinc/{name}"), "Synced", "Delivered").await?;
         assert!(on.port.entity("dora_incident", &identifier(&name)).is_some(), "{name}");
@@ -163,11 +163,14 @@ async fn a_lone_record_goes_alone_many_go_together_and_each_is_judged_by_itself(
     assert_eq!(status, "False");
     assert!(message.contains("\"no_such_team\" of the blueprint \"group\""), "what is missing: {message}");
     assert!(on.port.entity("dora_incident", &identifier("bad")).is_none());
-    let mut together: Vec<_> = writes(&on, INCIDENTS).into_iter().skip(5).collect();
-    together.sort_by_key(|request| std::cmp::Reverse(identifiers(request).len()));
-    let sizes: Vec<_> = together.iter().map(|request| (identifiers(request).len(), request.status)).collect();
-    assert_eq!(sizes, [(20, Some(207)), (1, Some(201))], "the bad one is sent once, with the others");
-    assert!(identifiers(&together[0]).contains(&identifier("bad")));
+    // Where an incident whose cause is looked up again takes a place, one more waits for the second request.
+    let together: Vec<_> = writes(&on, INCIDENTS).into_iter().skip(5).collect();
+    assert_eq!(together.len(), 2, "{together:?}");
+    assert_eq!(together.iter().map(|request| identifiers(request).len()).sum::<usize>(), 21, "{together:?}");
+    let with_bad: Vec<_> =
+        together.iter().filter(|request| identifiers(request).contains(&identifier("bad"))).collect();
+    assert_eq!(with_bad.len(), 1, "the bad one is sent once, with the others: {together:?}");
+    assert!(identifiers(with_bad[0]).len() >= 15 && with_bad[0].status == Some(207), "{together:?}");
     Ok(())
 }
 
@@ -184,7 +187,8 @@ async fn what_changes_while_it_is_sent_is_sent_again_in_order() -> TestResult {
     let change = async |spec: Value| {
         api.patch("down", &PatchParams::default(), &Patch::Merge(json!({"spec": spec}))).await.map(drop)
     };
-    on.port.set_fault(Fault::delayed(LONG).method("POST").path_prefix(INCIDENTS).times(1))?;
+    let held = Fault::new(Effect::HandleOnceCleared).method("POST").path_prefix(INCIDENTS).times(1);
+    let held = on.port.set_fault(held)?;
     change(json!({"priority": "medium"})).await?;
     wait_for("the former version to be under way", DEADLINE, async || {
         Ok((!writes(&on, INCIDENTS).is_empty()).then_some(()))
@@ -192,11 +196,7 @@ async fn what_changes_while_it_is_sent_is_sent_again_in_order() -> TestResult {
     .await?;
     change(json!({"priority": "high"})).await?;
     change(json!({"priority": "critical", "urgency": null})).await?;
-    assert_eq!(
-        writes(&on, INCIDENTS)[0].status,
-        None,
-        "the machine is too slow for this test: it was answered already"
-    );
+    on.port.clear_fault(held);
     let identifier = format!("test:{namespace}:down");
     let entity = wait_for("the newest version in Port", DEADLINE, async || {
         let entity = on.port.entity("dora_incident", &identifier).ok_or("it is not there")?;

@@ -1,10 +1,11 @@
 //! The rules of a `DoraIncident` on the real API server, each with its message, and sizes that have no rule.
 
+use cluster::wait_for;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::TestResult;
-use crate::fixture::Installation;
+use crate::fixture::{DEADLINE, Installation};
 
 /// What the evaluation without an API server is held to as well, in src/resources/rules.rs.
 const CASES: &str = include_str!("../rules/incidents.yaml");
@@ -35,7 +36,13 @@ async fn the_api_server_refuses_what_can_not_be_and_says_what_to_write() -> Test
             "create"
         };
         let arguments = ["--namespace", &namespace, verb, "--filename", "-"];
-        let answer = on.kubectl_with_input(arguments, &manifest(&name, &spec)).await;
+        let answer =
+            wait_for("an answer that is not about the status that the controller writes", DEADLINE, async || {
+                let answer = on.kubectl_with_input(arguments, &manifest(&name, &spec)).await;
+                let is_conflict = answer.as_ref().is_err_and(|error| error.to_string().contains("has been modified"));
+                Ok((!is_conflict).then_some(answer))
+            })
+            .await?;
         match (answer, refused) {
             (Ok(_), None) => {}
             (Err(error), Some(part)) => assert!(error.to_string().contains(&part), "{before:?} → {spec}: {error}"),

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::Notify;
 
 /// A rule: which requests it is for, and what happens to them instead of, or after, the ordinary.
 ///
@@ -63,6 +64,8 @@ pub struct Fault {
 pub enum Effect {
     /// Nothing but the delay and the headers: the request is handled as always.
     Handle,
+    /// The request is handled as always, once the fault is cleared.
+    HandleOnceCleared,
     /// Nothing is done, and this is answered: a status and a JSON body, by default Port's error body.
     Answer {
         /// From 200 to 599.
@@ -116,6 +119,7 @@ impl Effect {
     fn kind(&self) -> &'static str {
         match self {
             Self::Handle => "handle",
+            Self::HandleOnceCleared => "handleOnceCleared",
             Self::Answer { .. } => "answer",
             Self::AnswerText { .. } => "answerText",
             Self::DropBeforeHandling => "dropBeforeHandling",
@@ -236,6 +240,7 @@ pub struct FaultState {
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     inner: Mutex<Inner>,
+    cleared: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -278,14 +283,25 @@ impl Faults {
     }
 
     /// The first fault that is for this request, which counts as one of its times.
-    pub(crate) fn meet(&self, method: &Method, path: &str, body: &[u8]) -> Option<Fault> {
+    pub(crate) fn meet(&self, method: &Method, path: &str, body: &[u8]) -> Option<(FaultId, Fault)> {
         let mut inner = self.inner.lock();
         let rule = inner.rules.iter_mut().find(|rule| rule.is_for(method, path, body))?;
         rule.state.met += 1;
         if let Some(times) = &mut rule.state.fault.times {
             *times -= 1;
         }
-        Some(rule.state.fault.clone())
+        Some((rule.state.id, rule.state.fault.clone()))
+    }
+
+    /// Returns once this fault is cleared.
+    pub(crate) async fn cleared(&self, id: FaultId) {
+        loop {
+            let cleared = self.cleared.notified();
+            if self.inner.lock().rules.iter().all(|rule| rule.state.id != id) {
+                return;
+            }
+            cleared.await;
+        }
     }
 
     pub(crate) fn states(&self) -> Vec<FaultState> {
@@ -295,12 +311,14 @@ impl Faults {
 
     pub(crate) fn clear(&self) {
         self.inner.lock().rules.clear();
+        self.cleared.notify_waiters();
     }
 
     pub(crate) fn clear_one(&self, id: FaultId) -> bool {
         let mut inner = self.inner.lock();
         let before = inner.rules.len();
         inner.rules.retain(|rule| rule.state.id != id);
+        self.cleared.notify_waiters();
         inner.rules.len() < before
     }
 }

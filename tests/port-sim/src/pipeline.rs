@@ -70,10 +70,14 @@ pub(crate) async fn run(State(app): State<App>, request: HttpRequest, next: Next
         fault: None,
     });
     let fault = app.faults.meet(&head.method, head.uri.path(), &bytes);
-    if let Some(fault) = &fault {
+    if let Some((fault_id, fault)) = &fault {
         app.log.update(id, |request| request.fault = Some(fault.label()));
         tokio::time::sleep(fault.delay).await;
+        if fault.effect == Effect::HandleOnceCleared {
+            app.faults.cleared(*fault_id).await;
+        }
     }
+    let fault = fault.map(|(_, fault)| fault);
     let instead = fault.as_ref().and_then(|fault| answer_instead(&fault.effect));
     let mut response = if let Some(response) = instead {
         response
@@ -135,7 +139,11 @@ fn answer_instead(effect: &Effect) -> Option<Response> {
             Some((status(*code), [(header::CONTENT_TYPE, content_type.clone())], body.clone()).into_response())
         }
         Effect::DropBeforeHandling => Some(dropped()),
-        Effect::Handle | Effect::DropAfterHandling | Effect::NeverAnswer | Effect::HalfAnswer => None,
+        Effect::Handle
+        | Effect::HandleOnceCleared
+        | Effect::DropAfterHandling
+        | Effect::NeverAnswer
+        | Effect::HalfAnswer => None,
     }
 }
 
