@@ -26,8 +26,14 @@ const CREDENTIALS: (&str, &str) = ("demo-id", "demo-secret");
 /// Ends when the app is rolled out, and fails when its rollout does.
 const ROLLOUT_STATUS: &str = "kubectl -n shop rollout status deployment/web --timeout=60s";
 
-/// The entities of the app and its incident begin so: `<cluster>:<namespace>:`.
+/// The entities of the app and its incidents begin so: `<cluster>:<namespace>:`.
 const ENTITIES: &str = "demo:shop:";
+
+/// The incident of examples/incident.yaml.
+const BY_HAND: &str = "checkout-down";
+
+/// How the name of the incident begins that the controller opens for the third revision; the rest is of its UID.
+const BY_ITSELF: &str = "web-3-";
 
 /// How long Port may take to know something, and the controller to start and to end.
 const SOON: Duration = Duration::from_mins(1);
@@ -142,23 +148,26 @@ impl<'a> Stage<'a> {
         self.apply_version(Some("broken"), 12).await?;
         self.shell.run("cat examples/incident.yaml").await?;
         self.shell.run("kubectl -n shop apply -f examples/incident.yaml").await?;
-        self.port_has_incident("open").await?;
+        self.port_has_incident(BY_HAND, "open").await?;
         self.screen
             .line("Kubernetes calls a rollout failed when it makes no progress for 10 minutes. Make it 8 seconds:")?;
         self.shell.run("kubectl -n shop patch deployment/web -p '{\"spec\":{\"progressDeadlineSeconds\":8}}'").await?;
         self.shell.run_to_failure(ROLLOUT_STATUS).await?;
-        self.port_has_deployment(3, "failed").await
+        self.port_has_deployment(3, "failed").await?;
+        self.screen.line("A rollout that fails in production opens an incident by itself:")?;
+        self.port_has_incident(BY_ITSELF, "open").await
     }
 
     async fn mend_it(&mut self) -> Result<()> {
-        self.screen.step("Roll back, and resolve the incident")?;
+        self.screen.step("Roll back, which resolves the one incident, and resolve the other")?;
         self.shell.run("kubectl -n shop rollout undo deployment/web").await?;
         self.rollout_status().await?;
         self.port_has_deployment(4, "success").await?;
+        self.port_has_incident(BY_ITSELF, "resolved").await?;
         self.shell
             .run("kubectl -n shop patch dinc checkout-down --type=merge -p '{\"spec\":{\"status\":\"resolved\"}}'")
             .await?;
-        self.port_has_incident("resolved").await
+        self.port_has_incident(BY_HAND, "resolved").await
     }
 
     async fn look(&mut self) -> Result<()> {
@@ -271,8 +280,8 @@ impl<'a> Stage<'a> {
         self.port_has("dora_deployment", &prefix, status).await
     }
 
-    async fn port_has_incident(&mut self, status: &str) -> Result<()> {
-        self.port_has("dora_incident", &format!("{ENTITIES}checkout-down"), status).await
+    async fn port_has_incident(&mut self, name: &str, status: &str) -> Result<()> {
+        self.port_has("dora_incident", &format!("{ENTITIES}{name}"), status).await
     }
 
     async fn port_has(&mut self, blueprint: &str, prefix: &str, status: &str) -> Result<()> {
