@@ -155,8 +155,9 @@ impl Opener {
         let mut records = HashMap::new();
         for known in &known {
             let may_open = may_open(known, newest, now);
-            if may_open || present == Some(known) {
-                let name = record_name(&place.name, uid, known);
+            let name = record_name(&place.name, uid, known);
+            let has_incident = names.contains(&name);
+            if may_open || has_incident || present == Some(known) {
                 if let Some(record) = self.api::<DoraDeployment>(&place).get_opt(&name).await? {
                     records.insert(name.clone(), record);
                 }

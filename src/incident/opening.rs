@@ -242,6 +242,11 @@ fn failed(scene: &Scene<'_>, record: &Recorded, rules: &Rules<'_>, now: Timestam
     let Some(finished) = known.finished.map(Second::time) else {
         return Vec::new();
     };
+    let note = |incident: &str| Write::Note { record: name.clone(), incident: incident.to_owned() };
+    // It was opened, and the process ended before it was noted: the rollout may have recovered since.
+    if details.incident.is_none() && scene.incidents.iter().any(|incident| incident.name == *name) {
+        return vec![note(name)];
+    }
     let (opened_by, shown) = match known.outcome {
         Outcome::Failed => (OpenedBy::FailedRollout, finished),
         Outcome::RolledBack => (OpenedBy::RolledBackRollout, taken_back(scene, details).unwrap_or(finished)),
@@ -254,10 +259,6 @@ fn failed(scene: &Scene<'_>, record: &Recorded, rules: &Rules<'_>, now: Timestam
     };
     if details.incident.is_some() || is_restart_of_rolled_back(scene, known) {
         return Vec::new();
-    }
-    let note = |incident: &str| Write::Note { record: name.clone(), incident: incident.to_owned() };
-    if scene.incidents.iter().any(|incident| incident.name == *name) {
-        return vec![note(name)];
     }
     if !rules.opens(&details.environment, opened_by) || !rules.is_recent(shown, now) {
         return Vec::new();

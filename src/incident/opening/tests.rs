@@ -155,6 +155,9 @@ fn the_recovery_of_the_same_revision_resolves_it() {
     let incident = own(OpenedBy::FailedRollout, 7, 200, None);
     let records = [record(6, Succeeded, 50, 90), noted(record(7, Recovered, 100, 300))];
     assert_eq!(decided(&records, std::slice::from_ref(&incident)), ["resolve web-7-u 300"]);
+    // The controller ended between the opening and the note.
+    let unnoted = [record(6, Succeeded, 50, 90), record(7, Recovered, 100, 300)];
+    assert_eq!(decided(&unnoted, std::slice::from_ref(&incident)), ["note web-7-u web-7-u", "resolve web-7-u 300"]);
     let incident = Incident { resolved: Some(at(300)), ..incident };
     assert_eq!(decided(&records, &[incident]), nothing());
 }

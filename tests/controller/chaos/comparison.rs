@@ -62,13 +62,10 @@ pub async fn disagreements(on: &Installation, namespace: &str, plan: Plan) -> Re
 /// What is wrong with the incidents that opened themselves: each failed rollout has one, named after its record, and nothing else has.
 fn unopened(records: &[DoraDeployment], own: &[&DoraIncident]) -> Option<String> {
     let noted = |record: &&DoraDeployment| record.status.as_ref().is_some_and(|status| status.incident.is_some());
+    // One that has recovered may have done so before anybody looked.
     let has_to = |record: &&DoraDeployment| record.spec.outcome == Outcome::Failed || noted(record);
-    // One that has recovered may have done so before anybody looked, or before a killed controller could note that it has one.
-    let may = |record: &&DoraDeployment| record.spec.outcome == Outcome::Recovered && !noted(record);
-    let optional: Vec<String> = records.iter().filter(may).map(ResourceExt::name_any).collect();
     let mut expected: Vec<String> = records.iter().filter(has_to).map(ResourceExt::name_any).collect();
     let mut present: Vec<String> = own.iter().map(|incident| incident.name_any()).collect();
-    present.retain(|name| !optional.contains(name));
     expected.sort();
     present.sort();
     (expected != present).then(|| format!("{present:?} opened themselves, and should have: {expected:?}"))
