@@ -71,7 +71,12 @@ impl Sighting {
                 .progressing
                 .as_ref()
                 .is_some_and(|condition| matches!(condition.reason, ProgressReason::Paused | ProgressReason::Resumed));
-        let counted = (counts_as_complete(&row) || (is_hidden && is_complete(&row))).then_some(now);
+        // Scaled to nothing, what has failed is complete to the counts alone.
+        let is_nothing = source == Source::List
+            && row.replicas == 0
+            && row.progressing.as_ref().is_some_and(|condition| condition.reason == ProgressReason::DeadlineExceeded);
+        let is_counted = counts_as_complete(&row) && !is_nothing;
+        let counted = (is_counted || (is_hidden && is_complete(&row))).then_some(now);
         let is_broken = source == Source::List && !names_a_replica_set(&row);
         Self {
             row,
@@ -134,9 +139,13 @@ impl Sighting {
                 self.counted = None;
             }
         }
+        // A failure that a list brought may be that of another revision, without being known to be void: its name tells.
+        let named = row.progressing.as_ref().and_then(|condition| condition.replica_set.as_deref());
         let had_failed =
             [self.passed.as_deref(), self.row.progressing.as_ref()].into_iter().flatten().any(|condition| {
-                condition.reason == ProgressReason::DeadlineExceeded && self.void.as_deref() != Some(condition)
+                condition.reason == ProgressReason::DeadlineExceeded
+                    && self.void.as_deref() != Some(condition)
+                    && named.is_none_or(|named| condition.replica_set.as_deref() == Some(named))
             });
         let is_nothing = had_failed && row.replicas == 0;
         self.was_paused_since |= self.counted.is_some() && row.paused;

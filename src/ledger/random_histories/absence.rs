@@ -157,9 +157,9 @@ fn is_unknowable(rollout: &Rollout, spec: &DoraDeploymentSpec) -> bool {
         // Its ReplicaSet was gone before the end was seen.
         Outcome::Abandoned => rollout.ended.is_some(),
         // Scaled to nothing, a failed one is complete.
-        Outcome::Succeeded | Outcome::Recovered => has_failed && spec.replicas == Some(0),
+        Outcome::Succeeded => has_failed && spec.replicas == Some(0),
         Outcome::RolledBack => has_failed,
-        Outcome::Unobserved => false,
+        Outcome::Recovered | Outcome::Unobserved => false,
     }
 }
 

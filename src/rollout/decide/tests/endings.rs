@@ -80,6 +80,29 @@ fn a_failed_rollout_that_is_scaled_to_nothing_has_not_recovered() {
 }
 
 #[test]
+fn failed_rollout_found_at_zero_replicas_has_not_recovered() {
+    let found = |paused| DeploymentRow {
+        paused,
+        replicas: 0,
+        current_replicas: 0,
+        updated_replicas: 0,
+        available_replicas: 0,
+        ..stating(1, DeadlineExceeded, "a", 1560)
+    };
+    for paused in [true, false] {
+        let paused_at = Second::of(time(1570)).filter(|_| paused);
+        let of = |outcome, finished| Known { paused_at, ..known(1, "a", outcome, finished) };
+        let case = Case::listed(found(paused), &[a()]).known(&[of(Failed, 1560)]);
+        assert!(case.changes().is_empty(), "{paused}: {:?}", case.changes());
+        let unrecorded = Case::listed(found(paused), &[a()]).known(&[of(InProgress, 0)]);
+        assert_eq!(unrecorded.changes(), ["end 1 Failed 1560"]);
+    }
+    let mut works = Case::listed(found(false), &[a()]).known(&[known(1, "a", Failed, 1560)]);
+    works.deployment.as_mut().unwrap().update(stating(1, Complete, "a", 2050), Source::Watch, time(2050));
+    assert_eq!(works.changes(), ["end 1 Recovered 2050"], "scaled up, it runs");
+}
+
+#[test]
 fn a_condition_that_names_another_replica_set_says_nothing() {
     let row = DeploymentRow { updated_replicas: 0, ..stating(2, Complete, "a", 1510) };
     let case = Case::listed(row, &[a(), b()]).known(&[known(1, "a", Succeeded, 1510)]);

@@ -84,3 +84,25 @@ fn a_pause_right_after_the_end_does_not_hide_it() {
         assert_eq!(case.changes(), ["end 1 Succeeded 1510"], "{length}");
     }
 }
+
+#[test]
+fn number_given_while_paused_does_not_inherit_a_failure() {
+    let empty = |row: DeploymentRow| DeploymentRow {
+        replicas: 0,
+        current_replicas: 0,
+        updated_replicas: 0,
+        available_replicas: 0,
+        ..row
+    };
+    let found = DeploymentRow { paused: true, ..empty(stating(3, DeadlineExceeded, "b", 1660)) };
+    let records = [known(1, "a", Succeeded, 1510), known(2, "b", Failed, 1660)];
+    let mut case = Case::listed(found.clone(), &[reused(&a(), 3), b()]).known(&records);
+    assert!(case.changes().is_empty(), "{:?}", case.changes());
+    let resumed = DeploymentRow { paused: false, generation: 4, ..found };
+    let complete = DeploymentRow { generation: 4, observed_generation: 4, ..empty(stating(3, Complete, "a", 2011)) };
+    let sighting = case.deployment.as_mut().unwrap();
+    sighting.update(resumed, Source::Watch, time(2010));
+    sighting.update(complete, Source::Watch, time(2011));
+    case.now = 3000;
+    assert_eq!(case.changes(), ["begin 3 Rollback Succeeded ?-2011"]);
+}
