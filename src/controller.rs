@@ -176,6 +176,7 @@ impl Parts {
             cluster_name,
             alertmanager_token_file: _,
             listen_address: _,
+            lease_duration,
             identity,
             namespace,
             file,
@@ -195,7 +196,9 @@ impl Parts {
             ..port::ClientOptions::new(port_base_url, port_credentials.clone(), user_agent)
         })?;
         let events = Arc::new(Events::new(client.clone(), &identity));
-        let election = LeaderElection::new(client.clone(), &namespace, LEASE, &identity);
+        let election = LeaderElection::new(client.clone(), &namespace, LEASE, &identity)
+            .with_lease_duration(lease_duration)
+            .with_renew_deadline(lease_duration * 2 / 3);
         let tools = Tools { client, events, metrics };
         let selection = file.deployments.selection().map_err(RunError::Selection)?;
         let (rollouts, retention) = (file.rollouts.clone(), file.retention.clone());

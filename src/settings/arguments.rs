@@ -83,6 +83,11 @@ pub struct RunArguments {
     /// How the log is written. What is logged: RUST_LOG, such as info or port_dora_controller=debug.
     #[arg(long, env = "LOG_FORMAT", default_value = "text", global = true, value_enum)]
     pub log_format: LogFormat,
+    /// How many seconds another replica waits for a leader that has stopped renewing its lease before it takes over. A leader that
+    /// can't renew stops writing after two thirds of them.
+    #[arg(long, env = "LEASE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(6..=600),
+        global = true, value_name = "SECONDS")]
+    pub lease_seconds: u16,
     /// Name of this replica, unique in the cluster. Default: host name and process id.
     #[arg(long, env = "POD_NAME", global = true, value_name = "NAME")]
     pub pod_name: Option<String>,

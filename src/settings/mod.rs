@@ -43,6 +43,8 @@ pub struct Settings {
     pub alertmanager_token_file: Option<PathBuf>,
     /// Where `/livez`, `/readyz` and `/metrics` are served.
     pub listen_address: SocketAddr,
+    /// How long another replica waits for a leader that has stopped renewing its lease.
+    pub lease_duration: std::time::Duration,
     /// Name of this replica, unique in the cluster.
     pub identity: Option<String>,
     /// Namespace of the lease; by default that of the service account or the kubeconfig.
@@ -113,6 +115,7 @@ impl Settings {
             alertmanager_token_file,
             listen_address,
             log_format: _,
+            lease_seconds,
             pod_name,
             pod_namespace,
         } = arguments;
@@ -146,6 +149,7 @@ impl Settings {
             cluster_name,
             alertmanager_token_file: alertmanager_token_file.filter(|path| !path.as_os_str().is_empty()),
             listen_address,
+            lease_duration: std::time::Duration::from_secs(lease_seconds.into()),
             identity: given(pod_name),
             namespace: given(pod_namespace),
             file: match config_file.filter(|path| !path.as_os_str().is_empty()) {
