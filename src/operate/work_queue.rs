@@ -180,11 +180,13 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
         state.ready.drain(..).collect()
     }
 
-    /// How many keys wait or are worked on.
+    /// How many keys wait or are worked on, each counted once.
     #[must_use]
     pub fn len(&self) -> usize {
         let state = self.state();
-        state.waiting.len() + state.working.len() + state.later.len()
+        // Between the failure of an attempt and its end, a key is worked on and has a time for the next attempt.
+        let working = state.working.iter().filter(|key| !state.due.contains_key(*key)).count();
+        state.waiting.len() + working + state.later.len()
     }
 
     /// How long the key that came first has been in the queue, with all that was tried meanwhile.
@@ -314,6 +316,22 @@ mod tests {
         assert_eq!(queue.oldest(), Some(Duration::from_secs(20)), "a is tried again");
         queue.withdraw(&"a");
         assert_eq!(queue.oldest(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn key_that_is_worked_on_and_will_be_again_counts_once() {
+        let queue = WorkQueue::default();
+        for key in ["later", "again", "other"] {
+            queue.add(key);
+        }
+        assert_eq!(queue.next(20).await.len(), 3);
+        queue.add_at("later", Instant::now() + Duration::from_secs(60));
+        queue.add("again");
+        assert_eq!(queue.len(), 3);
+        for key in ["later", "again", "other"] {
+            queue.done(&key);
+        }
+        assert_eq!(queue.len(), 2, "other is done");
     }
 
     #[tokio::test(start_paused = true)]
