@@ -14,10 +14,14 @@ CHART := charts/port-dora-controller
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY_ROOT := $(CACHE)/tools/cargo-deny-$(CARGO_DENY_VERSION)
 CARGO_DENY := $(CARGO_DENY_ROOT)/bin/cargo-deny
-HELM := $(CACHE)/tools/helm
 
-# More than cores: the tests on a cluster mostly wait for it.
-TEST_THREADS ?= 8
+# Builds what is made from Go modules. It is needed first, so it is built alone, but with the features that its
+# dependencies have in all of the named packages: they are compiled once.
+DEMO_PACKAGES := --package port-dora-controller --package demo --package programs
+BUILD_PROGRAMS := "$(CARGO_TARGET_DIR)/debug/build-programs"
+
+# Two for each core: the tests on a cluster wait half of the time. More would only make each of them slower.
+TEST_THREADS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
 CONTAINER_TOOL ?= docker
 IMAGE ?= port-dora-controller:$(VERSION)
@@ -28,15 +32,29 @@ help: ## list the targets
 
 .PHONY: demo
 demo: ## the whole way on a real local cluster, with a stand-in for Port: no account needed (KEEP=1: until Ctrl-C)
-	cargo build --package port-dora-controller --package demo
+	cargo build $(DEMO_PACKAGES) --bin build-programs
+	@$(BUILD_PROGRAMS) cluster -- cargo build $(DEMO_PACKAGES) >/dev/null
 	@"$(CARGO_TARGET_DIR)/debug/demo" $(if $(KEEP),--keep)
 
 .PHONY: test
-test: cluster-binaries ## all tests, also those on a real local cluster (TEST_FLAGS="…" goes to cargo test)
+test: test-build ## all tests, also those on a real local cluster (TEST_FLAGS="…" goes to cargo test)
 	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace $(TEST_FLAGS)
 
+.PHONY: test-build
+test-build: ## build what the tests need: programs in Go and test binaries, side by side
+	cargo build --workspace --bin build-programs
+	@$(BUILD_PROGRAMS) tests -- cargo test --no-run --workspace $(TEST_FLAGS) >/dev/null
+
+# The test harness tells times only with an option that isn't stable: it looks at this variable when it runs.
+.PHONY: test-times
+test-times: test-build ## all tests, and then the 25 slowest of them with their times
+	@times=$$(mktemp); trap 'rm -f "$$times"' EXIT; \
+	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace --lib --bins --tests $(TEST_FLAGS) \
+		--config 'target."cfg(unix)".runner=["env", "RUSTC_BOOTSTRAP=1"]' -- -Z unstable-options --report-time | tee "$$times"; \
+	sed -n 's/^test \(.*\) \.\.\. .*<\(.*\)s>$$/\2 \1/p' "$$times" | sort -rn | head -n 25
+
 .PHONY: bench
-bench: cluster-binaries ## memory and latency of the release binary on a real local cluster (BENCH_FLAGS="--help" lists the flags)
+bench: cluster-programs ## memory and latency of the release binary on a real local cluster (BENCH_FLAGS="--help" lists the flags)
 	cargo build --release --package port-dora-controller
 	cargo run --release --package bench -- $(BENCH_FLAGS)
 
@@ -65,9 +83,10 @@ check-crds:
 	done
 
 .PHONY: check-chart
-check-chart: $(HELM)
+check-chart:
 	@grep -qxF 'appVersion: "$(VERSION)"' $(CHART)/Chart.yaml || { echo "appVersion in $(CHART)/Chart.yaml must be $(VERSION), the version in Cargo.toml." >&2; exit 1; }
-	$(CHART)/ci/check $(HELM)
+	cargo build --workspace --bin build-programs
+	@programs=$$($(BUILD_PROGRAMS) helm); set -x; $(CHART)/ci/check "$$programs/helm"
 
 # Licences, bans and sources are read from what cargo has. The advisories are a database on the internet: where it is out
 # of reach they are skipped, loudly, unless CI_ADVISORIES=1 asks for them.
@@ -94,19 +113,14 @@ crds: ## write the custom resource definitions anew, from the types in src/resou
 		mkdir -p "$$folder"; rm -f "$$folder"/*.yaml; cp "$$generated"/*.yaml "$$folder"; \
 	done
 
-.PHONY: cluster-binaries
-cluster-binaries: ## build the local cluster's binaries: about 10 minutes the first time, then kept in the cache
-	cargo run --package cluster --bin local-cluster -- build
+.PHONY: cluster-programs
+cluster-programs: ## build the local cluster's programs: about 6 minutes on 2 cores the first time, then kept in the cache
+	cargo build --workspace --bin build-programs
+	@$(BUILD_PROGRAMS) cluster >/dev/null
 
 .PHONY: image
 image: ## build the container image (CONTAINER_TOOL=docker, IMAGE=name:tag)
 	$(CONTAINER_TOOL) build --build-arg VERSION=$(VERSION) --tag $(IMAGE) .
-
-# Helm as the local cluster has it, with the same flags, so that what Go compiles for the one serves the other too.
-# Not a file target: Go knows better than make whether it is up to date.
-.PHONY: $(HELM)
-$(HELM):
-	CGO_ENABLED=0 go -C tests/cluster build -trimpath -o $@ helm.sh/helm/v3/cmd/helm
 
 # Built without the optimisation that it doesn't need, and outside of CARGO_TARGET_DIR, where it would stay.
 $(CARGO_DENY):

@@ -11,8 +11,10 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use tokio::io::AsyncWriteExt;
 
-use crate::binaries::Program;
-use crate::cache::{create_folder, write_private};
+use programs::Program;
+use programs::create_folder;
+
+use crate::cache::write_private;
 use crate::error::{Error, Result};
 use crate::local_cluster::LocalCluster;
 

@@ -6,6 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use programs::{cache_folder, create_folder, open_lock};
+
 use crate::error::{Error, Result};
 
 /// The state and logs of how many clusters that have ended are kept.
@@ -13,22 +15,6 @@ const KEPT_CLUSTERS: usize = 10;
 
 /// The file by whose lock a cluster's folder is known to be in use.
 const LOCK: &str = "lock";
-
-/// `port-dora-controller` under `XDG_CACHE_HOME`, or under `~/.cache`.
-///
-/// A relative `XDG_CACHE_HOME` is ignored, as the XDG Base Directory Specification demands.
-pub(crate) fn cache_folder() -> Result<PathBuf> {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    absolute("XDG_CACHE_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
-        .map(|cache| cache.join("port-dora-controller"))
-        .ok_or(Error::NoCacheFolder)
-}
-
-/// Makes a folder and those above it. Only its owner may look into it: keys and tokens lie in there.
-pub(crate) fn create_folder(path: &Path) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::file("create", path))
-}
 
 /// Writes a file that only its owner may read.
 pub(crate) fn write_private(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
@@ -40,11 +26,6 @@ pub(crate) fn write_private(path: &Path, contents: impl AsRef<[u8]>) -> Result<(
         .open(path)
         .and_then(|mut file| file.write_all(contents.as_ref()))
         .map_err(Error::file("write", path))
-}
-
-/// Opens a file for its lock's sake, and makes it if need be.
-pub(crate) fn open_lock(path: &Path) -> Result<File> {
-    OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(Error::file("open", path))
 }
 
 /// The folder of one cluster, in use as long as this value lives. The lock ends with the process, however that ends.

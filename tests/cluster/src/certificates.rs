@@ -10,7 +10,9 @@ use rcgen::{
 };
 use serde_json::json;
 
-use crate::cache::{create_folder, write_private};
+use programs::create_folder;
+
+use crate::cache::write_private;
 use crate::error::{Error, Result};
 
 /// A client certificate with its key, both as PEM.

@@ -12,31 +12,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A program that isn't part of the cluster, such as the Go compiler, isn't installed.
-    #[error("`{program}` is needed to {purpose}, but isn't on the PATH: {remedy}")]
-    MissingProgram {
-        /// What was looked for on the PATH.
-        program: &'static str,
-        /// What it is needed for.
-        purpose: &'static str,
-        /// What to install.
-        remedy: &'static str,
-    },
-    /// One of the cluster's own programs couldn't be built.
-    #[error("building {program} failed ({status}); the whole output is in {}, which ends with:\n{output}", log.display())]
-    Build {
-        /// The program that was to be built.
-        program: &'static str,
-        /// How the compiler ended.
-        status: ExitStatus,
-        /// The last lines of what the compiler said.
-        output: String,
-        /// Where all of it is.
-        log: PathBuf,
-    },
-    /// The folder for built binaries and running clusters isn't known.
-    #[error("there is no folder for the cluster's files: set HOME, or XDG_CACHE_HOME to an absolute path")]
-    NoCacheFolder,
+    /// The cluster's programs can't be built, or a file of the cache can't be used.
+    #[error(transparent)]
+    Programs(#[from] programs::Error),
     /// Another cluster runs from the folder.
     #[error("{} belongs to a cluster that is running: stop it, or choose another folder", folder.display())]
     FolderInUse {

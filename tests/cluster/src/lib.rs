@@ -2,7 +2,7 @@
 //! kube-controller-manager and kube-scheduler, and a node that KWOK simulates. Deployments are rolled out by the real
 //! controllers; only the pods are played.
 //!
-//! It needs Go to build the programs once (about 10 minutes on 2 cores), no root, and no container runtime.
+//! It needs Go to build the programs once (see the crate `programs`), no root, and no container runtime.
 //! Several clusters can run at once.
 //!
 //! The tag of a pod's first image decides how its containers fare: `broken` can't be pulled (`ErrImagePull`, then
@@ -31,8 +31,6 @@
 //! ```
 
 mod access;
-mod alertmanager;
-mod binaries;
 mod cache;
 mod certificates;
 mod component;
@@ -45,10 +43,9 @@ mod process;
 mod text;
 mod wait;
 
-pub use alertmanager::ensure_alertmanager;
-pub use binaries::{Binaries, Program};
 pub use component::Component;
 pub use error::{Error, Result};
 pub use local_cluster::{ClusterOptions, LocalCluster};
 pub use process::Process;
+pub use programs::{Binaries, Program, ensure_one};
 pub use wait::{NotYet, WaitError, wait_for};

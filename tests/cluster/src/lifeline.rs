@@ -18,11 +18,18 @@ use crate::error::{Error, Result};
 
 const LEADER: &str = "while read -r _; do :; done; kill -s KILL 0";
 
-/// Processes whose new parent doesn't collect them stay in the group as zombies; hence the limit of 5 s.
+/// Processes whose new parent doesn't collect them stay in the group as zombies, which write nothing any more: the state
+/// that `ps` shows tells them from those that a busy machine is late to kill. The limit of some minutes is for machines
+/// without `ps`.
 const CLEANER: &str = r#"
 while read -r _; do :; done
 looks=0
-while kill -s 0 -- "-$1" 2>/dev/null && [ "$looks" -lt 100 ]; do looks=$((looks + 1)); sleep 0.05; done
+while kill -s 0 -- "-$1" 2>/dev/null && [ "$looks" -lt 6000 ]; do
+    looks=$((looks + 1))
+    processes=$(ps -A -o pgid= -o stat= 2>/dev/null)
+    [ -z "$processes" ] || printf '%s\n' "$processes" | grep -q "^ *$1 \{1,\}[^Z ]" || break
+    sleep 0.05
+done
 rm -rf -- "$2"
 "#;
 

@@ -1,4 +1,4 @@
-//! Builds the programs of a local Kubernetes cluster and runs one in the foreground.
+//! Runs a local Kubernetes cluster in the foreground.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use cluster::{Binaries, ClusterOptions, LocalCluster, ensure_alertmanager};
+use cluster::{Binaries, ClusterOptions, LocalCluster};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A real Kubernetes cluster on this machine, without root: the control plane, and one simulated node.
@@ -20,12 +20,6 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Build the cluster's programs and Alertmanager, if need be, and print the folder that holds them.
-    Build {
-        /// Also build the kubelet and kube-proxy, which only a real node needs.
-        #[arg(long)]
-        node: bool,
-    },
     /// Start a cluster, print how to reach it, and end it on Ctrl-C.
     Up {
         /// Folder for the cluster's state and logs: a new or empty one, or that of an earlier cluster, of which
@@ -47,15 +41,6 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Build { node } => {
-            let binaries = Binaries::ensure()?;
-            ensure_alertmanager()?;
-            if node {
-                Binaries::ensure_node()?;
-            }
-            println!("{}", binaries.folder().display());
-            Ok(())
-        }
         Command::Up { dir } => {
             // Before there is a runtime, so that a signal ends a build as it ends any program.
             Binaries::ensure()?;

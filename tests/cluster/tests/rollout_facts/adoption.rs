@@ -7,13 +7,16 @@ use serde_json::json;
 use crate::stage::{SOON, Stage, Web, past};
 use crate::states::{DeploymentState, REVISION, reasons};
 
-/// A ReplicaSet of nobody that matches the Deployment's selector.
+/// The action that makes the stray one that matches the Deployment's selector.
+const LABEL: [&str; 4] = ["label", "replicaset", "stray", "app=web"];
+
+/// A ReplicaSet of nobody. Its pods match the Deployment's selector, and itself does after [`LABEL`].
 fn stray(revision: &str, replicas: i32) -> String {
     let labels = json!({"app": "web", "stray": "yes"});
     json!({
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",
-        "metadata": {"name": "stray", "labels": labels, "annotations": {REVISION: revision}},
+        "metadata": {"name": "stray", "annotations": {REVISION: revision}},
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": labels},
@@ -23,20 +26,25 @@ fn stray(revision: &str, replicas: i32) -> String {
     .to_string()
 }
 
-/// A Deployment at revision 2 that has adopted a stray ReplicaSet of revision 9, and the state before it did.
-async fn adopt(prefix: &str, replicas: i32) -> Result<(Stage<'static>, DeploymentState)> {
+/// A Deployment at revision 2, and its state. Beside it is a stray ReplicaSet with all of its pods.
+async fn with_stray(prefix: &str, revision: &str, replicas: i32) -> Result<(Stage<'static>, DeploymentState)> {
     let mut stage = Stage::with(prefix, &Web::default()).await?;
     stage.apply(&Web::image("web:2")).await?;
     let before = stage.complete(2).await?;
     past(before.progress()?.updated).await?;
-    stage.input(&["apply", "--filename=-"], &stray("9", replicas)).await?;
+    stage.input(&["apply", "--filename=-"], &stray(revision, replicas)).await?;
+    wait_for("the stray's pods", SOON, async || {
+        Ok((stage.replica_set("stray:1").await?.available == replicas).then_some(()))
+    })
+    .await?;
     Ok((stage, before))
 }
 
 #[tokio::test]
 async fn stray_with_a_higher_revision_renumbers_the_current_replica_set_and_nothing_else_moves() -> Result<()> {
-    let (mut stage, before) = adopt("stray", 0).await?;
+    let (mut stage, before) = with_stray("stray", "9", 0).await?;
     let current = stage.replica_set("web:2").await?;
+    stage.kubectl(&LABEL).await?;
     let after = stage.complete(10).await?;
     assert_eq!((&after.progressing, after.generation), (&before.progressing, before.generation));
     assert_eq!(stage.settle().await?.progressing, before.progressing);
@@ -51,7 +59,12 @@ async fn stray_with_a_higher_revision_renumbers_the_current_replica_set_and_noth
 
 #[tokio::test]
 async fn stray_with_pods_moves_the_time_of_completion_as_well() -> Result<()> {
-    let (stage, before) = adopt("stray-pods", 2).await?;
+    let (mut stage, before) = with_stray("stray-pods", "9", 2).await?;
+    // Its pods are counted before the controller takes them away. If they aren't, the time stays as it is.
+    stage.hold("stray").await?;
+    stage.kubectl(&LABEL).await?;
+    stage.until_reason("ReplicaSetUpdated").await?;
+    stage.release("stray").await?;
     let after = stage
         .until("the stray's pods to be gone and the condition to be new", |state| {
             state.revision == Some(10)
@@ -75,10 +88,8 @@ async fn stray_with_pods_moves_the_time_of_completion_as_well() -> Result<()> {
 
 #[tokio::test]
 async fn stray_with_a_lower_revision_changes_nothing() -> Result<()> {
-    let mut stage = Stage::with("stray-low", &Web::default()).await?;
-    stage.apply(&Web::image("web:2")).await?;
-    let before = stage.complete(2).await?;
-    stage.input(&["apply", "--filename=-"], &stray("1", 0)).await?;
+    let (mut stage, before) = with_stray("stray-low", "1", 0).await?;
+    stage.kubectl(&LABEL).await?;
     wait_for("the stray to be adopted", SOON, async || Ok(stage.replica_set("stray:1").await?.owner.map(drop))).await?;
     let after = stage.settle().await?;
     assert_eq!((after.revision, after.progressing), (Some(2), before.progressing));

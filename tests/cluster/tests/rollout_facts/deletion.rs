@@ -111,6 +111,8 @@ async fn deployment_recreated_over_its_orphans_keeps_the_revision_and_finds_its_
     assert_eq!(reasons(&deleting), ["NewReplicaSetAvailable"]);
     assert_eq!(stage.replica_set("web:2").await?.owner, None);
 
+    // Else, with what belongs to another Deployment in its way, the controller would make one with another name.
+    stage.replica_sets_are_known().await?;
     stage.apply(&Web::image("web:2")).await?;
     let after = stage.complete(2).await?;
     let states = stage.states()?;
@@ -136,6 +138,7 @@ async fn deployment_recreated_over_its_orphans_with_an_older_template_is_a_rollb
     stage.kubectl(&["delete", "deployment", "web", "--cascade=orphan"]).await?;
     stage.until("the Deployment to be gone", |state| state.deleted).await?;
 
+    stage.replica_sets_are_known().await?;
     stage.apply(&Web::default()).await?;
     stage.complete(3).await?;
     assert_eq!(reasons(&stage.states()?).first(), Some(&"FoundNewReplicaSet"));

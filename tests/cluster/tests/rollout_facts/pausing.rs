@@ -1,7 +1,6 @@
 //! Pause and resume.
 
 use anyhow::{Context, Result};
-use serde_json::json;
 
 use crate::stage::{Stage, Web, past, past_by};
 use crate::states::{reasons, revisions};
@@ -34,19 +33,20 @@ async fn pause_and_resume_of_a_complete_deployment_give_its_revision_a_new_time(
 #[tokio::test]
 async fn pause_amid_a_rollout_stops_the_deadline_but_not_the_pods() -> Result<()> {
     let mut stage = Stage::with("pause-amid", &Web::default()).await?;
-    let late = Web { template_annotations: json!({"test/ready-after": "4s"}), ..Web::image("web:2") };
-    stage.apply(&late).await?;
+    let held = stage.gated(Web::image("web:2"));
+    stage.apply(&held).await?;
     stage.until("a pod of revision 2", |state| state.revision == Some(2) && state.updated == 1).await?;
-    stage.apply(&Web { paused: true, deadline: 1, ..late.clone() }).await?;
+    stage.apply(&Web { paused: true, deadline: 1, ..held.clone() }).await?;
     let paused = stage.until_reason("DeploymentPaused").await?;
     let pause = paused.progress()?.updated;
     // The pod that is there gets ready; no further one is made.
+    stage.open_gate().await?;
     stage.until("the pod to be ready", |state| state.available == 3).await?;
     past_by(pause, 2).await?;
     let still = stage.settle().await?;
     assert_eq!((still.progressing, still.updated), (paused.progressing, 1));
 
-    stage.apply(&late).await?;
+    stage.apply(&held).await?;
     let resumed = stage.until_reason("DeploymentResumed").await?;
     assert!(resumed.progress()?.updated > pause);
     assert_eq!(resumed.progress()?.transitioned, pause, "both are Unknown");

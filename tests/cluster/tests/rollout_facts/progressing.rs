@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use k8s_openapi::jiff::SignedDuration;
 use serde_json::json;
 
-use crate::stage::{Stage, Web, past};
+use crate::stage::{Stage, Web, any_pod, past};
 use crate::states::{reasons, revisions};
 
 #[tokio::test]
@@ -39,24 +39,35 @@ async fn transition_time_stays_that_of_the_first_rollout() -> Result<()> {
 
 #[tokio::test]
 async fn time_of_completion_stands_whatever_happens_afterwards() -> Result<()> {
-    let late = Web { template_annotations: json!({"test/ready-after": "4s"}), ..Web::default() };
-    let mut stage = Stage::with("frozen", &late).await?;
+    let mut stage = Stage::open("frozen").await?;
+    stage.open_gate().await?;
+    stage.apply(&stage.gated(Web::default())).await?;
     let complete = stage.complete(1).await?;
     let frozen = complete.progressing;
     past(frozen.as_ref().context("no condition")?.updated).await?;
 
+    stage.close_gate().await?;
     stage.kubectl(&["delete", "pods", "--all"]).await?;
     let without = stage.until("nothing to be available", |state| state.available == 0).await?;
     assert_eq!(without.available_condition.context("no condition Available")?.status, "False");
-    stage.until("all to be available again", |state| state.available == 2).await?;
+    stage.open_gate().await?;
+    stage
+        .until("all to be available again", |state| {
+            state.available == 2 && state.resource_version > without.resource_version
+        })
+        .await?;
     assert_eq!(stage.settle().await?.progressing, frozen);
     assert!(stage.states()?.iter().all(|state| state.progressing == frozen));
 
+    stage.close_gate().await?;
     stage.kubectl(&["scale", "deployment/web", "--replicas=4"]).await?;
     // Meanwhile the counts say "in progress".
     stage
-        .until("the new pods to be awaited", |state| state.wanted == 4 && state.available == 2 && state.is_observed())
+        .until("the new pods to be awaited", |state| {
+            (state.wanted, state.replicas, state.available) == (4, 4, 2) && state.is_observed()
+        })
         .await?;
+    stage.open_gate().await?;
     stage.rolled_out(1).await?;
     assert!(stage.states()?.iter().all(|state| state.progressing == frozen && state.revision == Some(1)));
     Ok(())
@@ -65,7 +76,15 @@ async fn time_of_completion_stands_whatever_happens_afterwards() -> Result<()> {
 #[tokio::test]
 async fn time_of_the_last_progress_moves_again_and_again() -> Result<()> {
     let mut stage = Stage::with("moves", &Web::default()).await?;
-    stage.apply(&Web { template_annotations: json!({"test/ready-after": "2s"}), ..Web::image("web:2") }).await?;
+    // An old pod goes first, so that the controller looks at least once before the first new one is there: if it counts
+    // that one at its first look after a change, it doesn't take it for progress.
+    let strategy = json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}});
+    stage.apply(&stage.gated(Web { strategy, ..Web::image("web:2") })).await?;
+    let first = stage
+        .until("the first pod to be counted", |state| state.reason() == Some("ReplicaSetUpdated") && state.updated == 1)
+        .await?;
+    past(first.progress()?.updated).await?;
+    stage.open_gate().await?;
     let complete = stage.complete(2).await?;
     let updated = stage.states()?.into_iter().filter(|state| state.reason() == Some("ReplicaSetUpdated"));
     let mut times = updated.map(|state| Ok(state.progress()?.updated)).collect::<Result<Vec<_>>>()?;
@@ -95,9 +114,13 @@ async fn deadline_exceeded_comes_a_deadline_after_the_last_progress() -> Result<
 #[tokio::test]
 async fn failed_revision_can_still_succeed() -> Result<()> {
     let mut stage = Stage::open("late").await?;
-    let late = Web { deadline: 1, template_annotations: json!({"test/ready-after": "4s"}), ..Web::default() };
-    stage.apply(&late).await?;
-    let failed = stage.until_reason("ProgressDeadlineExceeded").await?;
+    stage.apply(&stage.gated(Web { deadline: 1, ..Web::default() })).await?;
+    let failed = stage
+        .until("a failure with both pods", |state| {
+            state.reason() == Some("ProgressDeadlineExceeded") && state.updated == 2
+        })
+        .await?;
+    stage.open_gate().await?;
     let complete = stage.complete(1).await?;
     assert_eq!(failed.revision, Some(1));
     // The way back to True is a transition.
@@ -112,16 +135,19 @@ async fn success_of_the_old_replica_set_stands_right_after_a_change() -> Result<
     stage.apply(&Web::image("web:2")).await?;
     stage.complete(2).await?;
     let second = stage.replica_set("web:2").await?;
+    // No further pod can be made, so that none is counted when the controller looks late.
+    stage.limit("pods=2", &any_pod()).await?;
     // Back to a template that a ReplicaSet holds: the revision moves alone.
     stage.apply(&Web::default()).await?;
-    stage.complete(3).await?;
+    let observed = stage.until("observed", |state| state.revision == Some(3) && state.is_observed()).await?;
     let bumped = stage.until("revision 3", |state| state.revision == Some(3)).await?;
     assert_eq!((bumped.reason(), bumped.is_observed()), (Some("NewReplicaSetAvailable"), false));
     assert_eq!(bumped.progress()?.names(), Some(second.name.as_str()));
     assert_eq!([bumped.replicas, bumped.updated, bumped.available], [2; 3], "all counts are of revision 2");
     // And it stands even when everything is observed.
-    let observed = stage.until("observed", |state| state.revision == Some(3) && state.is_observed()).await?;
     assert_eq!((observed.progressing, observed.updated), (bumped.progressing, 0));
+    stage.unlimit(&any_pod()).await?;
+    stage.complete(3).await?;
     Ok(())
 }
 
@@ -131,12 +157,16 @@ async fn failure_of_the_old_replica_set_stands_right_after_an_undo() -> Result<(
     let mut stage = Stage::with("stale-failure", &Web { replicas: 1, ..Web::default() }).await?;
     stage.apply(&Web { replicas: 1, ..Web::broken() }).await?;
     let failed = stage.failed(2).await?;
+    // Its pod stays for now, so that it isn't gone already when the controller looks late.
+    let broken = stage.replica_set("web:broken").await?;
+    stage.hold(&broken.name).await?;
     stage.kubectl(&["rollout", "undo", "deployment/web"]).await?;
-    stage.complete(3).await?;
+    let observed = stage.until("observed", |state| state.revision == Some(3) && state.is_observed()).await?;
     let bumped = stage.until("revision 3", |state| state.revision == Some(3)).await?;
     assert_eq!(bumped.progressing, failed.progressing);
-    let observed = stage.until("observed", |state| state.revision == Some(3) && state.is_observed()).await?;
     assert_eq!(observed.progressing, failed.progressing);
+    stage.release(&broken.name).await?;
+    stage.complete(3).await?;
     assert!(!reasons(&stage.states()?).contains(&"NewReplicaSetCreated"));
     Ok(())
 }
@@ -177,7 +207,15 @@ async fn scaling_a_failed_rollout_makes_it_fail_a_second_time() -> Result<()> {
     let mut stage = Stage::with("scale-failed", &Web::default()).await?;
     stage.apply(&Web::broken()).await?;
     let failed = stage.failed(2).await?;
-    stage.kubectl(&["scale", "deployment/web", "--replicas=6"]).await?;
+    // With time enough for all of the pods: it must not fail between two of them.
+    let scale = r#"{"spec": {"replicas": 6, "progressDeadlineSeconds": 600}}"#;
+    stage.kubectl(&["patch", "deployment/web", "--patch", scale]).await?;
+    stage
+        .until("as many pods as there may be", |state| {
+            (state.replicas, state.updated, state.available) == (8, 3, 5) && state.is_observed()
+        })
+        .await?;
+    stage.fail_now().await?;
     let again = stage
         .until("a second failure", |state| {
             state.reason() == Some("ProgressDeadlineExceeded") && state.progressing != failed.progressing

@@ -1,9 +1,8 @@
 //! Pods and ReplicaSets that the API server refuses to make.
 
 use anyhow::Result;
-use cluster::wait_for;
 
-use crate::stage::{SOON, Stage, Web, past, past_by};
+use crate::stage::{Stage, Web, any_pod, any_replica_set, past, past_by};
 use crate::states::reasons;
 
 /// The Deployment with a deadline that is soon over.
@@ -14,20 +13,8 @@ fn hasty(image: &'static str) -> Web {
 /// A namespace in which no pod can be made.
 async fn without_pods(prefix: &str) -> Result<Stage<'static>> {
     let mut stage = Stage::open(prefix).await?;
-    stage.kubectl(&["create", "quota", "none", "--hard=pods=0"]).await?;
-    quota_is_known(&stage).await?;
+    stage.limit("pods=0", &any_pod()).await?;
     Ok(stage)
-}
-
-/// Until a quota's status is there, it refuses everything with another message.
-async fn quota_is_known(stage: &Stage<'_>) -> Result<()> {
-    let namespace = format!("--namespace={}", stage.namespace);
-    Ok(wait_for("the quota to be known", SOON, async || {
-        let arguments = ["get", "quota", "none", "--output=jsonpath={.status.used}", &namespace];
-        let used = stage.cluster.kubectl(arguments).await?;
-        Ok((!used.is_empty()).then_some(()))
-    })
-    .await?)
 }
 
 #[tokio::test]
@@ -48,7 +35,7 @@ async fn refused_pods_are_a_replica_failure_and_fail_at_the_deadline() -> Result
         format!(r#"pods "{pod}" is forbidden: exceeded quota: none, requested: pods=1, used: pods=0, limited: pods=0"#);
     assert_eq!(failure.message, expected);
 
-    stage.kubectl(&["delete", "quota", "none"]).await?;
+    stage.unlimit(&any_pod()).await?;
     stage.complete(1).await?;
     stage.until("the refusal to be gone", |state| state.replica_failure.is_none()).await?;
     Ok(())
@@ -98,8 +85,7 @@ async fn undo_without_progress_keeps_the_failure_of_the_other_replica_set_for_ev
 #[tokio::test]
 async fn refused_replica_set_is_an_error_without_a_revision() -> Result<()> {
     let mut stage = Stage::with("quota-sets", &Web::default()).await?;
-    stage.kubectl(&["create", "quota", "none", "--hard=count/replicasets.apps=1"]).await?;
-    quota_is_known(&stage).await?;
+    stage.limit("count/replicasets.apps=1", &any_replica_set()).await?;
     stage.apply(&Web::image("web:2")).await?;
     let refused = stage.until_reason("ReplicaSetCreateError").await?;
     let error = refused.progress()?;
@@ -108,9 +94,7 @@ async fn refused_replica_set_is_an_error_without_a_revision() -> Result<()> {
     assert!(error.message.contains("exceeded quota: none"), "{}", error.message);
     assert_eq!(stage.replica_sets().await?.len(), 1);
 
-    stage.kubectl(&["delete", "quota", "none"]).await?;
-    // The controller tries again by itself, ever more seldom: any change makes it do so at once.
-    stage.kubectl(&["annotate", "deployment/web", "a=b"]).await?;
+    stage.unlimit(&any_replica_set()).await?;
     stage.complete(2).await?;
     Ok(())
 }

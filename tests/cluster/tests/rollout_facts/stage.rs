@@ -5,15 +5,16 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use cluster::{LocalCluster, wait_for};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kube::Api;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::states::{DeploymentState, Recording, ReplicaSetState};
 
-/// How long is waited for anything.
-pub const SOON: Duration = Duration::from_mins(1);
+/// How long is waited for anything. Long, for machines that do other things as well: it asserts nothing.
+pub const SOON: Duration = Duration::from_mins(4);
 
 /// The Deployment `web` as a user's manifest has it.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub struct Web {
     pub template_labels: Value,
     /// Annotations of the pod template.
     pub template_annotations: Value,
+    /// Further fields of the pod's `spec`.
+    pub pod: Value,
 }
 
 impl Default for Web {
@@ -45,6 +48,7 @@ impl Default for Web {
             annotations: json!({}),
             template_labels: json!({}),
             template_annotations: json!({}),
+            pod: json!({}),
         }
     }
 }
@@ -62,6 +66,10 @@ impl Web {
     fn manifest(&self) -> String {
         let mut labels = self.template_labels.clone();
         labels["app"] = json!("web");
+        let mut pod = json!({"containers": [{"name": "app", "image": self.image}]});
+        for (name, value) in self.pod.as_object().into_iter().flatten() {
+            pod[name] = value.clone();
+        }
         json!({
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -75,7 +83,7 @@ impl Web {
                 "selector": {"matchLabels": {"app": "web"}},
                 "template": {
                     "metadata": {"labels": labels, "annotations": self.template_annotations},
-                    "spec": {"containers": [{"name": "app", "image": self.image}]},
+                    "spec": pod,
                 },
             },
         })
@@ -151,6 +159,149 @@ impl<'a> Stage<'a> {
         let namespace = format!("--namespace={}", self.namespace);
         let arguments = arguments.iter().copied().chain([namespace.as_str()]);
         self.cluster.kubectl_with_input(arguments, input).await?;
+        Ok(())
+    }
+
+    /// `web` with pods that the node doesn't take before [`Stage::open_gate`].
+    pub fn gated(&self, web: Web) -> Web {
+        Web { pod: json!({"nodeSelector": {&self.namespace: "open"}}), ..web }
+    }
+
+    /// Lets the node take the pods of [`Stage::gated`]. This is no action.
+    pub async fn open_gate(&self) -> Result<()> {
+        self.cluster.kubectl(["label", "nodes", "--all", &format!("{}=open", self.namespace)]).await?;
+        Ok(())
+    }
+
+    /// From now on the node takes no more pods of [`Stage::gated`]; those that run stay. This is no action.
+    pub async fn close_gate(&self) -> Result<()> {
+        self.cluster.kubectl(["label", "nodes", "--all", &format!("{}-", self.namespace)]).await?;
+        // The scheduler learns of it by a watch: this pod shows when it has.
+        let mut probe = any_pod();
+        probe["spec"]["nodeSelector"] = json!({&self.namespace: "open"});
+        let probe: Pod = serde_json::from_value(probe)?;
+        let pods: Api<Pod> = Api::namespaced(self.cluster.client().await?, &self.namespace);
+        Ok(wait_for("the scheduler to find the gate closed", SOON, async || {
+            let name = pods.create(&PostParams::default(), &probe).await?.name_any();
+            let is_held = wait_for("the scheduler to look at a pod", SOON, async || {
+                let probe = pods.get(&name).await?;
+                let is_taken = probe.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+                Ok((is_taken || is_unschedulable(&probe)).then_some(!is_taken))
+            })
+            .await?;
+            pods.delete(&name, &DeleteParams::default().grace_period(0)).await?;
+            Ok(is_held.then_some(()))
+        })
+        .await?)
+    }
+
+    /// The action to make a quota such as `pods=0`. Waits until it refuses `further`, a manifest.
+    pub async fn limit(&mut self, hard: &str, further: &Value) -> Result<()> {
+        self.kubectl(&["create", "quota", QUOTA, &format!("--hard={hard}")]).await?;
+        Ok(wait_for("the quota to be in force", SOON, async || match self.refusal(further).await {
+            // Before its status is there, a quota refuses everything with another message.
+            Some(message) if message.contains("exceeded quota") => Ok(Some(())),
+            other => Err(format!("{other:?}"))?,
+        })
+        .await?)
+    }
+
+    /// The action to delete the quota of [`Stage::limit`]. Waits until `further` is refused no more, and has what was
+    /// refused before be tried again at once.
+    pub async fn unlimit(&mut self, further: &Value) -> Result<()> {
+        self.kubectl(&["delete", "quota", QUOTA]).await?;
+        wait_for("the quota to be gone", SOON, async || match self.refusal(further).await {
+            None => Ok(Some(())),
+            Some(message) => Err(message)?,
+        })
+        .await?;
+        // The annotation reaches the ReplicaSet as well, and both controllers try again when they see it.
+        self.settle().await?;
+        Ok(())
+    }
+
+    /// Why the API server would not make the object of a manifest, if so.
+    async fn refusal(&self, manifest: &Value) -> Option<String> {
+        let namespace = format!("--namespace={}", self.namespace);
+        let arguments = ["create", "--dry-run=server", "--filename=-", &namespace];
+        self.cluster.kubectl_with_input(arguments, &manifest.to_string()).await.err().map(|error| error.to_string())
+    }
+
+    /// Has the API server refuse to scale a ReplicaSet, so that the controller can't take its pods away before
+    /// [`Stage::release`]. This is no action.
+    pub async fn hold(&self, replica_set: &str) -> Result<()> {
+        let matched = json!({"matchLabels": {"kubernetes.io/metadata.name": self.namespace}});
+        let rules = json!([{
+            "apiGroups": ["apps"],
+            "apiVersions": ["v1"],
+            "operations": ["UPDATE"],
+            "resources": ["replicasets"],
+            "resourceNames": [replica_set],
+        }]);
+        let policy = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": self.namespace},
+            "spec": {
+                "failurePolicy": "Fail",
+                "matchConstraints": {"namespaceSelector": matched, "resourceRules": rules},
+                "validations": [{"expression": "object.spec.replicas == oldObject.spec.replicas"}],
+            },
+        });
+        let binding = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": self.namespace},
+            "spec": {"policyName": self.namespace, "validationActions": ["Deny"]},
+        });
+        self.cluster.apply(&format!("{policy}\n---\n{binding}")).await?;
+        self.scaling_is_refused(replica_set, true).await
+    }
+
+    /// Ends [`Stage::hold`], and has the controller try again at once. This is no action.
+    pub async fn release(&self, replica_set: &str) -> Result<()> {
+        let kinds = "validatingadmissionpolicybindings,validatingadmissionpolicies";
+        self.cluster.kubectl(["delete", kinds, &self.namespace]).await?;
+        self.scaling_is_refused(replica_set, false).await?;
+        // The controller has forgotten the refusal, but looks whenever the ReplicaSet changes.
+        let patch = json!({"metadata": {"annotations": {"test/released": "yes"}}});
+        self.replica_sets.patch(replica_set, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        Ok(())
+    }
+
+    async fn scaling_is_refused(&self, replica_set: &str, expected: bool) -> Result<()> {
+        let parameters = PatchParams { dry_run: true, ..PatchParams::default() };
+        let patch = Patch::Merge(json!({"spec": {"replicas": 7}}));
+        Ok(wait_for(format!("scaling {replica_set} to be refused: {expected}"), SOON, async || {
+            let is_refused = match self.replica_sets.patch(replica_set, &parameters, &patch).await {
+                Ok(_) => false,
+                Err(kube::Error::Api(status)) if status.code == 422 => true,
+                Err(error) => Err(error)?,
+            };
+            Ok((is_refused == expected).then_some(()))
+        })
+        .await?)
+    }
+
+    /// Waits until the controllers know all that has happened to the ReplicaSets of this namespace so far. They share
+    /// one watch, and what it shows last is one more ReplicaSet, of which its controller says that it has seen it.
+    pub async fn replica_sets_are_known(&self) -> Result<()> {
+        let probe = serde_json::from_value(any_replica_set())?;
+        let name = self.replica_sets.create(&PostParams::default(), &probe).await?.name_any();
+        wait_for("the controllers to see the newest ReplicaSet", SOON, async || {
+            let status = self.replica_sets.get(&name).await?.status.unwrap_or_default();
+            Ok(status.observed_generation.map(drop))
+        })
+        .await?;
+        self.replica_sets.delete(&name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    /// Fails the rollout that stands still, by a deadline that is over. With a short deadline from the beginning it
+    /// could fail before all of its pods are there, and once more after that. This is no action.
+    pub async fn fail_now(&self) -> Result<()> {
+        let patch = json!({"spec": {"progressDeadlineSeconds": 1}});
+        self.deployments.patch("web", &PatchParams::default(), &Patch::Merge(patch)).await?;
         Ok(())
     }
 
@@ -275,6 +426,39 @@ impl<'a> Stage<'a> {
         let place = place.with_context(|| format!("no ReplicaSet has the image {image}: {all:?}"))?;
         Ok(all.swap_remove(place))
     }
+}
+
+/// The name of the quota that a test makes, which is in the messages of its refusals.
+const QUOTA: &str = "none";
+
+/// The manifest of a pod of nobody.
+pub fn any_pod() -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"generateName": "probe-"},
+        "spec": {"containers": [{"name": "app", "image": "probe:1"}]},
+    })
+}
+
+/// The manifest of a ReplicaSet of nobody, without pods.
+pub fn any_replica_set() -> Value {
+    let labels = json!({"app": "probe"});
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "metadata": {"generateName": "probe-"},
+        "spec": {
+            "replicas": 0,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": any_pod()["spec"]},
+        },
+    })
+}
+
+fn is_unschedulable(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
 }
 
 /// Waits until the clock has left a second, so that no later time of the API server, which writes whole seconds,

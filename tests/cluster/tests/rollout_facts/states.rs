@@ -2,6 +2,8 @@
 //! compare.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
@@ -9,8 +11,9 @@ use futures::{StreamExt, pin_mut};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, ReplicaSet};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use k8s_openapi::jiff::Timestamp;
-use kube::Api;
+use k8s_openapi::serde::de::DeserializeOwned;
 use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::{Api, ResourceExt};
 
 pub const REVISION: &str = "deployment.kubernetes.io/revision";
 pub const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
@@ -138,6 +141,7 @@ pub struct ReplicaSetState {
     pub image: String,
     pub wanted: i32,
     pub replicas: i32,
+    pub available: i32,
 }
 
 impl ReplicaSetState {
@@ -164,6 +168,7 @@ impl ReplicaSetState {
                 .unwrap_or_default(),
             wanted: spec.and_then(|spec| spec.replicas).unwrap_or_default(),
             replicas: replica_set.status.as_ref().map(|status| status.replicas).unwrap_or_default(),
+            available: replica_set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or_default(),
         }
     }
 }
@@ -190,6 +195,11 @@ pub fn revisions(states: &[DeploymentState]) -> Vec<Option<i64>> {
     revisions
 }
 
+/// What can be watched in a task of its own.
+trait Watchable: ResourceExt + Clone + Debug + DeserializeOwned + Send + 'static {}
+
+impl<K: ResourceExt + Clone + Debug + DeserializeOwned + Send + 'static> Watchable for K {}
+
 /// Everything that the watches of a namespace have shown since it was made.
 #[derive(Debug, Clone, Default)]
 pub struct Recording(Arc<Mutex<Recorded>>);
@@ -208,45 +218,48 @@ impl Recording {
         let recording = Self::default();
         let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
         let replica_sets: Api<ReplicaSet> = Api::namespaced(client, namespace);
-        let parameters = WatchParams::default().disable_bookmarks();
-
         let version = deployments.list(&ListParams::default()).await?.metadata.resource_version.unwrap_or_default();
-        let copy = recording.clone();
-        let events = deployments.watch(&parameters, &version).await?;
-        tokio::spawn(async move {
-            copy.record(events, |recorded, deployment, deleted| {
-                recorded.deployment.push(DeploymentState::new(deployment, deleted));
-            })
-            .await;
-        });
-        let copy = recording.clone();
-        let events = replica_sets.watch(&parameters, &version).await?;
-        tokio::spawn(async move {
-            copy.record(events, |recorded, replica_set, deleted| {
-                recorded.replica_sets.push(ReplicaSetState::new(replica_set, deleted));
-            })
-            .await;
-        });
+
+        tokio::spawn(recording.clone().record(deployments, version.clone(), |recorded, deployment, deleted| {
+            recorded.deployment.push(DeploymentState::new(deployment, deleted));
+        }));
+        tokio::spawn(recording.clone().record(replica_sets, version, |recorded, replica_set, deleted| {
+            recorded.replica_sets.push(ReplicaSetState::new(replica_set, deleted));
+        }));
         Ok(recording)
     }
 
-    async fn record<K: Clone>(
-        self,
-        events: impl futures::Stream<Item = kube::Result<WatchEvent<K>>>,
-        mut add: impl FnMut(&mut Recorded, &K, bool),
-    ) {
-        pin_mut!(events);
-        while let Some(event) = events.next().await {
-            let mut recorded = self.lock();
-            match event {
-                Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => add(&mut recorded, &object, false),
-                Ok(WatchEvent::Deleted(object)) => add(&mut recorded, &object, true),
-                Ok(WatchEvent::Bookmark(_)) => {}
-                Ok(WatchEvent::Error(status)) => recorded.ended = Some(format!("{status:?}")),
-                Err(error) => recorded.ended = Some(error.to_string()),
+    async fn record<K: Watchable>(self, api: Api<K>, version: String, add: impl Fn(&mut Recorded, &K, bool)) {
+        let Err(reason) = self.follow(api, version, add).await;
+        self.lock().ended = Some(reason.to_string());
+    }
+
+    /// Records what is seen after this version. The API server ends each watch after some minutes: the next one goes on
+    /// where it ended.
+    async fn follow<K: Watchable>(
+        &self,
+        api: Api<K>,
+        mut version: String,
+        add: impl Fn(&mut Recorded, &K, bool),
+    ) -> Result<Infallible> {
+        loop {
+            let events = api.watch(&WatchParams::default(), &version).await?;
+            pin_mut!(events);
+            while let Some(event) = events.next().await {
+                match event? {
+                    WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                        version = object.resource_version().unwrap_or_default();
+                        add(&mut self.lock(), &object, false);
+                    }
+                    WatchEvent::Deleted(object) => {
+                        version = object.resource_version().unwrap_or_default();
+                        add(&mut self.lock(), &object, true);
+                    }
+                    WatchEvent::Bookmark(bookmark) => version = bookmark.metadata.resource_version,
+                    WatchEvent::Error(status) => anyhow::bail!("{status:?}"),
+                }
             }
         }
-        self.lock().ended.get_or_insert_with(|| "the API server ended it".to_owned());
     }
 
     /// The states of the Deployment, from the one with the index `from` on.

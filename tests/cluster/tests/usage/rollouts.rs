@@ -1,19 +1,24 @@
 //! What users of the cluster rely on when they roll something out: the real controllers' verdicts, and the states of
 //! the pods that KWOK plays.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result};
 use cluster::{LocalCluster, wait_for};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Api;
 use kube::api::ListParams;
 
-const SOON: Duration = Duration::from_mins(1);
+use crate::SOON;
 
-/// A Deployment as users write it, with one container and a deadline of 2 s.
-fn deployment(name: &str, image: &str, annotations: &str) -> String {
+/// So long a `progressDeadlineSeconds` that a slow machine fails no rollout.
+const LONG: u32 = 600;
+
+/// One for rollouts that are to fail.
+const SHORT: u32 = 2;
+
+/// A Deployment as users write it.
+fn deployment(name: &str, image: &str, deadline: u32, annotations: &str) -> String {
     format!(
         r#"
 apiVersion: apps/v1
@@ -21,7 +26,7 @@ kind: Deployment
 metadata: {{name: {name}}}
 spec:
   replicas: 3
-  progressDeadlineSeconds: 2
+  progressDeadlineSeconds: {deadline}
   selector: {{matchLabels: {{app: {name}}}}}
   template:
     metadata:
@@ -77,6 +82,13 @@ fn waiting_reason(status: &ContainerStatus) -> Option<&str> {
     status.state.as_ref()?.waiting.as_ref()?.reason.as_deref()
 }
 
+/// When a pod turned ready, if it is.
+fn became_ready(pod: &Pod) -> Option<Timestamp> {
+    let mut conditions = pod.status.as_ref()?.conditions.iter().flatten();
+    let ready = conditions.find(|condition| condition.type_ == "Ready" && condition.status == "True")?;
+    Some(ready.last_transition_time.as_ref()?.0)
+}
+
 fn phase(pod: &Pod) -> Option<&str> {
     pod.status.as_ref()?.phase.as_deref()
 }
@@ -86,12 +98,12 @@ async fn deployment_is_rolled_out_by_the_real_controllers() -> Result<()> {
     let cluster = LocalCluster::shared().await;
     let namespace = cluster.namespace("rollout").await?;
     let deployments: Api<Deployment> = Api::namespaced(cluster.client().await?, &namespace);
-    apply(cluster, &namespace, &deployment("web", "web:1", "")).await?;
+    apply(cluster, &namespace, &deployment("web", "web:1", LONG, "")).await?;
     let first = progressing_for(&deployments, "web", "NewReplicaSetAvailable").await?;
     let status = first.status.context("no status")?;
     assert_eq!((status.ready_replicas, status.updated_replicas), (Some(3), Some(3)));
 
-    apply(cluster, &namespace, &deployment("web", "web:2", "")).await?;
+    apply(cluster, &namespace, &deployment("web", "web:2", LONG, "")).await?;
     wait_for("revision 2 to be complete", SOON, async || {
         let deployment = deployments.get("web").await?;
         let annotations = deployment.metadata.annotations.clone().unwrap_or_default();
@@ -113,7 +125,7 @@ async fn image_that_cannot_be_pulled_exceeds_the_progress_deadline() -> Result<(
     let cluster = LocalCluster::shared().await;
     let namespace = cluster.namespace("broken").await?;
     let client = cluster.client().await?;
-    apply(cluster, &namespace, &deployment("web", "web:broken", "")).await?;
+    apply(cluster, &namespace, &deployment("web", "web:broken", SHORT, "")).await?;
     let pods = first_containers(
         &Api::namespaced(client.clone(), &namespace),
         "three pods whose image can't be pulled",
@@ -131,7 +143,7 @@ async fn crashing_container_backs_off_with_restarts_that_grow() -> Result<()> {
     let cluster = LocalCluster::shared().await;
     let namespace = cluster.namespace("crash").await?;
     let client = cluster.client().await?;
-    apply(cluster, &namespace, &deployment("web", "web:crash", "")).await?;
+    apply(cluster, &namespace, &deployment("web", "web:crash", SHORT, "")).await?;
     let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
     let crashing = |restarts: i32| {
         move |status: &ContainerStatus| {
@@ -158,10 +170,15 @@ async fn crashing_container_backs_off_with_restarts_that_grow() -> Result<()> {
 async fn pod_turns_ready_after_the_annotation_test_ready_after() -> Result<()> {
     let cluster = LocalCluster::shared().await;
     let namespace = cluster.namespace("late").await?;
-    let deployments: Api<Deployment> = Api::namespaced(cluster.client().await?, &namespace);
-    // Later than the deadline: the same rollout fails first and succeeds then.
-    apply(cluster, &namespace, &deployment("web", "web:1", r#"test/ready-after: "5s""#)).await?;
-    progressing_for(&deployments, "web", "ProgressDeadlineExceeded").await?;
-    progressing_for(&deployments, "web", "NewReplicaSetAvailable").await?;
+    let client = cluster.client().await?;
+    apply(cluster, &namespace, &deployment("web", "web:1", LONG, r#"test/ready-after: "3s""#)).await?;
+    progressing_for(&Api::namespaced(client.clone(), &namespace), "web", "NewReplicaSetAvailable").await?;
+    let pods = Api::<Pod>::namespaced(client, &namespace).list(&ListParams::default()).await?.items;
+    assert_eq!(pods.len(), 3);
+    for pod in &pods {
+        let created = pod.metadata.creation_timestamp.as_ref().context("not created")?;
+        let ready = became_ready(pod).context("not ready")?;
+        assert!(ready.duration_since(created.0) >= SignedDuration::from_secs(3), "{pod:?}");
+    }
     Ok(())
 }

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
 use kube::api::ListParams;
 
-const SOON: Duration = Duration::from_mins(1);
+use crate::SOON;
 
 #[tokio::test]
 async fn service_account_may_do_what_its_role_says_and_nothing_else() -> Result<()> {
@@ -82,15 +82,10 @@ async fn failed_command_shows_itself_and_what_it_said() -> Result<()> {
 #[tokio::test]
 async fn client_and_server_report_the_version_that_they_were_built_from() -> Result<()> {
     let cluster = LocalCluster::shared().await;
-    let expected = include_str!("../go.mod")
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes v1."))
-        .and_then(|rest| rest.split_whitespace().next())
-        .context("go.mod doesn't require k8s.io/kubernetes")?;
-    let expected = format!("v1.{expected}");
+    let expected = programs::kubernetes_version();
     let answer: serde_json::Value = serde_json::from_str(&cluster.kubectl(["version", "--output=json"]).await?)?;
-    assert_eq!(answer["clientVersion"]["gitVersion"], expected.as_str());
-    assert_eq!(answer["serverVersion"]["gitVersion"], expected.as_str());
+    assert_eq!(answer["clientVersion"]["gitVersion"], expected);
+    assert_eq!(answer["serverVersion"]["gitVersion"], expected);
     Ok(())
 }
 
