@@ -72,6 +72,7 @@ impl Wire {
     ) -> Result<Reply<T>, Error> {
         let route = request.route;
         let permit = self.budget.acquire(route).await?;
+        tracing::trace!(%route, "sending a request to Port");
         let started = Instant::now();
         let outcome = self.send(request, authorization, redactor).await;
         let duration = started.elapsed();

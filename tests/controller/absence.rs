@@ -1,14 +1,21 @@
 //! What happened while no controller ran: found again as far as the cluster remembers, and never guessed.
 
 use cluster::wait_for;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
+use kube::api::ListParams;
 use port_dora_controller::resources::Accuracy::{Exact, Observed};
+use port_dora_controller::resources::FIELD_MANAGER;
 
 use crate::TestResult;
-use crate::fixture::{DEADLINE, Installation, SAME_POD, text};
-use crate::stage::{Row, Stage, Web, created, progressed, revision_of, seconds_after};
+use crate::fixture::{Controller, DEADLINE, Installation, RELEASE, SAME_POD, text};
+use crate::stage::{Row, Stage, Web, created, progressed, progressing, revision_of, seconds_after, versions};
 
-/// A progress deadline that passes before a standby leads, and that a change is made well before.
-const UNDONE_SECONDS: i32 = 8;
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Progress deadlines in seconds, ever longer ones: of one a machine is fast enough to make a change before it is over.
+const DEADLINES: [i32; 3] = [20, 60, 180];
 
 /// `kubectl annotate` of the Deployment and a new image in one go, as a pipeline applies them.
 async fn release(stage: &Stage<'_>, image: &str, commit: &str) -> TestResult {
@@ -67,13 +74,8 @@ async fn revisions_that_came_and_went_are_recorded_as_far_as_replica_sets_rememb
     }
     let last = remembered.complete(4).await?;
     let [second, third] = [remembered.replica_set("app:v2").await?, remembered.replica_set("other:broken").await?];
-    // The Deployment controller removes what is beyond the limit after the completion.
-    for (stage, image) in [(&none_kept, "app:v4"), (&one_kept, "app:v3")] {
-        wait_for(format!("the ReplicaSet of {image} to be gone"), DEADLINE, async || {
-            Ok(stage.replica_set(image).await.is_err().then_some(()))
-        })
-        .await?;
-    }
+    none_kept.pruned(&["app:v1", "app:v2", "app:v3", "app:v4"]).await?;
+    one_kept.pruned(&["app:v1", "app:v2", "app:v3"]).await?;
     let mut controller = on.start_controller(&SAME_POD).await?;
 
     let rows = remembered
@@ -122,7 +124,6 @@ async fn revisions_that_came_and_went_are_recorded_as_far_as_replica_sets_rememb
         ])
         .await?;
     assert_eq!(writes(&again), [1; 5]);
-    let versions = |rows: &[Row]| rows.iter().map(|row| row.version().to_owned()).collect::<Vec<_>>();
     assert_eq!(versions(&again[..4]), versions(&rows));
     Ok(())
 }
@@ -134,15 +135,13 @@ async fn a_rollout_that_was_open_ends_right() -> TestResult {
     let [completes, fails, overtaken] =
         [Stage::on(&on, "completes").await?, Stage::on(&on, "fails").await?, Stage::on(&on, "overtaken").await?];
     let [stated, deleted] = [Stage::on(&on, "stated").await?, Stage::on(&on, "deleted").await?];
-    let recreated = Web { recreate: true, ..Web::default() };
-    stated.apply(&recreated).await?;
+    stated.apply(&Web::default()).await?;
     stated.table(&["web:1 Initial Succeeded success"]).await?;
-    stated.apply(&Web { image: "app:v2", ready_after: "5s", ..recreated.clone() }).await?;
+    stated.apply(&stated.gated(Web::image("app:v2"))).await?;
     stated.table(&["web:1 Initial Succeeded success", "web:2 Release InProgress InProgress"]).await?;
-    completes.apply(&Web { ready_after: "5s", ..Web::default() }).await?;
-    fails.apply(&Web { deadline: 5, ..Web::broken() }).await?;
-    for stage in [&overtaken, &deleted] {
-        stage.apply(&Web { deadline: 600, ..Web::broken() }).await?;
+    completes.apply(&completes.gated(Web::default())).await?;
+    for stage in [&fails, &overtaken, &deleted] {
+        stage.apply_stuck(&Web::broken(), 1).await?;
     }
     for stage in [&completes, &fails, &overtaken, &deleted] {
         stage.table(&["web:1 Initial InProgress InProgress"]).await?;
@@ -151,12 +150,17 @@ async fn a_rollout_that_was_open_ends_right() -> TestResult {
 
     overtaken.kubectl("set image deployment/web app=app:v2").await?;
     deleted.kubectl("delete deployment/web").await?;
-    let finished = completes.complete(1).await?;
+    fails.fail_now("web").await?;
+    completes.open_gate().await?;
+    stated.named("app:v2").await?;
+    stated.open_gate().await?;
+    let finished = on.progressing(&completes.namespace, "web", "NewReplicaSetAvailable").await?;
     let failed = on.progressing(&fails.namespace, "web", "ProgressDeadlineExceeded").await?;
-    let second = stated.complete(2).await?;
+    let second = on.progressing(&stated.namespace, "web", "NewReplicaSetAvailable").await?;
     // With Recreate, the condition goes on telling how the revision before ended.
-    stated.apply(&recreated).await?;
-    stated.complete(3).await?;
+    stated.apply(&Web { recreate: true, ..Web::default() }).await?;
+    let third = stated.complete(3).await?;
+    assert_eq!(progressing(&third), progressing(&second));
     overtaken.complete(2).await?;
     seconds_after(progressed(&failed).max(progressed(&finished)), 1).await?;
     let _controller = on.start_controller(&SAME_POD).await?;
@@ -224,6 +228,46 @@ async fn a_name_that_comes_again_is_another_deployment() -> TestResult {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn failed_rollout_found_paused_at_0_stays_failed() -> TestResult {
+    let on = Installation::alone().await?;
+    let mut controller = on.start_controller(&SAME_POD).await?;
+    let stage = Stage::on(&on, "paused").await?;
+    stage.apply(&Web::default()).await?;
+    stage.table(&["web:1 Initial Succeeded success"]).await?;
+    stage.apply_failing(&Web::broken()).await?;
+    let two = ["web:1 Initial Succeeded success", "web:2 Release Failed failed"];
+    stage.table(&two).await?;
+    stage.kubectl("rollout pause deployment/web").await?;
+    stage.record(2, "paused", |spec| spec.paused_at.is_some()).await?;
+    stage.kubectl("scale deployment/web --replicas=0").await?;
+    let nothing = stage
+        .until("nothing to be left", |web| {
+            let status = web.status.as_ref()?;
+            let is_observed = status.observed_generation == web.metadata.generation;
+            (is_observed && status.replicas.unwrap_or_default() == 0).then_some(())
+        })
+        .await?;
+    assert_eq!(
+        progressing(&nothing).reason.as_deref(),
+        Some("ProgressDeadlineExceeded"),
+        "it is complete to the counts alone"
+    );
+    let before = stage.table(&two).await?;
+    controller.process.kill()?;
+    let mut controller = on.start_controller(&SAME_POD).await?;
+
+    // It is looked at before what comes later.
+    stage.apply(&Web { name: "other", ..Web::default() }).await?;
+    let three = [&["other:1 Initial Succeeded success"], &two[..]].concat();
+    stage.table(&three).await?;
+    // A controller that ends finishes what it writes.
+    controller.process.terminate(DEADLINE).await?;
+    let after = stage.table(&three).await?;
+    assert_eq!(versions(&after[1..]), versions(&before));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_standby_that_followed_knows_how_everything_ended_in_between() -> TestResult {
     let on = Installation::alone().await?;
     let mut leader = on.start_controller(&[]).await?;
@@ -231,28 +275,24 @@ async fn a_standby_that_followed_knows_how_everything_ended_in_between() -> Test
     let standby = on.start_controller(&[]).await?;
     let [stage, gone, undone] =
         [Stage::on(&on, "standby").await?, Stage::on(&on, "gone").await?, Stage::on(&on, "undone").await?];
-    stage.apply(&Web { deadline: 600, ..Web::broken() }).await?;
+    stage.apply_stuck(&Web::broken(), 1).await?;
     stage.table(&["web:1 Initial InProgress InProgress"]).await?;
-    let recreated = Web { deadline: UNDONE_SECONDS, recreate: true, ..Web::default() };
-    undone.apply(&Web { recreate: true, ..Web::broken() }).await?;
-    undone.table(&["web:1 Initial Failed failed"]).await?;
-    undone.apply(&recreated).await?;
+    fail_and_mend(&undone).await?;
     undone.table(&["web:1 Initial Failed failed", "web:2 Release Succeeded success"]).await?;
     leader.process.kill()?;
-    // Until the lease expires nobody writes.
+    // As long as the lease is that of the dead leader, nobody writes.
+    let (undone, over) = overtake_in_time(&on, &standby, undone).await?;
     stage.kubectl("set image deployment/web app=other:broken").await?;
     stage.until("revision 2", |web| (revision_of(web) == Some(2)).then_some(())).await?;
     stage.kubectl("set image deployment/web app=app:v3").await?;
     stage.complete(3).await?;
-    // With Recreate no condition follows a re-used ReplicaSet: the standby has to count the time itself, and to forget it again.
-    undone.apply(&Web { deadline: UNDONE_SECONDS, recreate: true, ..Web::broken() }).await?;
-    undone.until("revision 3", |web| (revision_of(web) == Some(3)).then_some(())).await?;
-    undone.apply(&Web { image: "app:v4", ..recreated }).await?;
-    undone.complete(4).await?;
-    gone.apply(&Web { deadline: 600, ..Web::broken() }).await?;
-    gone.until("revision 1", |web| (revision_of(web) == Some(1)).then_some(())).await?;
+    gone.apply_stuck(&Web::broken(), 1).await?;
     gone.kubectl("delete deployment/web").await?;
-    assert!(!standby.process.log()?.contains("leading:"), "the lease is too short for this test");
+    seconds_after(over, 1).await?;
+    assert!(!standby.process.log()?.contains("leading:"), "it leads already");
+    let release = r#"--patch={"spec":{"holderIdentity":null}}"#;
+    on.kubectl(["--namespace", RELEASE, "patch", "lease", FIELD_MANAGER, "--type=merge", release]).await?;
+    standby.logs("leading:").await?;
     stage
         .table(&[
             "web:1 Initial Superseded cancelled",
@@ -269,5 +309,56 @@ async fn a_standby_that_followed_knows_how_everything_ended_in_between() -> Test
             "web:4 Release Succeeded success",
         ])
         .await?;
+    Ok(())
+}
+
+/// A first revision that fails and a second one that succeeds.
+async fn fail_and_mend(stage: &Stage<'_>) -> TestResult {
+    stage.apply_failing(&Web { recreate: true, ..Web::broken() }).await?;
+    stage.on.progressing(&stage.namespace, "web", "ProgressDeadlineExceeded").await?;
+    stage.apply(&Web { recreate: true, ..Web::default() }).await?;
+    stage.complete(2).await?;
+    Ok(())
+}
+
+/// Goes back to the first revision of [`fail_and_mend`], and on to a fourth one before the deadline of the third is over; in the namespace
+/// that is returned, if need be in another one with a longer deadline. The time is that at which the deadline is over.
+///
+/// With Recreate no condition follows a re-used `ReplicaSet`: the standby has to count the time itself, and to forget it again.
+async fn overtake_in_time<'a>(
+    on: &'a Installation,
+    standby: &Controller,
+    mut stage: Stage<'a>,
+) -> Result<(Stage<'a>, Timestamp), Error> {
+    for deadline in DEADLINES {
+        let began = Timestamp::now();
+        let broken = Web { deadline, recreate: true, ..Web::broken() };
+        stage.apply(&broken).await?;
+        stage.until("revision 3", |web| (revision_of(web) == Some(3)).then_some(())).await?;
+        stage.stands_still(&broken, 1).await?;
+        stage.apply(&Web { image: "app:v4", ..broken }).await?;
+        stage.complete(4).await?;
+        has_followed(on, standby).await?;
+        let (ended, deadline) = (Timestamp::now(), SignedDuration::from_secs(deadline.into()));
+        // Times are counted in whole seconds.
+        if ended.duration_since(began) < deadline - SignedDuration::from_secs(1) {
+            return Ok((stage, ended + deadline));
+        }
+        stage = Stage::on(on, "undone").await?;
+        fail_and_mend(&stage).await?;
+    }
+    Err(format!("this machine can't make a change within {DEADLINES:?} seconds").into())
+}
+
+/// Waits until a standby has seen all that happened to Deployments so far: it sees them in order, and so another one last.
+async fn has_followed(on: &Installation, standby: &Controller) -> TestResult {
+    Stage::on(on, "last").await?.apply(&Web { replicas: 0, ..Web::default() }).await?;
+    let all = Api::<Deployment>::all(on.client().await?).list(&ListParams::default()).await?.items.len();
+    let line = format!("port_dora_indexed_deployments {all}\n");
+    wait_for(format!("{line:?} in the metrics"), DEADLINE, async || {
+        let (_, metrics) = standby.get("/metrics").await?;
+        Ok(metrics.contains(&line).then_some(()))
+    })
+    .await?;
     Ok(())
 }

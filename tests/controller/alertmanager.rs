@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use cluster::{Process, ensure_alertmanager, wait_for};
+use cluster::{Process, Program, ensure_one, wait_for};
 use jiff::Timestamp;
 use kube::Api;
 use kube::api::ListParams;
@@ -27,11 +27,11 @@ struct Alertmanager {
 impl Alertmanager {
     /// Sends its notifications to `controller`, each repeated after a second.
     fn new(on: &Installation) -> Result<Self, Error> {
-        let folder = on.folder().join("alertmanager");
+        let folder = on.file("alertmanager");
         std::fs::create_dir_all(&folder)?;
         std::fs::write(folder.join("token"), format!("{TOKEN}\n"))?;
         let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
-        Ok(Self { program: ensure_alertmanager()?, folder, address })
+        Ok(Self { program: ensure_one(Program::Alertmanager)?, folder, address })
     }
 
     fn token(&self) -> String {
@@ -81,6 +81,14 @@ impl Alertmanager {
         let url = format!("http://{}/api/v2/alerts", self.address);
         reqwest::Client::new().post(url).json(&alerts).send().await?.error_for_status()?;
         Ok(())
+    }
+
+    /// How many notifications it could not send.
+    async fn failures(&self) -> Result<f64, Error> {
+        let metrics = reqwest::get(format!("http://{}/metrics", self.address)).await?.text().await?;
+        let failed = "alertmanager_notification_requests_failed_total{integration=\"webhook\"";
+        let failures = metrics.lines().filter(|line| line.starts_with(failed));
+        Ok(failures.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
     }
 }
 
@@ -151,17 +159,11 @@ async fn an_alert_is_one_incident_whatever_is_started_again() -> TestResult {
     only_incident(&on, &namespace).await?;
 
     controller.process.kill()?;
+    let before = alertmanager.failures().await?;
     let ends = Timestamp::now();
     alertmanager.alert(&namespace, starts, ends).await?;
-    let failed = wait_for("Alertmanager to fail", DEADLINE, async || {
-        let metrics = reqwest::get(format!("http://{}/metrics", alertmanager.address)).await?.text().await?;
-        let failures = metrics
-            .lines()
-            .filter(|line| line.starts_with("alertmanager_notification_requests_failed_total{integration=\"webhook\""));
-        let failures: f64 = failures.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum();
-        Ok((failures > 0.0).then_some(failures))
-    });
-    failed.await?;
+    wait_for("Alertmanager to fail", DEADLINE, async || Ok((alertmanager.failures().await? > before).then_some(())))
+        .await?;
     assert_eq!(only_incident(&on, &namespace).await?.spec.status, IncidentStatus::Open);
     let controller = on.start_controller_at(&address, &environment).await?;
     let entity = on.incident(&namespace, &name, "resolved").await?;
@@ -174,9 +176,9 @@ async fn an_alert_is_one_incident_whatever_is_started_again() -> TestResult {
     // The next episode is another incident.
     let again = ends + std::time::Duration::from_secs(2);
     alertmanager.alert(&namespace, again, again + hour).await?;
+    let api: Api<DoraIncident> = Api::namespaced(on.client().await?, &namespace);
     wait_for("a second incident", DEADLINE, async || {
-        let names = on.kubectl(["--namespace", &namespace, "get", "dinc", "--output", "name"]).await?;
-        Ok((names.lines().count() == 2).then_some(()))
+        Ok((api.list(&ListParams::default()).await?.items.len() == 2).then_some(()))
     })
     .await?;
     Ok(())
@@ -200,7 +202,9 @@ async fn an_alert_of_a_namespace_that_does_not_exist_is_an_incident_in_the_contr
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_token_file_there_is_no_receiver() -> TestResult {
     let on = Installation::shared().await;
-    let controller = on.start_controller(&[]).await?;
+    // Its lease would be in another namespace, where it may have none: so it can't lead in place of the one that all tests share.
+    let namespace = on.namespace("no-receiver").await?;
+    let controller = on.start_controller(&[("POD_NAMESPACE", &namespace)]).await?;
     let answer = reqwest::Client::new().post(controller.url("/alertmanager")).json(&Value::Null).send().await?;
     assert_eq!(answer.status().as_u16(), 404);
     Ok(())

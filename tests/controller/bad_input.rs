@@ -1,15 +1,23 @@
 //! What Port does not take is explained where a person looks, loses nothing and stops nothing else.
 
+use cluster::wait_for;
 use port_sim::{Effect, Fault};
 use serde_json::json;
 
 use crate::TestResult;
-use crate::fixture::{Installation, deployment, incident};
+use crate::fixture::{DEADLINE, Installation, deployment, incident};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_resource_says_why_and_holds_back_no_other() -> TestResult {
     let on = Installation::alone().await?;
     let controller = on.start_controller(&[]).await?;
+    // When the blueprints are read for the first time, what was refused by then is sent once more.
+    wait_for("the blueprints to be known", DEADLINE, async || {
+        let (_, metrics) = controller.get("/metrics").await?;
+        let is_known = |kind: &str| metrics.contains(&format!("port_dora_blueprint_lacks{{blueprint=\"{kind}\"}}"));
+        Ok((is_known("dora_deployment") && is_known("dora_incident")).then_some(()))
+    })
+    .await?;
     let namespace = on.namespace("refused").await?;
     let mut manifests = incident("wrong-type", "properties: {time_to_resolve: soon}");
     manifests.push_str(&incident("unknown-group", "group: no_such_team"));
@@ -99,7 +107,7 @@ async fn an_unreachable_port_is_explained_and_everything_arrives_when_it_is_back
     // A proxy's error page, a server error, a write that was stored and never answered, and half an answer.
     let faults = [Effect::html(502), Effect::status(500), Effect::DropAfterHandling, Effect::HalfAnswer];
     for (number, effect) in faults.into_iter().enumerate() {
-        let fault = on.port.set_fault(Fault::new(effect).path_prefix("/v1/blueprints").times(1))?;
+        let fault = on.port.set_fault(Fault::new(effect).method("POST").path_prefix("/v1/blueprints").times(1))?;
         let name = format!("down-{number}");
         on.apply_in(&namespace, &incident(&name, "priority: low")).await?;
         on.incident(&namespace, &name, "open").await?;

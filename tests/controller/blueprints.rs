@@ -18,8 +18,8 @@ const PUBLISHED_MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/dep
 const INCIDENTS: &str = "/v1/blueprints/dora_incident";
 const DEPLOYMENTS: &str = "/v1/blueprints/dora_deployment";
 
-/// Longer than the controller waits at least before it reads a blueprint once more.
-const QUIET: Duration = Duration::from_secs(12);
+/// Longer than the controller waits after a refusal before it reads the blueprints, and shorter than it waits before it does so again.
+const QUIET: Duration = Duration::from_secs(4);
 
 /// A blueprint with these properties and relations, as Port's API takes it.
 fn blueprint(identifier: &str, properties: &Value, required: &[&str], relations: &Value) -> Value {
@@ -95,6 +95,17 @@ fn since_refusal(on: &Installation, path: &str) -> Option<Duration> {
     read.answered_after
 }
 
+/// Waits until Port has answered so many creations of blueprints, and returns the statuses of all of them.
+async fn creations(on: &Installation, count: usize) -> Result<Vec<u16>, cluster::WaitError> {
+    wait_for(format!("{count} answers to creations of blueprints"), DEADLINE, async || {
+        let mut requests = on.port.requests();
+        requests.retain(|request| request.method == "POST" && request.path == "/v1/blueprints");
+        let answers: Vec<u16> = requests.iter().filter_map(|request| request.status).collect();
+        if answers.len() < count { Err(format!("{answers:?}"))? } else { Ok(Some(answers)) }
+    })
+    .await
+}
+
 /// The requests that would change something in Port, as method, path and status.
 fn writes(on: &Installation) -> Vec<String> {
     let mut requests = on.port.requests();
@@ -127,11 +138,11 @@ async fn what_a_blueprint_lacks_is_left_out_and_what_it_has_beyond_is_sent() -> 
     assert!(entity.relations.is_empty(), "{:?}", entity.relations);
     lacks(&controller, "dora_incident", 6).await?;
     lacks(&controller, "dora_deployment", 1).await?;
-    let note = on.event(RELEASE, RELEASE, "BlueprintLacks").await?;
-    for said in ["description", "incident_url", "resolved_at", "time_to_resolve", "urgency", "group", "lead_time_hours"]
-    {
-        assert!(note.contains(said), "what is lacking: {note}");
-    }
+    // What is lacking, of each blueprint in an Event of its own.
+    let lacking =
+        ["description", "incident_url", "resolved_at", "time_to_resolve", "urgency", "group", "lead_time_hours"];
+    let names_all = |notes: &str| lacking.iter().all(|name| notes.contains(name));
+    on.event_that(RELEASE, RELEASE, "BlueprintLacks", names_all).await?;
 
     // One that succeeds, one that fails, and one with an environment that the blueprint doesn't allow.
     let annotations = "dora.port.io/commit-sha: 4f2a, dora.port.io/repository: shop.git, dora.port.io/service: shop, \
@@ -324,13 +335,13 @@ async fn blueprints_are_created_where_there_are_none_and_left_alone_where_there_
     on.apply_in(&namespace, &incident("before", "priority: high")).await?;
     let create = ("PORT_CREATE_BLUEPRINTS", "true");
     let mut controller = on.start_controller(&[SAME_POD[0], create]).await?;
-    // A group is an entity, which is another setting.
-    let (_, message) = on.condition(&namespace, "dinc/before", "Synced", "NotFound").await?;
-    assert!(message.contains("all_teams") || message.contains("dora_incident"), "{message}");
     lacks(&controller, "dora_deployment", 0).await?;
     lacks(&controller, "dora_incident", 0).await?;
-    let (_, message) = on.condition(&namespace, "dinc/before", "Synced", "NotFound").await?;
-    assert!(message.contains("all_teams"), "{message}");
+    // A group is an entity, which is another setting.
+    on.condition_that(&namespace, "dinc/before", "Synced", "NotFound", |said| said.contains("all_teams")).await?;
+    // Each start is answered before the next.
+    let first = creations(&on, 3).await?;
+    assert_eq!(first.iter().filter(|status| **status == 201).count(), 3, "{first:?}");
     controller.process.kill()?;
 
     let create_related = ("PORT_CREATE_MISSING_RELATED_ENTITIES", "true");
@@ -343,6 +354,7 @@ async fn blueprints_are_created_where_there_are_none_and_left_alone_where_there_
     for (name, value) in [("change", json!("Initial")), ("deployment", json!("web")), ("revision", json!(1))] {
         assert_eq!(entity.properties[name], value);
     }
+    let second = creations(&on, first.len() + 3).await?;
     controller.process.kill()?;
 
     // Somebody has made it their own since.
@@ -357,11 +369,8 @@ async fn blueprints_are_created_where_there_are_none_and_left_alone_where_there_
     on.apply_in(&namespace, &incident("after", "properties: {cost_centre: it}")).await?;
     let entity = on.incident(&namespace, "after", "open").await?;
     assert_eq!(entity.properties["cost_centre"], "it");
-    wait_for("an answer to each creation", DEADLINE, async || {
-        let creations = writes(&on).into_iter().filter(|write| write.starts_with("POST /v1/blueprints Some(")).count();
-        Ok((creations == 9).then_some(()))
-    })
-    .await?;
+    let all = creations(&on, second.len() + 3).await?;
+    assert!(all[first.len()..].iter().all(|status| *status == 409), "{all:?}");
     assert_eq!(read().await?, before);
     Ok(())
 }

@@ -1,27 +1,29 @@
 //! Why a rollout failed, in one sentence of its record.
 
 use cluster::wait_for;
+use k8s_openapi::api::apps::v1::ReplicaSetCondition;
 use serde_json::json;
 
 use crate::TestResult;
 use crate::fixture::{CHART, DEADLINE, Installation, RELEASE};
-use crate::stage::{Stage, Web};
+use crate::stage::{Stage, Web, updated_replicas};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_says_what_the_pods_of_its_revision_wait_for() -> TestResult {
     let stage = Stage::open("reasons").await?;
-    let failing = |name, image| Web { name, image, deadline: 3, ..Web::default() };
+    let failing = |name, image| Web { name, image, ..Web::default() };
     // One with pods of an older revision, which are well.
     stage.apply(&Web { name: "update", replicas: 4, ..Web::default() }).await?;
     stage.table(&["update:1 Initial Succeeded success"]).await?;
-    for web in [
-        Web { replicas: 4, ..failing("update", "app:broken") },
-        failing("pull", "app:broken"),
-        failing("crash", "app:crash"),
-        Web { replicas: 2, pod: json!({"nodeSelector": {"disk": "none"}}), ..failing("homeless", "app:v1") },
-        Web { ready_after: "1h", ..failing("silent", "app:v1") },
+    for (web, pods) in [
+        (Web { replicas: 4, ..failing("update", "app:broken") }, 2),
+        (failing("pull", "app:broken"), 1),
+        (failing("crash", "app:crash"), 1),
+        (Web { replicas: 2, pod: json!({"nodeSelector": {"disk": "none"}}), ..failing("homeless", "app:v1") }, 2),
+        (Web { ready_after: "1h", ..failing("silent", "app:v1") }, 1),
     ] {
-        stage.apply(&web).await?;
+        stage.apply_stuck(&web, pods).await?;
+        stage.fail_now(web.name).await?;
     }
     let rows = stage
         .table(&[
@@ -52,11 +54,11 @@ async fn a_failure_says_what_the_pods_of_its_revision_wait_for() -> TestResult {
 async fn a_failure_says_that_a_quota_refuses_pods() -> TestResult {
     let stage = Stage::open("quota").await?;
     forbid_pods(&stage).await?;
-    stage.apply(&Web { deadline: 3, ..Web::default() }).await?;
+    apply_refused(&stage, &Web::default()).await?;
     let rows = stage.table(&["web:1 Initial Failed failed"]).await?;
     let refusal = "pods can't be created: exceeded quota: none, requested: pods=1, used: pods=0, limited: pods=0";
     assert_eq!(rows[0].failure(), refusal);
-    stage.apply(&Web { deadline: 3, ..Web::image("app:v2") }).await?;
+    apply_refused(&stage, &Web::image("app:v2")).await?;
     stage.table(&["web:1 Initial Failed failed", "web:2 Release Failed failed"]).await?;
 
     // Nothing moves in this undo: the failure of revision 2 is all that its condition ever says.
@@ -66,6 +68,13 @@ async fn a_failure_says_that_a_quota_refuses_pods() -> TestResult {
     assert_eq!(rows[2].failure(), refusal);
     stage.give_time().await?;
     stage.kubectl("delete quota/none").await?;
+    // The ReplicaSet controller waits ever longer after a refusal, unless the ReplicaSet changes: an annotation of the Deployment becomes
+    // one of its ReplicaSet.
+    wait_for("a pod that is not refused", DEADLINE, async || {
+        let web = stage.settled().await?;
+        Ok((updated_replicas(&web) > 0).then_some(()))
+    })
+    .await?;
     let rows = stage.table(&[&expected[..2], &["web:3 Rollback Recovered success"]].concat()).await?;
     assert_eq!(rows[2].failure(), refusal, "it goes on telling why it had failed");
     Ok(())
@@ -76,18 +85,43 @@ async fn without_the_right_to_list_pods_the_reason_is_shorter() -> TestResult {
     let on = Installation::alone().await?;
     let values = ["upgrade", RELEASE, CHART, "--namespace", RELEASE, "--reuse-values", "--set", "rbac.pods=false"];
     on.helm(values).await?;
+    wait_for("the right to be gone", DEADLINE, async || {
+        let may = on.may((RELEASE, RELEASE), "list", "pods", "").await?;
+        Ok((!may).then_some(()))
+    })
+    .await?;
     let _controller = on.start_controller(&[]).await?;
     let stage = Stage::on(&on, "no-pods").await?;
-    stage.apply(&Web::broken()).await?;
+    stage.apply_failing(&Web::broken()).await?;
     let rows = stage.table(&["web:1 Initial Failed failed"]).await?;
-    assert_eq!(rows[0].failure(), "no progress for 2 s (progressDeadlineSeconds)");
+    assert_eq!(rows[0].failure(), "no progress for 1 s (progressDeadlineSeconds)");
     // What the Deployment itself says needs no such right.
     let quota = Stage::on(&on, "no-pods-quota").await?;
     forbid_pods(&quota).await?;
-    quota.apply(&Web::broken()).await?;
+    apply_refused(&quota, &Web::broken()).await?;
     let rows = quota.table(&["web:1 Initial Failed failed"]).await?;
     assert!(rows[0].failure().starts_with("pods can't be created: exceeded quota: none"), "{}", rows[0].failure());
     Ok(())
+}
+
+/// Applies a Deployment whose pods are refused, and lets it fail once the Deployment says so.
+async fn apply_refused(stage: &Stage<'_>, web: &Web) -> TestResult {
+    stage.apply(&Web { deadline: 600, ..web.clone() }).await?;
+    wait_for(format!("the ReplicaSet of {} to be refused its pods", web.image), DEADLINE, async || {
+        let status = stage.replica_set(web.image).await?.status.unwrap_or_default();
+        let is_refused = |condition: &ReplicaSetCondition| condition.type_ == "ReplicaFailure";
+        Ok(status.conditions.unwrap_or_default().iter().any(is_refused).then_some(()))
+    })
+    .await?;
+    stage
+        .until("ReplicaFailure", |web| {
+            let status = web.status.as_ref()?;
+            let is_observed = status.observed_generation == web.metadata.generation;
+            let is_refused = status.conditions.as_ref()?.iter().any(|condition| condition.type_ == "ReplicaFailure");
+            (is_observed && is_refused).then_some(())
+        })
+        .await?;
+    stage.fail_now(web.name).await
 }
 
 /// Makes a quota by which no pod can be made.

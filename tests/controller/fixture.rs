@@ -8,17 +8,21 @@ use std::time::Duration;
 
 use cluster::{ClusterOptions, LocalCluster, Process, wait_for};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+use k8s_openapi::api::core::v1::Event;
 use kube::Api;
-use kube::api::ListParams;
+use kube::api::{ApiResource, DynamicObject, ListParams, PostParams};
 use port_dora_controller::resources::{DoraDeployment, DoraIncident};
 use port_sim::{Entity, Options, PortSim};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::OnceCell;
+
+use crate::pool::PooledCluster;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// How long anything may take that takes a moment. Long, for machines that do other things as well.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+/// How long anything may take that takes a moment. Long, for machines that do other things as well: it asserts nothing.
+pub const DEADLINE: Duration = Duration::from_secs(240);
 
 /// The name that the tests give to the cluster.
 pub const CLUSTER: &str = "test";
@@ -29,11 +33,15 @@ pub const RELEASE: &str = "port-dora-controller";
 /// The environment of a controller whose container starts again in the same pod: the lease is still its own, so that it leads at once.
 pub const SAME_POD: [(&str, &str); 1] = [("POD_NAME", "same-pod")];
 
+/// The environment of a controller whose lease expires in time for a test that waits for that.
+pub const SHORT_LEASE: (&str, &str) = ("LEASE_SECONDS", "15");
+
 /// The folder of the chart.
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/port-dora-controller");
 
 enum Cluster {
     Shared(&'static LocalCluster),
+    Pooled(PooledCluster),
     Own(Box<LocalCluster>),
 }
 
@@ -41,6 +49,8 @@ enum Cluster {
 pub struct Installation {
     cluster: Cluster,
     pub port: PortSim,
+    /// For the files of this test.
+    folder: tempfile::TempDir,
 }
 
 impl Deref for Installation {
@@ -49,6 +59,7 @@ impl Deref for Installation {
     fn deref(&self) -> &LocalCluster {
         match &self.cluster {
             Cluster::Shared(cluster) => cluster,
+            Cluster::Pooled(cluster) => cluster,
             Cluster::Own(cluster) => cluster,
         }
     }
@@ -75,13 +86,18 @@ impl Installation {
         }
     }
 
-    /// An installation of a test's own, without a controller, for tests that break something.
+    /// An installation that a test has for itself, without a controller. Its cluster serves another test afterwards.
     pub async fn alone() -> Result<Self, Error> {
+        Self::on(Cluster::Pooled(PooledCluster::take().await?)).await
+    }
+
+    /// As [`Installation::alone`], for tests that change the cluster itself: it ends with the test.
+    pub async fn on_own_cluster() -> Result<Self, Error> {
         Self::on(Cluster::Own(Box::new(LocalCluster::start(ClusterOptions::default()).await?))).await
     }
 
     async fn on(cluster: Cluster) -> Result<Self, Error> {
-        let installation = Self { cluster, port: PortSim::start(Options::default())? };
+        let installation = Self { cluster, port: PortSim::start(Options::default())?, folder: tempfile::tempdir()? };
         // The pods of this cluster are simulated: the controller runs beside it, with the rights of the chart's account.
         installation
             .helm([
@@ -96,7 +112,7 @@ impl Installation {
                 "replicaCount=0",
             ])
             .await?;
-        installation.kubectl(["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]).await?;
+        installation.kubectl(["wait", "--for=condition=Established", "crd", "--all", "--timeout=240s"]).await?;
         Ok(installation)
     }
 
@@ -142,6 +158,8 @@ impl Installation {
             .env("PORT_BASE_URL", self.port.base_url())
             .env("PORT_CLIENT_ID", Options::default().client_id)
             .env("PORT_CLIENT_SECRET", Options::default().client_secret)
+            // So long that no leader loses it on a machine that does other things as well: it would send some of it twice.
+            .env("LEASE_SECONDS", "600")
             .env("RUST_LOG", "info,port_dora_controller=debug")
             .envs(environment.iter().copied());
         for (name, value) in environment {
@@ -154,9 +172,7 @@ impl Installation {
 
     /// Starts a controller that reads its credentials from the two files that are returned with it, which do not exist yet.
     pub async fn start_controller_with_files(&self) -> Result<(Controller, PathBuf, PathBuf), Error> {
-        let folder = self.folder().join("credentials");
-        std::fs::create_dir_all(&folder)?;
-        let (id, secret) = (folder.join("id"), folder.join("secret"));
+        let (id, secret) = (self.file("id"), self.file("secret"));
         let environment = [
             ("PORT_CLIENT_ID", ""),
             ("PORT_CLIENT_SECRET", ""),
@@ -168,9 +184,14 @@ impl Installation {
 
     /// Starts a controller with this settings file, each time in the same pod (see [`SAME_POD`]), so that it leads at once.
     pub async fn start_controller_with_settings(&self, settings: &str) -> Result<Controller, Error> {
-        let file = self.folder().join("settings.yaml");
+        let file = self.file("settings.yaml");
         std::fs::write(&file, settings)?;
         self.start_controller(&[("CONFIG_FILE", &file.to_string_lossy()), SAME_POD[0]]).await
+    }
+
+    /// A path for a file or folder of this test.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// The entities of `blueprint` that come from `namespace`, in the order in which they were made.
@@ -246,7 +267,7 @@ impl Installation {
         Ok(records)
     }
 
-    /// Waits until the condition `kind` of a resource has this reason, and returns its status and message.
+    /// Waits until the condition `kind` of a resource such as `dinc/down` has this reason, and returns its status and message.
     pub async fn condition(
         &self,
         namespace: &str,
@@ -254,20 +275,44 @@ impl Installation {
         kind: &str,
         reason: &str,
     ) -> Result<(String, String), Error> {
+        self.condition_that(namespace, resource, kind, reason, |_| true).await
+    }
+
+    /// As [`Installation::condition`], with a message that fulfils a condition.
+    pub async fn condition_that(
+        &self,
+        namespace: &str,
+        resource: &str,
+        kind: &str,
+        reason: &str,
+        fulfils: impl Fn(&str) -> bool,
+    ) -> Result<(String, String), Error> {
+        let (plural, name) = resource.split_once('/').ok_or("the resource is to be named KIND/NAME")?;
+        let api = self.resources(namespace, plural).await?;
         let found = wait_for(format!("{resource} to have {kind} for the reason {reason}"), DEADLINE, async || {
-            let json = self.kubectl(["--namespace", namespace, "get", resource, "--output", "json"]).await?;
-            let object: Value = serde_json::from_str(&json)?;
-            let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let object = api.get(name).await?;
+            let conditions = object.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
             let condition =
                 conditions.iter().find(|condition| condition["type"] == kind).ok_or(format!("{conditions:?}"))?;
-            if condition["reason"] != reason || condition["observedGeneration"] != object["metadata"]["generation"] {
+            let text = |name: &str| condition[name].as_str().unwrap_or_default().to_owned();
+            let is_current = condition["observedGeneration"].as_i64() == object.metadata.generation;
+            if condition["reason"] != reason || !is_current || !fulfils(&text("message")) {
                 Err(condition.to_string())?;
             }
-            let text = |name: &str| condition[name].as_str().unwrap_or_default().to_owned();
             Ok(Some((text("status"), text("message"))))
         })
         .await?;
         Ok(found)
+    }
+
+    /// Our own resources by their short names, and what else tests look at, as they are.
+    async fn resources(&self, namespace: &str, short_name: &str) -> Result<Api<DynamicObject>, Error> {
+        let resource = match short_name {
+            "ddep" => ApiResource::erase::<DoraDeployment>(&()),
+            "dinc" => ApiResource::erase::<DoraIncident>(&()),
+            other => return Err(format!("no test has looked at {other} so far: name its type here").into()),
+        };
+        Ok(Api::namespaced_with(self.client().await?, namespace, &resource))
     }
 
     /// Waits until the record of the only rollout in `namespace` says that it is delivered. What arrived in Port is sent once
@@ -279,17 +324,52 @@ impl Installation {
         Ok(())
     }
 
-    /// Waits until an Event with this reason is on the resource, and returns its note.
+    /// Waits until an Event with this reason is on the resource, and returns its notes.
     pub async fn event(&self, namespace: &str, name: &str, reason: &str) -> Result<String, Error> {
-        let note = wait_for(format!("an Event {reason} on {name}"), DEADLINE, async || {
-            let selector = format!("involvedObject.name={name},reason={reason}");
-            let output = ["--output", "jsonpath={.items[*].message}"];
-            let arguments = ["--namespace", namespace, "get", "events", "--field-selector", &selector];
-            let notes = self.kubectl(arguments.into_iter().chain(output)).await?;
-            Ok((!notes.is_empty()).then_some(notes))
+        self.event_that(namespace, name, reason, |_| true).await
+    }
+
+    /// As [`Installation::event`], with notes that fulfil a condition.
+    pub async fn event_that(
+        &self,
+        namespace: &str,
+        name: &str,
+        reason: &str,
+        fulfils: impl Fn(&str) -> bool,
+    ) -> Result<String, Error> {
+        let api: Api<Event> = Api::namespaced(self.client().await?, namespace);
+        let selected = ListParams::default().fields(&format!("involvedObject.name={name},reason={reason}"));
+        let notes = wait_for(format!("an Event {reason} on {name}"), DEADLINE, async || {
+            let notes: Vec<String> = api.list(&selected).await?.into_iter().filter_map(|event| event.message).collect();
+            let notes = Some(notes.join(" ")).filter(|_| !notes.is_empty()).ok_or("there is none")?;
+            if fulfils(&notes) { Ok(Some(notes)) } else { Err(notes)? }
         })
         .await?;
-        Ok(note)
+        Ok(notes)
+    }
+
+    /// Whether the service account `account` of `namespace` may do something with a resource, by its plural and its group such as
+    /// `deployments.apps` and `doraincidents.dora.port.io/status`; in all namespaces if `place` is empty.
+    pub async fn may(
+        &self,
+        (namespace, account): (&str, &str),
+        verb: &str,
+        resource: &str,
+        place: &str,
+    ) -> Result<bool, Error> {
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let (resource, group) = resource.split_once('.').unwrap_or((resource, ""));
+        let groups = ["system:serviceaccounts", &format!("system:serviceaccounts:{namespace}"), "system:authenticated"];
+        let review = json!({"spec": {
+            "user": format!("system:serviceaccount:{namespace}:{account}"),
+            "groups": groups,
+            "resourceAttributes": {
+                "verb": verb, "group": group, "resource": resource, "subresource": subresource, "namespace": place,
+            },
+        }});
+        let api: Api<SubjectAccessReview> = Api::all(self.client().await?);
+        let answer = api.create(&PostParams::default(), &serde_json::from_value(review)?).await?;
+        Ok(answer.status.ok_or("the review has no answer")?.allowed)
     }
 
     /// Waits until the Deployment controller states this reason for Progressing and names the Deployment's current
@@ -333,6 +413,17 @@ impl Controller {
     pub async fn get(&self, path: &str) -> Result<(u16, String), Error> {
         let answer = reqwest::get(self.url(path)).await?;
         Ok((answer.status().as_u16(), answer.text().await?))
+    }
+
+    /// Waits until so many resources of a kind wait to be delivered, as `/readyz` says.
+    pub async fn waiting(&self, kind: &str, count: usize) -> Result<(), Error> {
+        let line = format!("{kind} waiting to be delivered: {count}\n");
+        wait_for(format!("{line:?} in /readyz"), DEADLINE, async || {
+            let (_, ready) = self.get("/readyz").await?;
+            if format!("{ready}\n").contains(&line) { Ok(Some(())) } else { Err(ready)? }
+        })
+        .await?;
+        Ok(())
     }
 
     /// Waits until its log contains `text`.

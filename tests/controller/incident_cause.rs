@@ -148,7 +148,7 @@ async fn a_rollout_and_an_incident_that_came_while_the_controller_was_away_belon
     controller.process.kill()?;
     next_second().await?;
     on.apply_in(&namespace, &deployment("web", "app:v2", "", "")).await?;
-    on.kubectl(["--namespace", &namespace, "rollout", "status", "deployment/web", "--timeout=60s"]).await?;
+    on.kubectl(["--namespace", &namespace, "rollout", "status", "deployment/web", "--timeout=240s"]).await?;
     next_second().await?;
     on.apply_in(&namespace, &incident("down", "deploymentRef: {name: web}")).await?;
     let _controller = on.start_controller(&SAME_POD).await?;

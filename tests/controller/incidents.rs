@@ -1,6 +1,6 @@
 //! An incident is applied, resolved, opened again; `kubectl` shows it, and refuses what can't be.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::TestResult;
 use crate::fixture::{Installation, text};
@@ -67,7 +67,10 @@ async fn kubectl_shows_what_an_engineer_on_call_wants_to_know() -> TestResult {
     let on = Installation::shared().await;
     let namespace = on.namespace("columns").await?;
     let now = Timestamp::now();
-    let (opened, resolved) = (now - std::time::Duration::from_secs(7325), now - std::time::Duration::from_secs(3600));
+    // What is shown of either stays the same for half an hour.
+    let ago =
+        |hours: i64, minutes: i64, seconds: i64| now - SignedDuration::from_secs((hours * 60 + minutes) * 60 + seconds);
+    let (opened, resolved) = (ago(20, 30, 0), ago(19, 27, 55));
     on.apply_in(
         &namespace,
         &FIVE_LINES
@@ -82,7 +85,7 @@ async fn kubectl_shows_what_an_engineer_on_call_wants_to_know() -> TestResult {
         lines.next().unwrap().split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
     assert_eq!(headings, columns);
     let cells: Vec<&str> = lines.next().unwrap().split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
-    assert_eq!(cells, ["checkout-down", "resolved", "high", "122m", "60m", "1h 2m 5s", "True", "Delivered"]);
+    assert_eq!(cells, ["checkout-down", "resolved", "high", "20h", "19h", "1h 2m 5s", "True", "Delivered"]);
     let all = on.kubectl(["--namespace", &namespace, "get", "dora", "--output", "name"]).await?;
     assert_eq!(all.trim(), "doraincident.dora.port.io/checkout-down");
 

@@ -183,8 +183,9 @@ async fn a_failed_rollout_goes_on_in_its_record_when_its_replica_set_is_deleted_
     let stage = Stage::open("deleted-failed").await?;
     stage.apply(&Web::default()).await?;
     stage.table(&["web:1 Initial Succeeded success"]).await?;
-    stage.apply(&stage.gated(Web { deadline: 2, ..Web::image("app:v2") })).await?;
+    stage.apply_failing(&stage.gated(Web::image("app:v2"))).await?;
     let failed = stage.table(&["web:1 Initial Succeeded success", "web:2 Release Failed failed"]).await?;
+    stage.give_time().await?;
     delete_replica_set(&stage, "app:v2").await?;
     stage.open_gate().await?;
     let all = stage.table(&["web:1 Initial Succeeded success", "web:2 Release Recovered success"]).await?;
@@ -198,10 +199,14 @@ async fn a_restart_of_a_failed_rollout_is_a_restart_that_fails() -> TestResult {
     let stage = Stage::open("restart-failed").await?;
     stage.apply(&Web::default()).await?;
     stage.table(&["web:1 Initial Succeeded success"]).await?;
-    stage.apply(&Web::broken()).await?;
+    stage.apply_failing(&Web::broken()).await?;
     let two = ["web:1 Initial Succeeded success", "web:2 Release Failed failed"];
     let failed = stage.table(&two).await?;
+    stage.give_time().await?;
     stage.kubectl("rollout restart deployment/web").await?;
+    stage.until("revision 3", |web| (revision_of(web) == Some(3)).then_some(())).await?;
+    stage.stands_still(&Web::broken(), 1).await?;
+    stage.fail_now("web").await?;
     stage.table(&[&two[..], &["web:3 Restart Failed NotPublished"]].concat()).await?;
     stage.give_time().await?;
     stage.kubectl("rollout undo deployment/web --to-revision=1").await?;
@@ -220,10 +225,12 @@ async fn delete_replica_set(stage: &Stage<'_>, image: &str) -> TestResult {
     next_second().await?;
     stage.kubectl(&format!("delete replicaset/{} --cascade=foreground", lost.name.unwrap())).await?;
     wait_for(format!("the ReplicaSet of {image} to be gone"), DEADLINE, async || {
-        Ok(match stage.replica_set(image).await {
-            Ok(set) => (is_current && set.metadata.uid != lost.uid).then_some(()),
-            Err(_) => (!is_current).then_some(()),
-        })
+        let is_done = match stage.replica_sets(image).await?.as_slice() {
+            [] => !is_current,
+            [set] => is_current && set.metadata.uid != lost.uid,
+            _ => false,
+        };
+        Ok(is_done.then_some(()))
     })
     .await?;
     Ok(())

@@ -22,6 +22,7 @@ mod incidents;
 mod kinds;
 mod no_deadline;
 mod outcomes;
+mod pool;
 mod random_run;
 mod restarts;
 mod retention;

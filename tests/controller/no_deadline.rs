@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use port_dora_controller::resources::Accuracy::{Exact, Observed};
+use port_dora_controller::resources::Outcome;
 
 use crate::TestResult;
 use crate::fixture::Installation;
-use crate::stage::{Stage, Web, created, progressed, seconds_after};
+use crate::stage::{Stage, Web, created, progressed, seconds_after, updated_replicas};
 
 /// The value of `progressDeadlineSeconds` that means none.
 const NONE: i32 = i32::MAX;
@@ -35,26 +36,32 @@ async fn without_a_deadline_the_counts_tell_of_success() -> TestResult {
     Ok(())
 }
 
-/// `rollouts.failAfter` of the next test, in seconds.
+/// `rollouts.failAfter`, in seconds.
 const PATIENCE: i64 = 6;
+
+fn fail_after(seconds: i64) -> String {
+    format!("rollouts: {{failAfter: {seconds}s}}")
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_deadline_a_rollout_fails_once_it_has_stood_still_for_long_enough() -> TestResult {
     let on = Installation::alone().await?;
-    let _controller = on.start_controller_with_settings(&format!("rollouts: {{failAfter: {PATIENCE}s}}")).await?;
+    let _controller = on.start_controller_with_settings(&fail_after(PATIENCE)).await?;
     let late = Stage::on(&on, "late").await?;
-    let steady = Stage::on(&on, "steady").await?;
     let paused = Stage::on(&on, "paused").await?;
 
-    steady.apply(&Web { deadline: NONE, replicas: 3, ..Web::default() }).await?;
-    steady.table(&["web:1 Initial Succeeded success"]).await?;
-    // One pod after the other gets ready in less than the timeout; all of them together take twice as long.
-    steady.apply(&Web { deadline: NONE, replicas: 3, ready_after: "4s", ..Web::default() }).await?;
-    late.apply(&late.gated(Web { deadline: NONE, ..Web::default() })).await?;
-    paused.apply(&Web { deadline: NONE, ..Web::image("app:broken") }).await?;
-    paused.table(&["web:1 Initial InProgress InProgress"]).await?;
+    late.apply_stuck(&late.gated(Web::default()), 1).await?;
+    paused.apply_stuck(&Web::broken(), 1).await?;
+    for stage in [&late, &paused] {
+        stage.table(&["web:1 Initial InProgress InProgress"]).await?;
+    }
     paused.kubectl("rollout pause deployment/web").await?;
+    paused.record(1, "paused", |spec| spec.paused_at.is_some()).await?;
+    paused.set_deadline("web", NONE).await?;
+    paused.settled().await?;
+    let since = Timestamp::now();
 
+    late.set_deadline("web", NONE).await?;
     let failed = late.table(&["web:1 Initial Failed failed"]).await?;
     let (at, accuracy) = failed[0].finished();
     assert_eq!(accuracy, Observed);
@@ -66,14 +73,9 @@ async fn without_a_deadline_a_rollout_fails_once_it_has_stood_still_for_long_eno
     assert_eq!(recovered[0].finished().1, Observed);
     assert!(recovered[0].finished().0 >= at);
 
-    let steady = steady.table(&["web:1 Initial Succeeded success", "web:2 Config Succeeded success"]).await?;
-    assert!(steady[1].record.spec.duration_seconds >= Some(2 * PATIENCE));
-    assert_eq!(steady[1].writes(), 1, "it was never said to have failed");
-
-    // By now it has stood still for longer than the timeout, but paused.
-    let still = paused.table(&["web:1 Initial InProgress InProgress"]).await?;
-    let since = still[0].record.spec.paused_at.as_ref().unwrap().0;
+    // It stands still for longer than the timeout, but paused.
     seconds_after(since, PATIENCE).await?;
+    paused.table(&["web:1 Initial InProgress InProgress"]).await?;
     let resumed = Timestamp::now();
     paused.kubectl("rollout resume deployment/web").await?;
     let failed = paused.table(&["web:1 Initial Failed failed"]).await?;
@@ -84,18 +86,53 @@ async fn without_a_deadline_a_rollout_fails_once_it_has_stood_still_for_long_eno
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn steady_rollout_without_a_deadline_does_not_fail() -> TestResult {
+    let on = Installation::alone().await?;
+    // One pod after the other gets ready in less than the timeout; all of them together take twice as long. A machine that is too slow
+    // for one timeout gets a longer one.
+    for (patience, ready_after) in [(PATIENCE, "4s"), (24, "16s"), (90, "60s")] {
+        let mut controller = on.start_controller_with_settings(&fail_after(patience)).await?;
+        let stage = Stage::on(&on, "steady").await?;
+        let web = Web { replicas: 3, ..Web::default() };
+        stage.apply(&web).await?;
+        stage.table(&["web:1 Initial Succeeded success"]).await?;
+        stage.apply(&Web { deadline: NONE, ready_after, ..web }).await?;
+        for count in 1..=3 {
+            stage
+                .until(&format!("pod {count}"), |web| {
+                    let is_observed = web.status.as_ref()?.observed_generation == web.metadata.generation;
+                    (is_observed && updated_replicas(web) >= count).then_some(())
+                })
+                .await?;
+        }
+        let is_over = |outcome| [Outcome::Succeeded, Outcome::Recovered].contains(&outcome);
+        let over = stage.record(2, "over", |spec| is_over(spec.outcome)).await?;
+        if over.outcome == Outcome::Succeeded {
+            let rows = stage.table(&["web:1 Initial Succeeded success", "web:2 Config Succeeded success"]).await?;
+            assert!(rows[1].record.spec.duration_seconds >= Some(2 * patience));
+            assert_eq!(rows[1].writes(), 1, "it was never said to have failed");
+            return Ok(());
+        }
+        controller.process.kill()?;
+    }
+    Err("it was said to have failed with each timeout".into())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broken_rollback_with_recreate_fails_after_its_own_deadline_though_no_condition_says_so() -> TestResult {
     let stage = Stage::open("recreate-broken").await?;
-    let broken = Web { recreate: true, deadline: 3, ..Web::broken() };
-    stage.apply(&broken).await?;
+    let broken = Web { recreate: true, ..Web::broken() };
+    stage.apply_failing(&broken).await?;
     stage.table(&["web:1 Initial Failed failed"]).await?;
     stage.apply(&Web { recreate: true, ..Web::default() }).await?;
-    stage.table(&["web:1 Initial Failed failed", "web:2 Release Succeeded success"]).await?;
+    let two = ["web:1 Initial Failed failed", "web:2 Release Succeeded success"];
+    stage.table(&two).await?;
     let stated = progressed(&stage.web().await?);
-    stage.apply(&broken).await?;
-    let rows = stage
-        .table(&["web:1 Initial Failed failed", "web:2 Release RolledBack rolled_back", "web:3 Rollback Failed failed"])
-        .await?;
+    stage.apply_stuck(&broken, 1).await?;
+    let two = [two[0], "web:2 Release RolledBack rolled_back"];
+    stage.table(&[&two[..], &["web:3 Rollback InProgress InProgress"]].concat()).await?;
+    stage.set_deadline("web", 3).await?;
+    let rows = stage.table(&[&two[..], &["web:3 Rollback Failed failed"]].concat()).await?;
     assert_eq!(progressed(&stage.settled().await?), stated, "the condition still tells of the success of revision 2");
     let (at, accuracy) = rows[2].finished();
     assert_eq!(accuracy, Observed);

@@ -23,8 +23,9 @@ async fn a_failure_is_corrected_in_the_same_entity_when_it_recovers_and_when_it_
     let stage = Stage::open("recover").await?;
     stage.apply(&Web::default()).await?;
     stage.table(&["web:1 Initial Succeeded success"]).await?;
-    stage.apply(&stage.gated(Web { deadline: 2, ..Web::default() })).await?;
+    stage.apply_failing(&stage.gated(Web::default())).await?;
     let failed = stage.table(&["web:1 Initial Succeeded success", "web:2 Config Failed failed"]).await?;
+    stage.give_time().await?;
     stage.open_gate().await?;
     let recovered = stage.table(&["web:1 Initial Succeeded success", "web:2 Config Recovered success"]).await?;
     let web = stage.on.progressing(&stage.namespace, "web", "NewReplicaSetAvailable").await?;
@@ -115,7 +116,7 @@ async fn a_rollback_takes_back_what_was_in_effect_and_nothing_else() -> TestResu
     stage.table(&["web:1 Initial Succeeded success"]).await?;
     stage.apply(&Web::image("app:v2")).await?;
     stage.table(&["web:1 Initial Succeeded success", "web:2 Release Succeeded success"]).await?;
-    stage.apply(&Web::broken()).await?;
+    stage.apply_failing(&Web::broken()).await?;
     let before = stage
         .table(&["web:1 Initial Succeeded success", "web:2 Release Succeeded success", "web:3 Release Failed failed"])
         .await?;
@@ -151,7 +152,7 @@ async fn an_undo_of_a_failed_rollout_takes_nothing_back() -> TestResult {
     let stage = Stage::open("undo").await?;
     stage.apply(&Web::default()).await?;
     stage.table(&["web:1 Initial Succeeded success"]).await?;
-    stage.apply(&Web::broken()).await?;
+    stage.apply_failing(&Web::broken()).await?;
     let failed = stage.table(&["web:1 Initial Succeeded success", "web:2 Release Failed failed"]).await?;
     stage.give_time().await?;
     stage.kubectl("rollout undo deployment/web").await?;
@@ -166,11 +167,11 @@ async fn an_undo_of_a_failed_rollout_takes_nothing_back() -> TestResult {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_that_fails_has_taken_back_what_was_in_effect_all_the_same() -> TestResult {
     let stage = Stage::open("bad-rollback").await?;
-    stage.apply(&Web::broken()).await?;
+    stage.apply_failing(&Web::broken()).await?;
     stage.table(&["web:1 Initial Failed failed"]).await?;
     stage.apply(&Web::image("app:v2")).await?;
     stage.table(&["web:1 Initial Failed failed", "web:2 Release Succeeded success"]).await?;
-    stage.apply(&Web::broken()).await?;
+    stage.apply_failing(&Web::broken()).await?;
     let expected =
         ["web:1 Initial Failed failed", "web:2 Release RolledBack rolled_back", "web:3 Rollback Failed failed"];
     let failed = stage.table(&expected).await?;
@@ -188,7 +189,7 @@ async fn scaling_a_failed_rollout_is_neither_a_recovery_nor_another_failure() ->
     let stage = Stage::open("scaled").await?;
     stage.apply(&Web::default()).await?;
     stage.table(&["web:1 Initial Succeeded success"]).await?;
-    stage.apply(&Web::broken()).await?;
+    stage.apply_failing(&Web::broken()).await?;
     let failed = stage.table(&["web:1 Initial Succeeded success", "web:2 Release Failed failed"]).await?;
     // Kubernetes lets it begin and fail anew.
     stage.kubectl("scale deployment/web --replicas=2").await?;
@@ -234,7 +235,7 @@ async fn a_change_that_is_taken_back_before_it_is_complete_is_superseded() -> Te
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_to_a_failed_revision_that_succeeds_this_time_leaves_the_first_failure() -> TestResult {
     let stage = Stage::open("second-try").await?;
-    stage.apply(&stage.gated(Web { deadline: 2, ..Web::default() })).await?;
+    stage.apply_failing(&stage.gated(Web::default())).await?;
     stage.table(&["web:1 Initial Failed failed"]).await?;
     stage.apply(&Web::image("app:v2")).await?;
     let before = stage.table(&["web:1 Initial Failed failed", "web:2 Release Succeeded success"]).await?;
@@ -281,7 +282,9 @@ async fn without_a_history_of_replica_sets_the_outcomes_are_the_same() -> TestRe
     stage.table(&["web:1 Initial Succeeded success"]).await?;
     apply(web(Web::image("app:v2"))).await?;
     stage.table(&["web:1 Initial Succeeded success", "web:2 Release Succeeded success"]).await?;
-    apply(web(Web::broken())).await?;
+    apply(web(Web { deadline: 600, ..Web::broken() })).await?;
+    stage.stands_still(&Web::broken(), 1).await?;
+    stage.fail_now("web").await?;
     let two = ["web:1 Initial Succeeded success", "web:2 Release Succeeded success"];
     stage.table(&[&two[..], &["web:3 Release Failed failed"]].concat()).await?;
     stage.give_time().await?;
@@ -289,6 +292,7 @@ async fn without_a_history_of_replica_sets_the_outcomes_are_the_same() -> TestRe
     stage.kubectl("rollout undo deployment/web").await?;
     let four = [&two[..], &["web:3 Release Failed failed", "web:4 Rollback Succeeded success"]].concat();
     stage.table(&four).await?;
+    stage.pruned(&["app:v1", "app:broken"]).await?;
     // After it, going back makes a new ReplicaSet: to Kubernetes this template was never there.
     apply(web(Web::default())).await?;
     stage.table(&[&four[..], &["web:5 Release Succeeded success"]].concat()).await?;
@@ -300,7 +304,7 @@ async fn kubectl_shows_how_each_rollout_ended() -> TestResult {
     let stage = Stage::open("kubectl").await?;
     stage.apply(&Web::default()).await?;
     stage.table(&["web:1 Initial Succeeded success"]).await?;
-    stage.apply(&Web::broken()).await?;
+    stage.apply_failing(&Web::broken()).await?;
     stage.table(&["web:1 Initial Succeeded success", "web:2 Release Failed failed"]).await?;
     let listed = stage.kubectl("get doradeployments --sort-by=.spec.deployment.revision").await?;
     let words: Vec<Vec<&str>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
@@ -338,7 +342,7 @@ publish: {changes: {Restart: true, Config: false}, zeroReplicas: true}
         "web:3 Config Succeeded NotPublished",
     ];
     stage.table(&expected).await?;
-    stage.apply(&Web::broken()).await?;
+    stage.apply_failing(&Web::broken()).await?;
     expected.push("web:4 Release Failed broken");
     stage.table(&expected).await?;
     stage.apply(&Web { image: "other:broken", ..Web::default() }).await?;

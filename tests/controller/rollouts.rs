@@ -39,7 +39,7 @@ async fn each_change_of_the_template_is_one_deployment_and_nothing_else_is() -> 
     // What is no change of the template is no deployment, and does not touch the one that is reported.
     let kubectl = async |arguments: &[&str]| on.kubectl(n.iter().copied().chain(arguments.iter().copied())).await;
     kubectl(&["scale", "deployment/web", "--replicas=3"]).await?;
-    kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]).await?;
+    kubectl(&["rollout", "status", "deployment/web", "--timeout=240s"]).await?;
     kubectl(&["annotate", "deployment/web", "--overwrite", "dora.port.io/commit-time=2020-01-01T00:00:00Z"]).await?;
     kubectl(&["rollout", "pause", "deployment/web"]).await?;
     on.progressing(&namespace, "web", "DeploymentPaused").await?;
@@ -51,7 +51,10 @@ async fn each_change_of_the_template_is_one_deployment_and_nothing_else_is() -> 
     assert_eq!(both[0], first, "the first deployment was written again");
     let completed = completion(&on.progressing(&namespace, "web", "NewReplicaSetAvailable").await?);
     assert_eq!(text(&both[1], "deployment_time"), completed);
-    let records = on.outcomes(&namespace, &[("web:1", "Succeeded"), ("web:2", "Succeeded")]).await?;
+    let expected = [("web:1", "Succeeded"), ("web:2", "Succeeded")];
+    let name = on.outcomes(&namespace, &expected).await?[0].metadata.name.clone().unwrap();
+    on.condition(&namespace, &format!("ddep/{name}"), "Synced", "Delivered").await?;
+    let records = on.outcomes(&namespace, &expected).await?;
     let entity = records[0].status.as_ref().and_then(|status| status.entity.as_ref()).unwrap();
     assert_eq!(
         (entity.blueprint.as_str(), entity.identifier.as_str()),

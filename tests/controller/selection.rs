@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::TestResult;
-use crate::fixture::{DEADLINE, Installation};
+use crate::fixture::{DEADLINE, Installation, SAME_POD};
 use crate::stage::{Stage, Web};
 
 /// Applies a Deployment with this metadata, and with annotations in its pod template.
@@ -21,19 +21,19 @@ async fn apply(stage: &Stage<'_>, name: &'static str, metadata: &Value, template
 #[tokio::test(flavor = "multi_thread")]
 async fn the_settings_name_namespaces_and_labels_and_their_change_deletes_nothing() -> TestResult {
     let on = Installation::alone().await?;
-    let mut controller = on.start_controller(&[]).await?;
+    let mut controller = on.start_controller(&SAME_POD).await?;
     let system = Stage { on: &on, namespace: "kube-system".to_owned() };
     let [team, trial, other] =
         [Stage::on(&on, "team-a").await?, Stage::on(&on, "team-trial").await?, Stage::on(&on, "other").await?];
-    // The later is recorded: so the earlier would have been.
     apply(&system, "web", &json!({}), &json!({})).await?;
     apply(&other, "web", &json!({}), &json!({})).await?;
     let before = other.table(&["web:1 Initial Succeeded success"]).await?;
-    system.table(&[]).await?;
     other.apply(&Web { name: "open", deadline: 600, ..Web::broken() }).await?;
     other.table(&["open:1 Initial InProgress InProgress", "web:1 Initial Succeeded success"]).await?;
 
     controller.process.terminate(DEADLINE).await?;
+    // The later is recorded, and a controller that ends finishes what it writes: so the earlier would have been.
+    system.table(&[]).await?;
     let mut controller = on
         .start_controller_with_settings(
             "deployments:\n  include: {namespaces: [kube-system, team-*]}\n  exclude: {namespaces: [team-trial-*], labels: {matchLabels: \
@@ -46,7 +46,6 @@ async fn the_settings_name_namespaces_and_labels_and_their_change_deletes_nothin
     apply(&team, "preview", &json!({"labels": {"preview": "true"}}), &json!({})).await?;
     apply(&team, "web", &json!({"labels": {"preview": "false"}}), &json!({})).await?;
     team.table(&["web:1 Initial Succeeded success"]).await?;
-    trial.table(&[]).await?;
     // What is newly included is reported from the installation on, as if it had been missed.
     system.table(&["web:1 Initial Succeeded success"]).await?;
     // What was recorded stays as it is, and what was open goes on to its end.
@@ -56,7 +55,10 @@ async fn the_settings_name_namespaces_and_labels_and_their_change_deletes_nothin
     other.table(&["open:1 Initial Abandoned NotPublished", "web:1 Initial Succeeded success"]).await?;
 
     controller.process.terminate(DEADLINE).await?;
-    let _controller = on
+    // What came before the last Deployment of the team, and was selected, would be recorded by now.
+    team.table(&["web:1 Initial Succeeded success"]).await?;
+    trial.table(&[]).await?;
+    let mut controller = on
         .start_controller_with_settings(
             "deployments: {include: {labels: {matchExpressions: [{key: tier, operator: In, values: [web, api]}]}}}",
         )
@@ -67,7 +69,12 @@ async fn the_settings_name_namespaces_and_labels_and_their_change_deletes_nothin
     apply(&system, "labelled", &api, &json!({})).await?;
     apply(&trial, "labelled", &api, &json!({})).await?;
     trial.table(&["labelled:1 Initial Succeeded success"]).await?;
+    controller.process.terminate(DEADLINE).await?;
+    trial.table(&["labelled:1 Initial Succeeded success"]).await?;
     system.table(&["web:1 Initial Succeeded success"]).await?;
+    // This namespace stays in the cluster, which serves other tests.
+    system.kubectl("delete deployment/web deployment/labelled").await?;
+    system.kubectl("delete ddep --all").await?;
     Ok(())
 }
 
@@ -86,11 +93,14 @@ async fn the_nearest_ignore_decides() -> TestResult {
     let note = stage.on.event(&stage.namespace, "misspelt", "MetadataUnusable").await?;
     assert!(note.contains(IGNORE) && note.contains(r#""yes""#) && note.contains(r#"write "true""#), "{note}");
 
-    let whole = Stage::open("ignored").await?;
-    whole.on.kubectl(["annotate", "namespace", &whole.namespace, "dora.port.io/ignore=true"]).await?;
+    let whole = Stage::open_in("ignored", "whole", &["dora.port.io/ignore=true"], async |whole| {
+        apply(whole, "first", &annotated("false"), &json!({})).await?;
+        whole.table(&["first:1 Initial Succeeded success"]).await
+    })
+    .await?;
     apply(&whole, "by-namespace", &json!({}), &json!({})).await?;
     apply(&whole, "nearer", &annotated("false"), &json!({})).await?;
-    whole.table(&["nearer:1 Initial Succeeded success"]).await?;
+    whole.table(&["first:1 Initial Succeeded success", "nearer:1 Initial Succeeded success"]).await?;
 
     // What is ignored from now on, and no longer: each revision as it was at its time.
     apply(&stage, "by-annotation", &annotated("false"), &json!({"setting": "2"})).await?;

@@ -39,7 +39,7 @@ async fn names(stage: &Stage<'_>) -> Result<Vec<String>, Error> {
 async fn fail(stage: &Stage<'_>) -> Result<Vec<Row>, Error> {
     stage.apply(&Web::default()).await?;
     stage.table(&[FIRST]).await?;
-    stage.apply(&Web::broken()).await?;
+    stage.apply_failing(&Web::broken()).await?;
     stage.table(&FAILED).await
 }
 
@@ -114,7 +114,7 @@ async fn a_failed_rollout_has_one_incident_until_the_next_success_even_if_the_co
     controller.process.kill()?;
     let before = on.get_incident(&stage.namespace, &name).await?.metadata.generation;
     let _controller = on.start_controller_with_settings(SETTINGS).await?;
-    stage.apply(&Web { image: "other:broken", ..Web::broken() }).await?;
+    stage.apply_failing(&Web::image("other:broken")).await?;
     let rows = stage.table(&[&MENDED[..], &["web:4 Release Failed failed"]].concat()).await?;
     let second = noted(&stage, &rows[3]).await?;
     assert_eq!(names(&stage).await?, [name.clone(), second]);
@@ -125,10 +125,11 @@ async fn a_failed_rollout_has_one_incident_until_the_next_success_even_if_the_co
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollout_that_recovers_resolves_its_incident() -> TestResult {
     let stage = Stage::open("recovers").await?;
-    stage.apply(&stage.gated(Web { deadline: 2, ..Web::default() })).await?;
+    stage.apply_failing(&stage.gated(Web::default())).await?;
     let rows = stage.table(&["web:1 Initial Failed failed"]).await?;
     let (failed, name) = (rows[0].finished().0, noted(&stage, &rows[0]).await?);
     stage.on.incident(&stage.namespace, &name, "open").await?;
+    stage.give_time().await?;
     stage.open_gate().await?;
     let rows = stage.table(&["web:1 Initial Recovered success"]).await?;
     let resolved = stage.on.incident(&stage.namespace, &name, "resolved").await?;
@@ -203,12 +204,12 @@ async fn an_incident_that_a_person_opened_is_used_and_left_to_them() -> TestResu
     stage.on.apply_in(&stage.namespace, &incident("checkout-down", "deploymentRef: {name: web}")).await?;
     stage.on.incident(&stage.namespace, "checkout-down", "open").await?;
     let before = stage.on.get_incident(&stage.namespace, "checkout-down").await?.metadata.generation;
-    stage.apply(&Web::broken()).await?;
+    stage.apply_failing(&Web::broken()).await?;
     let rows = stage.table(&FAILED).await?;
     assert_eq!(noted(&stage, &rows[1]).await?, "checkout-down");
     // The next failure is one of another change, and nobody has opened one for that.
     stage.kubectl("delete dinc/checkout-down").await?;
-    stage.apply(&Web { image: "other:broken", ..Web::broken() }).await?;
+    stage.apply_failing(&Web::image("other:broken")).await?;
     let rows = stage.table(&[&FAILED[..], &["web:3 Release Failed failed"]].concat()).await?;
     let name = noted(&stage, &rows[2]).await?;
     assert_eq!(name, rows[2].record.name_any());
@@ -234,7 +235,7 @@ async fn what_a_person_writes_into_an_incident_stays_and_what_they_delete_stays_
     assert_eq!(text(&resolved, "description"), "Nobody could pay");
 
     stage.kubectl(&format!("delete dinc/{name}")).await?;
-    stage.apply(&Web { image: "other:broken", ..Web::broken() }).await?;
+    stage.apply_failing(&Web::image("other:broken")).await?;
     let rows = stage.table(&[&MENDED[..], &["web:4 Release Failed failed"]].concat()).await?;
     let second = noted(&stage, &rows[3]).await?;
     assert_eq!(names(&stage).await?, std::slice::from_ref(&second));
@@ -247,7 +248,7 @@ async fn what_a_person_writes_into_an_incident_stays_and_what_they_delete_stays_
     stage.kubectl(&format!("patch dinc/{second} --type=merge --patch={patch}")).await?;
     stage.apply(&Web::image("app:v5")).await?;
     stage.record(5, "complete", |spec| spec.outcome == Outcome::Succeeded).await?;
-    stage.apply(&Web { image: "third:broken", ..Web::broken() }).await?;
+    stage.apply_failing(&Web::image("third:broken")).await?;
     stage.record(6, "failed", |spec| spec.outcome == Outcome::Failed).await?;
     wait_for("the incident of revision 6", DEADLINE, async || Ok((names(&stage).await?.len() == 2).then_some(())))
         .await?;
@@ -270,9 +271,14 @@ async fn a_deployment_that_is_deleted_takes_its_incident_to_the_end() -> TestRes
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_another_environment_nothing_opens_an_incident() -> TestResult {
-    let (staging, production) = (Stage::open("staging").await?, Stage::open("production").await?);
-    staging.kubectl(&format!("annotate namespace {} dora.port.io/environment=staging", staging.namespace)).await?;
-    fail(&staging).await?;
+    let staging = Stage::open_in("staging", "staging", &[], async |staging| {
+        staging.apply(&Web::default()).await?;
+        staging.table(&[FIRST]).await
+    })
+    .await?;
+    staging.apply_failing(&Web::broken()).await?;
+    staging.table(&FAILED).await?;
+    let production = Stage::open("production").await?;
     // Deployments are looked at in the order in which they change.
     let rows = fail(&production).await?;
     noted(&production, &rows[1]).await?;

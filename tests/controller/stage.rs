@@ -4,8 +4,9 @@ use cluster::wait_for;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::Api;
-use kube::api::ListParams;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, ResourceExt};
 use port_dora_controller::resources::{
     Accuracy, ChangeKind, DoraDeployment, DoraDeploymentSpec, FIELD_MANAGER, Outcome,
 };
@@ -171,6 +172,27 @@ impl Stage<'static> {
     pub async fn open(prefix: &str) -> Result<Self, Error> {
         Stage::on(Installation::shared().await, prefix).await
     }
+
+    /// A stage in an environment, and with further annotations of its namespace, of which the controller knows: namespaces and
+    /// Deployments come by watches of their own, and one can be behind. `first` makes the first records, which tell.
+    pub async fn open_in(
+        prefix: &str,
+        environment: &str,
+        annotations: &[&str],
+        first: impl AsyncFn(&Self) -> Result<Vec<Row>, Error>,
+    ) -> Result<Self, Error> {
+        for _ in 0..5 {
+            let stage = Self::open(prefix).await?;
+            let environment_key = format!("dora.port.io/environment={environment}");
+            let arguments = ["annotate", "namespace", &stage.namespace, &environment_key];
+            stage.on.kubectl(arguments.into_iter().chain(annotations.iter().copied())).await?;
+            let rows = first(&stage).await?;
+            if rows.iter().all(|row| row.record.spec.environment.as_deref() == Some(environment)) {
+                return Ok(stage);
+            }
+        }
+        Err(format!("the records of {prefix} don't have the environment of their namespace").into())
+    }
 }
 
 impl<'a> Stage<'a> {
@@ -206,9 +228,135 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
+    /// From now on the nodes take no more pods of [`Stage::gated`]; those that run stay.
+    pub async fn close_gate(&self) -> Result<(), Error> {
+        self.kubectl(&format!("label nodes --all {}-", self.namespace)).await?;
+        // The scheduler learns of it by a watch: this pod shows when it has.
+        let probe: Pod = serde_json::from_value(json!({
+            "metadata": {"generateName": "probe-"},
+            "spec": {"nodeSelector": {&self.namespace: "open"}, "containers": [{"name": "probe", "image": "probe:v1"}]},
+        }))?;
+        let pods: Api<Pod> = Api::namespaced(self.on.client().await?, &self.namespace);
+        wait_for("the scheduler to find the gate closed", DEADLINE, async || {
+            let name = pods.create(&PostParams::default(), &probe).await?.name_any();
+            let is_held = wait_for("the scheduler to look at a pod", DEADLINE, async || {
+                let probe = pods.get(&name).await?;
+                Ok((is_on_node(&probe) || is_unscheduled(&probe)).then(|| !is_on_node(&probe)))
+            })
+            .await?;
+            pods.delete(&name, &DeleteParams::default().grace_period(0)).await?;
+            Ok(is_held.then_some(()))
+        })
+        .await?;
+        Ok(())
+    }
+
     /// Gives the Deployment `web` so long a deadline that a slow machine doesn't fail its next rollout.
     pub async fn give_time(&self) -> Result<(), Error> {
-        self.kubectl(r#"patch deployment/web --patch={"spec":{"progressDeadlineSeconds":600}}"#).await?;
+        self.set_deadline("web", 600).await
+    }
+
+    /// Fails the rollout of this Deployment, which stands still, by a deadline that is over. For tests that must see how it stands
+    /// before it fails: give it a long deadline at first.
+    ///
+    /// Before that, the Deployment must have counted all of its pods: each that it counts afterwards is progress, and it fails twice.
+    pub async fn fail_now(&self, name: &str) -> Result<(), Error> {
+        let client = self.on.client().await?;
+        wait_for(format!("Deployment {name} to count its pods"), DEADLINE, async || {
+            let (web, there) = self.counts(&client, name).await?;
+            let status = web.status.unwrap_or_default();
+            let counted = (status.replicas.unwrap_or_default(), status.updated_replicas.unwrap_or_default());
+            if counted != there {
+                Err(format!("there are {there:?}, and {counted:?} are counted"))?;
+            }
+            Ok(Some(()))
+        })
+        .await?;
+        self.set_deadline(name, 1).await
+    }
+
+    /// A Deployment, and how many pods it has: all, and those of its present revision.
+    async fn counts(&self, client: &Client, name: &str) -> Result<(Deployment, (i32, i32)), Error> {
+        let selected = ListParams::default().labels(&format!("app={name}"));
+        let web = Api::<Deployment>::namespaced(client.clone(), &self.namespace).get(name).await?;
+        let sets = Api::<ReplicaSet>::namespaced(client.clone(), &self.namespace).list(&selected).await?;
+        let present = sets.iter().find(|set| revision_of(*set) == revision_of(&web)).and_then(ResourceExt::uid);
+        let mut pods = Api::<Pod>::namespaced(client.clone(), &self.namespace).list(&selected).await?.items;
+        pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
+        let is_present = |pod: &&Pod| pod.owner_references().iter().any(|owner| Some(&owner.uid) == present.as_ref());
+        let updated = pods.iter().filter(is_present).count();
+        Ok((web, (i32::try_from(pods.len())?, i32::try_from(updated)?)))
+    }
+
+    /// Applies a rollout that can't succeed, and lets it fail once it stands still. What moves after a failure makes Kubernetes begin
+    /// anew and fail once more, and the reason of a failure is what the pods are like at that moment.
+    pub async fn apply_failing(&self, web: &Web) -> Result<(), Error> {
+        self.apply_stuck(web, usize::try_from(web.replicas)?).await?;
+        self.fail_now(web.name).await
+    }
+
+    /// Applies a rollout that can't succeed, with a deadline that isn't over soon, and waits until it stands still with so many pods.
+    pub async fn apply_stuck(&self, web: &Web, pods: usize) -> Result<(), Error> {
+        self.apply(&Web { deadline: 600, ..web.clone() }).await?;
+        self.stands_still(web, pods).await
+    }
+
+    /// Waits until nothing moves any more of a rollout that can't succeed: the Deployment counts so many pods of it, and each of them
+    /// is where it stays.
+    pub async fn stands_still(&self, web: &Web, pods: usize) -> Result<(), Error> {
+        let client = self.on.client().await?;
+        let deployments: Api<Deployment> = Api::namespaced(client.clone(), &self.namespace);
+        let replica_sets: Api<ReplicaSet> = Api::namespaced(client.clone(), &self.namespace);
+        let all_pods: Api<Pod> = Api::namespaced(client, &self.namespace);
+        let (where_they_stay, is_there) = obstacle(web);
+        let selector = format!("app={}", web.name);
+        wait_for(format!("{pods} pods of {} with {}, {where_they_stay}", web.name, web.image), DEADLINE, async || {
+            let deployment = deployments.get(web.name).await?;
+            let sets = replica_sets.list(&ListParams::default().labels(&selector)).await?.items;
+            if !is_counted(&deployment, &sets) || updated_replicas(&deployment) != i32::try_from(pods)? {
+                Err(format!("{:?}", deployment.status))?;
+            }
+            let present = sets.iter().find(|set| revision_of(*set) == revision_of(&deployment)).ok_or("no revision")?;
+            let hash = present.labels().get("pod-template-hash").ok_or("no hash")?;
+            let selected = ListParams::default().labels(&format!("{selector},pod-template-hash={hash}"));
+            let found = all_pods.list(&selected).await?.items;
+            if found.len() != pods || !found.iter().all(is_there) {
+                Err(format!("{:?}", found.iter().map(|pod| &pod.status).collect::<Vec<_>>()))?;
+            }
+            Ok(Some(()))
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Sets `progressDeadlineSeconds` of a Deployment.
+    pub async fn set_deadline(&self, name: &str, seconds: i32) -> Result<(), Error> {
+        let patch = format!(r#"{{"spec":{{"progressDeadlineSeconds":{seconds}}}}}"#);
+        self.kubectl(&format!("patch deployment/{name} --patch={patch}")).await?;
+        Ok(())
+    }
+
+    /// Waits until the Deployment `name` has `count` pods of `image`, and each of them fulfils a condition: see [`waits_for`],
+    /// [`is_unscheduled`] and [`is_on_node`].
+    pub async fn pods(
+        &self,
+        name: &str,
+        image: &str,
+        count: usize,
+        what: &str,
+        fulfils: impl Fn(&Pod) -> bool,
+    ) -> Result<(), Error> {
+        let api: Api<Pod> = Api::namespaced(self.on.client().await?, &self.namespace);
+        let selected = ListParams::default().labels(&format!("app={name}"));
+        wait_for(format!("{count} pods of {name} with {image}, {what}"), DEADLINE, async || {
+            let mut pods = api.list(&selected).await?.items;
+            pods.retain(|pod| pod.metadata.deletion_timestamp.is_none() && image_of(pod) == Some(image));
+            if pods.len() != count || !pods.iter().all(&fulfils) {
+                Err(format!("{:?}", pods.iter().map(|pod| &pod.status).collect::<Vec<_>>()))?;
+            }
+            Ok(Some(()))
+        })
+        .await?;
         Ok(())
     }
 
@@ -328,26 +476,104 @@ impl<'a> Stage<'a> {
     /// Waits until the Deployment controller has gone over the Deployment `web` once more: what isn't there by then doesn't come by
     /// itself. For this the Deployment gets an annotation.
     pub async fn settled(&self) -> Result<Deployment, Error> {
-        self.kubectl(&format!("annotate deployment/web --overwrite test/settled={}", Timestamp::now())).await?;
+        let api: Api<Deployment> = Api::namespaced(self.on.client().await?, &self.namespace);
+        let annotation = json!({"metadata": {"annotations": {"test/settled": Timestamp::now().to_string()}}});
+        api.patch("web", &PatchParams::default(), &Patch::Merge(annotation)).await?;
         self.until("the newest generation to be observed", |web| {
             (web.status.as_ref()?.observed_generation == web.metadata.generation).then_some(())
         })
         .await
     }
 
+    /// Waits until the condition Progressing of the Deployment `web` names the ReplicaSet with this image.
+    pub async fn named(&self, image: &str) -> Result<Deployment, Error> {
+        let name = self.replica_set(image).await?.metadata.name.unwrap_or_default();
+        self.until(&format!("the condition to name {name}"), |web| {
+            progressing(web).message.as_ref()?.contains(&name).then_some(())
+        })
+        .await
+    }
+
     /// The ReplicaSet whose first container has this image.
     pub async fn replica_set(&self, image: &str) -> Result<ReplicaSet, Error> {
+        match self.replica_sets(image).await?.as_slice() {
+            [set] => Ok(set.clone()),
+            several => Err(format!("{} ReplicaSets have the image {image}", several.len()).into()),
+        }
+    }
+
+    /// The ReplicaSets whose first container has this image.
+    pub async fn replica_sets(&self, image: &str) -> Result<Vec<ReplicaSet>, Error> {
         let api: Api<ReplicaSet> = Api::namespaced(self.on.client().await?, &self.namespace);
         let mut all = api.list(&ListParams::default()).await?.items;
         all.retain(|set| {
             let pod = set.spec.as_ref().and_then(|spec| spec.template.as_ref()?.spec.as_ref());
             pod.is_some_and(|pod| pod.containers[0].image.as_deref() == Some(image))
         });
-        match all.as_slice() {
-            [set] => Ok(set.clone()),
-            several => Err(format!("{} ReplicaSets have the image {image}", several.len()).into()),
-        }
+        Ok(all)
     }
+
+    /// Waits until no ReplicaSet has one of these images: the Deployment controller removes what is beyond the limit at some time
+    /// after the completion.
+    pub async fn pruned(&self, images: &[&str]) -> Result<(), Error> {
+        for image in images {
+            wait_for(format!("the ReplicaSet of {image} to be gone"), DEADLINE, async || {
+                Ok(self.replica_sets(image).await?.is_empty().then_some(()))
+            })
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether all that a Deployment and its ReplicaSets want is there, and counted in the status of the Deployment.
+fn is_counted(deployment: &Deployment, replica_sets: &[ReplicaSet]) -> bool {
+    let is_complete = |set: &ReplicaSet| {
+        let (wanted, status) = (set.spec.as_ref().and_then(|spec| spec.replicas), set.status.as_ref());
+        let found = status.map(|status| status.replicas);
+        wanted == found && status.and_then(|status| status.observed_generation) == set.metadata.generation
+    };
+    let there: i32 = replica_sets.iter().filter_map(|set| set.status.as_ref()).map(|status| status.replicas).sum();
+    let status = deployment.status.clone().unwrap_or_default();
+    let is_observed = status.observed_generation == deployment.metadata.generation;
+    is_observed && replica_sets.iter().all(is_complete) && status.replicas.unwrap_or_default() == there
+}
+
+/// How many pods of the present revision a Deployment counts.
+pub fn updated_replicas(deployment: &Deployment) -> i32 {
+    deployment.status.as_ref().and_then(|status| status.updated_replicas).unwrap_or_default()
+}
+
+/// Where the pods of a Deployment stay that can't get ready.
+fn obstacle(web: &Web) -> (&'static str, fn(&Pod) -> bool) {
+    match web.image.rsplit(':').next() {
+        _ if web.pod.get("nodeSelector").is_some() => ("without a node", is_unscheduled),
+        Some("broken") => ("without their image", |pod| waits_for(pod, "ImagePullBackOff")),
+        Some("crash") => ("crashing", |pod| waits_for(pod, "CrashLoopBackOff")),
+        _ => ("on their node", is_on_node),
+    }
+}
+
+fn image_of(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.containers.first()?.image.as_deref()
+}
+
+/// Whether the first container of a pod waits for this reason, such as `ImagePullBackOff`.
+pub fn waits_for(pod: &Pod, reason: &str) -> bool {
+    let first = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref()?.first());
+    let waiting = first.and_then(|container| container.state.as_ref()?.waiting.as_ref());
+    waiting.is_some_and(|waiting| waiting.reason.as_deref() == Some(reason))
+}
+
+/// Whether the scheduler has said that no node takes a pod.
+pub fn is_unscheduled(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
+}
+
+/// Whether a pod has a node.
+pub fn is_on_node(pod: &Pod) -> bool {
+    pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
 }
 
 /// The versions of the records of these rows: equal if nothing was written meanwhile.
@@ -356,12 +582,12 @@ pub fn versions(rows: &[Row]) -> Vec<String> {
 }
 
 /// The revision of a Deployment or ReplicaSet.
-pub fn revision_of(object: &impl kube::ResourceExt) -> Option<i64> {
+pub fn revision_of(object: &impl ResourceExt) -> Option<i64> {
     object.annotations().get("deployment.kubernetes.io/revision")?.parse().ok()
 }
 
 /// When an object was made.
-pub fn created(object: &impl kube::ResourceExt) -> Timestamp {
+pub fn created(object: &impl ResourceExt) -> Timestamp {
     object.creation_timestamp().unwrap().0
 }
 

@@ -1,12 +1,19 @@
 //! When a rollout began and ended, and what looks like one and is none.
 
+use cluster::wait_for;
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, ReplicaSetStatus};
+use k8s_openapi::api::core::v1::ResourceQuota;
+use kube::Api;
 use port_dora_controller::resources::Accuracy::{Exact, Observed};
+use port_dora_controller::resources::Outcome;
 use serde_json::json;
 
 use crate::TestResult;
+use crate::fixture::DEADLINE;
 use crate::stage::{
-    Row, Stage, Web, created, next_second, progressed, progressing, revision_of, seconds_after, versions,
+    Row, Stage, Web, created, is_unscheduled, next_second, progressed, progressing, revision_of, seconds_after,
+    versions, waits_for,
 };
 
 const COMPLETE: &str = "NewReplicaSetAvailable";
@@ -14,14 +21,25 @@ const COMPLETE: &str = "NewReplicaSetAvailable";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollout_lasts_from_its_replica_set_to_the_condition_that_names_it() -> TestResult {
     let stage = Stage::open("times").await?;
-    stage.apply(&Web { ready_after: "2s", ..Web::default() }).await?;
+    // With 4 replicas a rolling update takes one away before it has another, so that an undo has something to wait for.
+    let web = |image| Web { replicas: 4, ..Web::image(image) };
+    let v1 = stage.gated(web("app:v1"));
+    stage.apply(&v1).await?;
+    stage.table(&["web:1 Initial InProgress InProgress"]).await?;
+    let made = created(&stage.replica_set("app:v1").await?);
+    seconds_after(made, 2).await?;
+    stage.open_gate().await?;
     let first = stage.table(&["web:1 Initial Succeeded success"]).await?;
     let told = progressed(&stage.on.progressing(&stage.namespace, "web", COMPLETE).await?);
-    assert_eq!(first[0].started(), (created(&stage.replica_set("app:v1").await?), Exact));
+    assert_eq!(first[0].started(), (made, Exact));
     assert_eq!(first[0].finished(), (told, Exact));
     assert!(first[0].record.spec.duration_seconds >= Some(2));
 
-    stage.apply(&Web::broken()).await?;
+    stage.close_gate().await?;
+    stage.apply(&web("app:broken")).await?;
+    let can_not_be_pulled = |pod: &_| waits_for(pod, "ImagePullBackOff");
+    stage.pods("web", "app:broken", 2, "whose image can't be pulled", can_not_be_pulled).await?;
+    stage.fail_now("web").await?;
     let failed = stage.table(&["web:1 Initial Succeeded success", "web:2 Release Failed failed"]).await?;
     let told = progressed(&stage.web().await?);
     assert_eq!(failed[1].started(), (created(&stage.replica_set("app:broken").await?), Exact));
@@ -30,7 +48,10 @@ async fn a_rollout_lasts_from_its_replica_set_to_the_condition_that_names_it() -
     // For a while after the undo the condition goes on telling of the failure of revision 2. The ReplicaSet is the old one: when it
     // began to be used again is known from the watch.
     let before = Timestamp::now();
-    stage.apply(&Web { ready_after: "2s", ..Web::default() }).await?;
+    stage.apply(&v1).await?;
+    stage.record(3, "in progress", |spec| spec.outcome == Outcome::InProgress).await?;
+    next_second().await?;
+    stage.open_gate().await?;
     let all = stage
         .table(&["web:1 Initial Succeeded success", "web:2 Release Failed failed", "web:3 Rollback Succeeded success"])
         .await?;
@@ -38,19 +59,17 @@ async fn a_rollout_lasts_from_its_replica_set_to_the_condition_that_names_it() -
     assert_eq!(all[2].finished(), (told, Exact));
     let (started, accuracy) = all[2].started();
     assert_eq!(accuracy, Observed);
-    assert!(started.as_second() >= before.as_second() && started <= told, "{started}");
+    assert!(started.as_second() >= before.as_second() && started < told, "{started}");
     assert_eq!(versions(&all[..2]), versions(&failed));
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_recreate_the_success_of_another_replica_set_is_not_believed() -> TestResult {
-    let stage = Stage::open("recreate").await?;
     // The old NewReplicaSetAvailable stands while no pod of the new ReplicaSet exists.
-    let web = |image| Web { recreate: true, ready_after: "2s", ..Web::image(image) };
-    stage.apply(&web("app:v1")).await?;
-    stage.table(&["web:1 Initial Succeeded success"]).await?;
-    stage.apply(&web("app:v2")).await?;
+    let stage = recreated().await?;
+    next_second().await?;
+    stage.open_gate().await?;
     let two = stage.table(&["web:1 Initial Succeeded success", "web:2 Release Succeeded success"]).await?;
     let told = progressed(&stage.on.progressing(&stage.namespace, "web", COMPLETE).await?);
     assert_eq!(two[1].started(), (created(&stage.replica_set("app:v2").await?), Observed), "the old pods went before");
@@ -59,8 +78,12 @@ async fn with_recreate_the_success_of_another_replica_set_is_not_believed() -> T
 
     // Where a ReplicaSet is used again, it stands for ever.
     next_second().await?;
+    stage.close_gate().await?;
     let before = Timestamp::now();
-    stage.apply(&web("app:v1")).await?;
+    stage.apply(&recreate(&stage, "app:v1")).await?;
+    let open = stage.record(3, "in progress", |spec| spec.outcome == Outcome::InProgress).await?;
+    seconds_after(open.started_at.unwrap().0, 2).await?;
+    stage.open_gate().await?;
     let all = stage
         .table(&[
             "web:1 Initial Succeeded success",
@@ -72,8 +95,34 @@ async fn with_recreate_the_success_of_another_replica_set_is_not_believed() -> T
     let ((started, Observed), (finished, Observed)) = (all[2].started(), all[2].finished()) else {
         panic!("not observed: {:?}", all[2].record.spec)
     };
-    assert!(started.as_second() >= before.as_second() && finished.as_second() >= started.as_second() + 2);
+    assert!(started.as_second() >= before.as_second() && finished.as_second() > started.as_second() + 2);
     Ok(())
+}
+
+/// A Deployment whose old pods go before the new ones come, which wait at the gate.
+fn recreate(stage: &Stage<'_>, image: &'static str) -> Web {
+    stage.gated(Web { recreate: true, ..Web::image(image) })
+}
+
+/// A stage on which `app:v2` takes the place of `app:v1`, its pod waits at the gate, and the condition speaks of it.
+///
+/// Only one write takes the success of `app:v1` from the condition: that which says that the new ReplicaSet was made, and with that gives
+/// the new revision to the Deployment. If it conflicts with another write, it is lost, the revision comes with a later one, and the success
+/// of `app:v1` stands for ever: then it is tried with another Deployment.
+async fn recreated() -> Result<Stage<'static>, Box<dyn std::error::Error + Send + Sync>> {
+    loop {
+        let stage = Stage::open("recreate").await?;
+        stage.open_gate().await?;
+        stage.apply(&recreate(&stage, "app:v1")).await?;
+        stage.table(&["web:1 Initial Succeeded success"]).await?;
+        stage.close_gate().await?;
+        stage.apply(&recreate(&stage, "app:v2")).await?;
+        let web = stage.until("revision 2", |web| (revision_of(web) == Some(2)).then_some(())).await?;
+        let made = stage.replica_set("app:v2").await?.metadata.name.unwrap_or_default();
+        if progressing(&web).message.as_ref().is_some_and(|message| message.contains(&made)) {
+            return Ok(stage);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,7 +178,9 @@ async fn pause(stage: &Stage<'_>, revision: i64) -> Result<i64, Box<dyn std::err
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_after_the_failure_is_no_part_of_a_recovered_rollout_either() -> TestResult {
     let stage = Stage::open("pause-failed").await?;
-    stage.apply(&stage.gated(Web { deadline: 2, ..Web::default() })).await?;
+    stage.apply(&stage.gated(Web::default())).await?;
+    stage.pods("web", "app:v1", 1, "without a node", is_unscheduled).await?;
+    stage.fail_now("web").await?;
     let failed = stage.table(&["web:1 Initial Failed failed"]).await?;
     // No condition tells of this pause: that of the failure stands.
     stage.kubectl("rollout pause deployment/web").await?;
@@ -152,9 +203,14 @@ async fn a_pause_after_the_failure_is_no_part_of_a_recovered_rollout_either() ->
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happens_to_a_complete_deployment_but_for_its_template_changes_nothing() -> TestResult {
     let stage = Stage::open("pause-complete").await?;
-    stage.apply(&Web::default()).await?;
+    stage.open_gate().await?;
+    stage.apply(&stage.gated(Web::default())).await?;
     let before = stage.table(&["web:1 Initial Succeeded success"]).await?;
+    stage.close_gate().await?;
     stage.kubectl("delete pods --all").await?;
+    let available = |web: &Deployment| web.status.as_ref().and_then(|status| status.available_replicas);
+    stage.until("no pod to be available", |web| (available(web).unwrap_or_default() == 0).then_some(())).await?;
+    stage.open_gate().await?;
     stage.complete(1).await?;
     stage.kubectl("scale deployment/web --replicas=3").await?;
     stage.complete(1).await?;
@@ -233,14 +289,7 @@ async fn changes_while_paused_are_one_rollout_that_begins_with_the_resume() -> T
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revision_begins_when_its_replica_set_can_be_made() -> TestResult {
-    let stage = Stage::open("refused").await?;
-    stage.apply(&Web::default()).await?;
-    let before = stage.table(&["web:1 Initial Succeeded success"]).await?;
-    stage.kubectl("create quota none --hard=count/replicasets.apps=1").await?;
-    stage.apply(&Web::image("app:v2")).await?;
-    let refused = stage
-        .until("the refusal", |web| (progressing(web).reason.as_deref() == Some("ReplicaSetCreateError")).then_some(()))
-        .await?;
+    let (stage, before, refused) = refused().await?;
     assert_eq!(revision_of(&refused), Some(1));
     let since = progressed(&refused);
     next_second().await?;
@@ -254,28 +303,89 @@ async fn a_revision_begins_when_its_replica_set_can_be_made() -> TestResult {
     Ok(())
 }
 
+/// A stage on which a quota refuses the ReplicaSet of `app:v2`, what is recorded of `app:v1`, and the Deployment as it stands.
+///
+/// What refuses learns of the quota from a watch. If that is late, nothing is refused: then it is tried in another namespace.
+async fn refused() -> Result<(Stage<'static>, Vec<Row>, Deployment), Box<dyn std::error::Error + Send + Sync>> {
+    loop {
+        let stage = Stage::open("refused").await?;
+        stage.apply(&Web::default()).await?;
+        let before = stage.table(&TWICE[..1]).await?;
+        stage.kubectl("create quota none --hard=count/replicasets.apps=1").await?;
+        let quotas: Api<ResourceQuota> = Api::namespaced(stage.on.client().await?, &stage.namespace);
+        wait_for("the quota to be known", DEADLINE, async || {
+            let used = quotas.get("none").await?.status.and_then(|status| status.used).unwrap_or_default();
+            Ok((!used.is_empty()).then_some(()))
+        })
+        .await?;
+        stage.apply(&Web::image("app:v2")).await?;
+        let is_refused = |web: &_| progressing(web).reason.as_deref() == Some("ReplicaSetCreateError");
+        let web =
+            stage.until("the refusal", |web| (is_refused(web) || revision_of(web) == Some(2)).then_some(())).await?;
+        if is_refused(&web) {
+            return Ok((stage, before, web));
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stray_replica_set_that_is_adopted_is_no_rollout() -> TestResult {
-    for (replicas, pods) in [(0, "stray"), (2, "stray-pods")] {
-        let stage = Stage::open(pods).await?;
-        let two = complete_twice(&stage).await?;
-        next_second().await?;
-        let before = stage.web().await?;
-        stage.kubectl_with_input("apply --filename=-", &stray(9, replicas)).await?;
-        let after = stage.complete(10).await?;
-        assert_eq!(after.metadata.generation, before.metadata.generation);
-        if replicas > 0 {
-            // As if there had been a rollout, the condition is renewed.
-            let is_renewed = |web: &_| (progressed(web) > progressed(&before)).then_some(());
-            stage.until("the condition to be renewed", is_renewed).await?;
-            stage.on.progressing(&stage.namespace, "web", COMPLETE).await?;
-        }
+    for (pods, prefix) in [(0, "stray"), (8, "stray-pods")] {
+        let (stage, two) = with_stray(prefix, pods).await?;
         stage.apply(&Web::image("app:v3")).await?;
         let rows = stage.table(&[&TWICE[..], &["web:11 Release Succeeded success"]].concat()).await?;
-        assert_eq!(versions(&rows[..2]), versions(&two), "{pods}");
+        assert_eq!(versions(&rows[..2]), versions(&two), "{prefix}");
         let ran = rows[1].record.spec.deployment.as_ref().map(|rollout| rollout.replica_set_uid.clone());
         assert_eq!(ran, stage.replica_set("app:v2").await?.metadata.uid);
     }
+    Ok(())
+}
+
+/// A stage whose Deployment has adopted a stray ReplicaSet after two rollouts, and what is recorded of those.
+///
+/// If the stray has pods, the condition is renewed, as if there had been a rollout. The Deployment controller does so only if it writes its
+/// status while it still counts these pods: if they are gone by then, it is tried with another Deployment.
+async fn with_stray(
+    prefix: &str,
+    pods: i32,
+) -> Result<(Stage<'static>, Vec<Row>), Box<dyn std::error::Error + Send + Sync>> {
+    loop {
+        let stage = Stage::open(prefix).await?;
+        let two = complete_twice(&stage).await?;
+        next_second().await?;
+        let before = stage.web().await?;
+        adopt(&stage, pods).await?;
+        let after = stage.complete(10).await?;
+        assert_eq!(after.metadata.generation, before.metadata.generation);
+        until_stray(&stage, "to have no pods", |status| status.replicas == 0).await?;
+        let settled = stage.settled().await?;
+        if pods == 0 {
+            assert_eq!(progressed(&settled), progressed(&before));
+            return Ok((stage, two));
+        }
+        if progressed(&settled) > progressed(&before) {
+            stage.on.progressing(&stage.namespace, "web", COMPLETE).await?;
+            return Ok((stage, two));
+        }
+    }
+}
+
+/// Has the Deployment adopt a stray ReplicaSet, once its pods are available.
+async fn adopt(stage: &Stage<'_>, pods: i32) -> TestResult {
+    stage.kubectl_with_input("apply --filename=-", &stray(9, pods)).await?;
+    until_stray(stage, "to have its pods", |status| status.available_replicas.unwrap_or_default() == pods).await?;
+    stage.kubectl("label replicaset/stray app=web").await?;
+    Ok(())
+}
+
+/// Waits until the status of the stray ReplicaSet fulfils a condition.
+async fn until_stray(stage: &Stage<'_>, what: &str, fulfils: impl Fn(&ReplicaSetStatus) -> bool) -> TestResult {
+    let api: Api<ReplicaSet> = Api::namespaced(stage.on.client().await?, &stage.namespace);
+    wait_for(format!("the stray ReplicaSet {what}"), DEADLINE, async || {
+        let status = api.get("stray").await?.status.ok_or("it has no status")?;
+        if fulfils(&status) { Ok(Some(())) } else { Err(format!("{status:?}"))? }
+    })
+    .await?;
     Ok(())
 }
 
@@ -286,7 +396,7 @@ async fn a_rollout_goes_on_in_its_record_when_a_stray_replica_set_changes_its_nu
     stage.table(&TWICE[..1]).await?;
     stage.apply(&stage.gated(Web::image("app:v2"))).await?;
     let open = stage.table(&[TWICE[0], "web:2 Release InProgress InProgress"]).await?;
-    stage.kubectl_with_input("apply --filename=-", &stray(9, 0)).await?;
+    adopt(&stage, 0).await?;
     stage.until("the new number", |web| (revision_of(web) == Some(10)).then_some(())).await?;
     stage.open_gate().await?;
     let rows = stage.table(&TWICE).await?;
@@ -300,11 +410,13 @@ async fn a_rollout_goes_on_in_its_record_when_a_stray_replica_set_changes_its_nu
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_that_finds_its_orphaned_replica_set_has_rolled_out_nothing() -> TestResult {
     let stage = Stage::open("orphan").await?;
-    let two = complete_twice(&stage).await?;
+    let v2 = stage.gated(Web::image("app:v2"));
+    stage.open_gate().await?;
+    let two = complete_both(&stage, &v2).await?;
     // So long that the ReplicaSet is certainly older than the Deployment to come.
     seconds_after(created(&stage.replica_set("app:v2").await?), 3).await?;
     stage.kubectl("delete deployment/web --cascade=orphan").await?;
-    stage.apply(&Web::image("app:v2")).await?;
+    stage.apply(&v2).await?;
     stage.complete(2).await?;
     stage.on.progressing(&stage.namespace, "web", COMPLETE).await?;
     stage.apply(&Web::image("app:v3")).await?;
@@ -316,8 +428,11 @@ async fn a_deployment_that_finds_its_orphaned_replica_set_has_rolled_out_nothing
     assert_ne!(uid(&rows[1]), uid(&rows[2]));
 
     // With an older template it has: the pods change.
+    stage.close_gate().await?;
     stage.kubectl("delete deployment/web --cascade=orphan").await?;
-    stage.apply(&Web::image("app:v2")).await?;
+    stage.apply(&v2).await?;
+    stage.table(&[&three[..], &["web:4 Rollback InProgress InProgress"]].concat()).await?;
+    stage.open_gate().await?;
     let all = stage.table(&[&three[..], &["web:4 Rollback Succeeded success"]].concat()).await?;
     assert_eq!(versions(&all[..3]), versions(&rows), "those are of former Deployments");
     Ok(())
@@ -328,23 +443,24 @@ const TWICE: [&str; 2] = ["web:1 Initial Succeeded success", "web:2 Release Succ
 
 /// Rolls out two images, and returns what is recorded of it.
 async fn complete_twice(stage: &Stage<'_>) -> Result<Vec<Row>, Box<dyn std::error::Error + Send + Sync>> {
+    complete_both(stage, &Web::image("app:v2")).await
+}
+
+/// As [`complete_twice`], with this as the second.
+async fn complete_both(stage: &Stage<'_>, v2: &Web) -> Result<Vec<Row>, Box<dyn std::error::Error + Send + Sync>> {
     stage.apply(&Web::default()).await?;
     stage.table(&TWICE[..1]).await?;
-    stage.apply(&Web::image("app:v2")).await?;
+    stage.apply(v2).await?;
     stage.table(&TWICE).await
 }
 
-/// A ReplicaSet of nobody that matches the selector of the Deployment `web`.
+/// A ReplicaSet of nobody, whose pods match the selector of the Deployment `web`. It does so itself once it has their label.
 fn stray(revision: i64, replicas: i32) -> String {
     let labels = json!({"app": "web", "stray": "yes"});
     json!({
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",
-        "metadata": {
-            "name": "stray",
-            "labels": labels,
-            "annotations": {"deployment.kubernetes.io/revision": revision.to_string()},
-        },
+        "metadata": {"name": "stray", "annotations": {"deployment.kubernetes.io/revision": revision.to_string()}},
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": labels},

@@ -25,7 +25,7 @@ async fn everything_is_recorded_without_credentials_and_delivered_once_they_are_
     assert!(on.port.requests().is_empty(), "something was sent: {:?}", on.port.requests());
     let (ready, text) = controller.get("/readyz").await?;
     assert_eq!(ready, 200, "{text}");
-    assert!(text.contains("DoraIncident waiting to be delivered: 1"), "{text}");
+    controller.waiting("DoraIncident", 1).await?;
 
     let options = port_sim::Options::default();
     std::fs::write(&id, options.client_id)?;

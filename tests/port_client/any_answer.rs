@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use port_dora_controller::port::{
-    BaseUrl, Client, ClientOptions, Credentials, Entity, Error, LONGEST_PAUSE, NewBlueprint, Property, UpsertOptions,
+    BaseUrl, Client, ClientOptions, Entity, Error, LONGEST_PAUSE, NewBlueprint, Property, UpsertOptions,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use super::any_wire::{TOKEN, Wire, any_wire};
-use super::{CLIENT_ID, CLIENT_SECRET, USER_AGENT};
+use super::{CLIENT_SECRET, patient};
 
 /// No text of the client is longer than this. Condition messages of Kubernetes may have 32,768 characters.
 const LONGEST_TEXT: usize = 4_096;
@@ -123,10 +123,9 @@ async fn try_one(impostor: &Impostor, wire: &Wire, call: Call) -> Result<(), Tes
     *impostor.answer.lock().unwrap() = (wire.bytes(), call);
     let base_url: BaseUrl = impostor.base_url.parse().unwrap();
     let client = Client::new(ClientOptions {
-        // Nothing waits, and a server that hung up is noticed at once: this is for what nobody thought of.
-        request_timeout: Duration::from_secs(10),
+        // Nothing waits, and a server that hung up is noticed at once: the timeouts are for what nobody thought of.
         longest_wait: Duration::ZERO,
-        ..ClientOptions::new(base_url, Credentials::new(CLIENT_ID, CLIENT_SECRET), USER_AGENT)
+        ..patient(base_url)
     })
     .unwrap();
     let entities = [Entity::new("a"), Entity::new("b"), Entity::new("c")];

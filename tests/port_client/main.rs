@@ -18,6 +18,7 @@ mod token;
 mod transport;
 mod writes;
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use port_dora_controller::port::{BaseUrl, Client, ClientOptions, Credentials, Entity, Error};
@@ -30,6 +31,8 @@ const TOKEN_PREFIX: &str = "port-sim.";
 const USER_AGENT: &str = "port-client-test/1.0";
 const TOKEN_PATH: &str = "/v1/auth/";
 const BLUEPRINT_PATH: &str = "/v1/blueprints/";
+/// How long anything may take that takes a moment. Long, for machines that do other things as well: it asserts nothing.
+const DEADLINE: Duration = Duration::from_mins(4);
 
 fn start() -> PortSim {
     let options = port_sim::Options {
@@ -41,8 +44,16 @@ fn start() -> PortSim {
 }
 
 fn options(port: &PortSim) -> ClientOptions {
-    let base_url: BaseUrl = port.base_url().parse().unwrap();
-    ClientOptions::new(base_url, Credentials::new(CLIENT_ID, CLIENT_SECRET), USER_AGENT)
+    patient(port.base_url().parse().unwrap())
+}
+
+/// Options with timeouts that only a test which is about them reaches.
+fn patient(base_url: BaseUrl) -> ClientOptions {
+    ClientOptions {
+        request_timeout: DEADLINE,
+        connect_timeout: DEADLINE,
+        ..ClientOptions::new(base_url, Credentials::new(CLIENT_ID, CLIENT_SECRET), USER_AGENT)
+    }
 }
 
 fn start_with_client() -> (PortSim, Client) {
@@ -81,17 +92,37 @@ fn failed<T: std::fmt::Debug>(result: Result<T, Error>) -> Error {
     error
 }
 
-/// Lets the client's clock run ahead. The stand-in lives in a thread of its own and has another clock.
-async fn advance(duration: Duration) {
-    tokio::time::pause();
-    tokio::time::advance(duration).await;
-    tokio::time::resume();
+/// The client's clock, which stands still except where the test sets it forward: on no machine does a pause or a token end too early.
+/// The stand-in lives in a thread of its own and has another clock.
+struct StoppedClock {
+    held: mpsc::Sender<()>,
 }
 
+impl StoppedClock {
+    fn stop() -> Self {
+        tokio::time::pause();
+        // While such a task runs, the runtime doesn't set the clock forward by itself when it waits for an answer.
+        let (held, released) = mpsc::channel::<()>();
+        tokio::task::spawn_blocking(move || released.recv());
+        Self { held }
+    }
+
+    async fn advance(&self, duration: Duration) {
+        tokio::time::advance(duration).await;
+    }
+
+    /// Lets it run from now on.
+    fn start(self) {
+        drop(self.held);
+        tokio::time::resume();
+    }
+}
+
+/// Waits for a condition, also while the clock of the runtime is stopped.
 async fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + DEADLINE;
     while !condition() {
-        assert!(Instant::now() < deadline, "not within 20 s: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
+        tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(5))).await.unwrap();
     }
 }

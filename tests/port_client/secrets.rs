@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use port_dora_controller::port::{Kind, UpsertOptions};
 use port_sim::{Effect, PortSim};
 use serde_json::json;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::filter::dynamic_filter_fn;
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::prelude::*;
 
 use super::*;
 
@@ -82,8 +84,11 @@ impl<'a> MakeWriter<'a> for Log {
 #[tokio::test]
 async fn the_log_has_the_trace_id_and_no_secret() {
     let log = Log::default();
-    // For the whole process: what the other tests here do may be in the log as well, and has as little right to a secret in it.
-    tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).try_init().unwrap();
+    // Of this thread, which does all that the client does: to write down what the other tests do would slow them down.
+    let own = std::thread::current().id();
+    let is_own = dynamic_filter_fn(move |_, _| std::thread::current().id() == own);
+    let layer = fmt::layer().with_ansi(false).with_writer(log.clone()).with_filter(is_own);
+    tracing_subscriber::registry().with(layer).try_init().unwrap();
     let (port, client) = start_with_client();
     client.upsert("dora_deployment", &deployment("a"), UpsertOptions::default()).await.unwrap();
     assert_eq!(failed(client.get_blueprint("absent").await).kind(), Kind::NotFound);

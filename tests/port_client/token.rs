@@ -28,12 +28,13 @@ async fn one_token_serves_all_calls_of_all_clones() {
 
 #[tokio::test]
 async fn the_token_is_renewed_five_minutes_before_it_expires() {
+    let clock = StoppedClock::stop();
     let (port, client) = start_with_client();
     client.get_blueprint("group").await.unwrap();
-    advance(Duration::from_mins(174)).await;
+    clock.advance(Duration::from_mins(174)).await;
     client.get_blueprint("group").await.unwrap();
     assert_eq!(token_requests(&port), 1);
-    advance(Duration::from_mins(2)).await;
+    clock.advance(Duration::from_mins(2)).await;
     client.get_blueprint("group").await.unwrap();
     assert_eq!(token_requests(&port), 2);
     assert!(calls(&port).iter().all(|request| request.status == Some(200)));
@@ -41,18 +42,19 @@ async fn the_token_is_renewed_five_minutes_before_it_expires() {
 
 #[tokio::test]
 async fn a_token_that_is_still_good_is_used_while_it_can_not_be_renewed() {
+    let clock = StoppedClock::stop();
     let (port, client) = start_with_client();
     client.get_blueprint("group").await.unwrap();
-    advance(Duration::from_mins(176)).await;
+    clock.advance(Duration::from_mins(176)).await;
     fail(&port, Effect::status(503), TOKEN_PATH);
     client.get_blueprint("group").await.unwrap();
     client.get_blueprint("group").await.unwrap();
     assert_eq!(token_requests(&port), 2, "the failed renewal is not repeated for each call");
-    advance(Duration::from_secs(11)).await;
+    clock.advance(Duration::from_secs(11)).await;
     client.get_blueprint("group").await.unwrap();
     assert_eq!(token_requests(&port), 3);
 
-    advance(Duration::from_mins(5)).await;
+    clock.advance(Duration::from_mins(5)).await;
     let error = failed(client.get_blueprint("group").await);
     assert_eq!(error.kind(), Kind::ServerError, "an expired token is not used");
 }
@@ -88,6 +90,7 @@ async fn a_401_that_stays_is_an_error_after_one_renewal() {
 
 #[tokio::test]
 async fn while_no_new_token_helps_none_is_asked_for() {
+    let clock = StoppedClock::stop();
     let (port, client) = start_with_client();
     fail(&port, Effect::status(401), BLUEPRINT_PATH);
     failed(client.get_blueprint("group").await);
@@ -98,7 +101,7 @@ async fn while_no_new_token_helps_none_is_asked_for() {
     assert_eq!(calls(&port).len(), 2 + 20);
 
     // A minute later it is worth another one.
-    advance(Duration::from_secs(60)).await;
+    clock.advance(Duration::from_secs(60)).await;
     failed(client.get_blueprint("group").await);
     assert_eq!(token_requests(&port), 3);
     assert_eq!(calls(&port).len(), 2 + 20 + 2);
@@ -181,10 +184,11 @@ async fn credentials_that_change_while_port_refuses_them_are_tried_at_once() {
     std::fs::write(&id, CLIENT_ID).unwrap();
     std::fs::write(&secret, "old").unwrap();
     let client = with_credentials(&port, CredentialSource::files(&id, &secret));
-    port.set_fault(Fault::delayed(Duration::from_millis(500)).path_prefix(TOKEN_PATH).times(1)).unwrap();
+    port.set_fault(Fault::new(Effect::HandleOnceCleared).path_prefix(TOKEN_PATH).times(1)).unwrap();
     let call = tokio::spawn(async move { client.get_blueprint("group").await });
     wait_until("the first token request arrives", || token_requests(&port) == 1).await;
     std::fs::write(&secret, CLIENT_SECRET).unwrap();
+    port.clear_faults();
     call.await.unwrap().unwrap();
     assert_eq!(token_requests(&port), 2);
 }

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use port_dora_controller::port::{
-    BaseUrl, Client, ClientOptions, Credentials, Error, Kind, TransportProblem, UpsertOptions,
-};
-use port_sim::{Effect, Fault};
+use port_dora_controller::port::{BaseUrl, Client, ClientOptions, Error, Kind, TransportProblem, UpsertOptions};
+use port_sim::Effect;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -24,8 +22,7 @@ pub fn assert_transport(error: &Error, expected: TransportProblem, kind: Kind, h
 }
 
 pub fn options_of(base_url: &str) -> ClientOptions {
-    let base_url = BaseUrl::parse_allowing_http(base_url).unwrap();
-    ClientOptions::new(base_url, Credentials::new(CLIENT_ID, CLIENT_SECRET), USER_AGENT)
+    patient(BaseUrl::parse_allowing_http(base_url).unwrap())
 }
 
 fn client_of(base_url: &str) -> Client {
@@ -105,12 +102,19 @@ async fn a_host_that_does_not_exist_is_named() {
 
 #[tokio::test]
 async fn an_answer_that_is_too_late_is_timed_out() {
+    let clock = StoppedClock::stop();
     let port = start();
-    let request_timeout = Duration::from_millis(300);
+    let request_timeout = Duration::from_secs(30);
     let client = Client::new(ClientOptions { request_timeout, ..options(&port) }).unwrap();
     client.get_blueprint("group").await.unwrap();
-    port.set_fault(Fault::delayed(Duration::from_mins(1)).path_prefix(BLUEPRINT_PATH)).unwrap();
-    let error = failed(client.get_blueprint("group").await);
+    fail(&port, Effect::NeverAnswer, BLUEPRINT_PATH);
+    let call = tokio::spawn(async move { client.get_blueprint("group").await });
+    wait_until("the request arrives", || calls(&port).len() == 2).await;
+    clock.advance(Duration::from_secs(29)).await;
+    tokio::task::yield_now().await;
+    assert!(!call.is_finished(), "there is still time");
+    clock.advance(Duration::from_secs(2)).await;
+    let error = failed(call.await.unwrap());
     assert_transport(&error, TransportProblem::AnswerTimedOut, Kind::TimedOut, &port.address().to_string());
 }
 

@@ -1,48 +1,40 @@
-//! Whether the pauses that Port asks for are kept, by the request log.
+//! Whether the pauses that Port asks for are kept, by the controller's own log: it names each request that is sent and each answer that
+//! was read, in the order in which that happened. How long either was on the way doesn't matter.
 
-use std::time::Duration;
-
+use jiff::{SignedDuration, Timestamp};
 use port_sim::Request;
 
 use super::weather::PAUSE;
 
-/// How long a request that was sent before the controller had read the 429 may take to arrive on a machine that does other things as well.
-const ON_THE_WAY: Duration = Duration::from_secs(1);
+/// What the controller logs before it sends a request, at the level TRACE.
+const SENT: &str = "sending a request to Port";
 
-/// Requests that can be on the way at once: each of the two publishers has four, one reads a blueprint, and one asks for a token.
-const MOST_ON_THE_WAY: usize = 10;
+/// How far the clock of the log and the one that measures a pause may drift apart meanwhile.
+const DRIFT: SignedDuration = SignedDuration::from_millis(10);
 
-/// The requests that were sent although Port had asked for a pause, a line each.
-///
-/// A controller that was killed takes the pause with it. Whether an answer arrived that was followed by an outage is not known.
-pub fn disregarded(requests: &[Request], kills: &[Duration], outages: &[Duration]) -> Vec<String> {
-    let mut found = Vec::new();
-    for limited in requests {
-        let Some((seconds, answered)) = pause(limited) else {
-            continue;
-        };
-        if outages.iter().any(|outage| (answered..answered + ON_THE_WAY).contains(outage)) {
-            continue;
-        }
-        let killed = kills.iter().copied().find(|kill| *kill >= limited.received_after);
-        let end = killed.unwrap_or(Duration::MAX).min(answered + Duration::from_secs(seconds));
-        let during = |request: &&Request| (answered..end).contains(&request.received_after);
-        let (on_the_way, late): (Vec<_>, Vec<_>) =
-            requests.iter().filter(during).partition(|request| request.received_after <= answered + ON_THE_WAY);
-        let excess = on_the_way.iter().skip(MOST_ON_THE_WAY);
-        found.extend(late.iter().chain(excess).map(|request| {
-            format!(
-                "request {} ({} {}) at {:?}, though request {} was answered at {answered:?} with a {}",
-                request.id,
-                request.method,
-                request.path,
-                request.received_after,
-                limited.id,
-                limited.fault.as_deref().unwrap_or_default(),
-            )
-        }));
-    }
-    found
+/// The requests that a controller sent although it had read an answer that asks for a pause, a line each. `logs` are those of all
+/// processes: one that was killed takes the pause with it.
+pub fn disregarded(logs: &[String], requests: &[Request]) -> Vec<String> {
+    let asked = requests.iter().filter_map(|request| Some((request, pause(request)?)));
+    let of_each = asked.flat_map(|(request, pause)| logs.iter().map(move |log| (request, pause, log)));
+    of_each.flat_map(|(request, pause, log)| disregards_of(request, pause, log)).collect()
+}
+
+fn disregards_of(limited: &Request, pause: SignedDuration, log: &str) -> Vec<String> {
+    let mut lines = log.lines().skip_while(|line| !line.contains(&limited.trace_id));
+    // The first line that names it is the one on the answer.
+    let Some(read) = lines.next().and_then(time) else { return Vec::new() };
+    let is_during = |line: &&str| time(line).is_some_and(|sent| sent.duration_since(read) + DRIFT < pause);
+    let during = lines.filter(|line| line.contains(SENT)).filter(is_during);
+    let fault = limited.fault.as_deref().unwrap_or_default();
+    during
+        .map(|line| format!("{line}\n  though the answer to request {} was read at {read}: {fault}", limited.id))
+        .collect()
+}
+
+/// How many requests were sent.
+pub fn sent(logs: &[String]) -> usize {
+    logs.iter().flat_map(|log| log.lines()).filter(|line| line.contains(SENT)).count()
 }
 
 /// Whether the answer to this request asks to send nothing for a while.
@@ -50,50 +42,73 @@ pub fn asks_for_pause(request: &Request) -> bool {
     pause(request).is_some()
 }
 
-/// For how many seconds the answer to this request asks to send nothing, and when it was given.
-fn pause(request: &Request) -> Option<(u64, Duration)> {
+/// For how long the answer to this request asks to send nothing.
+fn pause(request: &Request) -> Option<SignedDuration> {
     let seconds = request.fault.as_deref()?.strip_prefix(PAUSE)?.strip_suffix(" s")?.parse().ok()?;
-    Some((seconds, request.answered_after?))
+    Some(SignedDuration::from_secs(seconds))
+}
+
+/// The time with which a line of the log begins.
+fn time(line: &str) -> Option<Timestamp> {
+    line.split_whitespace().next()?.parse().ok()
 }
 
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    fn request(id: u64, received_after: f64, fault: Option<&str>) -> Request {
-        let received_after = Duration::from_secs_f64(received_after);
+    fn request(id: u64, trace_id: &str, fault: Option<&str>) -> Request {
         Request {
             id,
-            received_at: jiff::Timestamp::UNIX_EPOCH,
-            received_after,
+            received_at: Timestamp::UNIX_EPOCH,
+            received_after: Duration::ZERO,
             method: "POST".to_owned(),
             path: "/v1".to_owned(),
             query: None,
             user_agent: None,
             body: None,
             body_bytes: 0,
-            status: None,
-            answered_after: Some(received_after + Duration::from_millis(10)),
-            trace_id: String::new(),
+            status: Some(429),
+            answered_after: Some(Duration::ZERO),
+            trace_id: trace_id.to_owned(),
             fault: fault.map(str::to_owned),
+        }
+    }
+
+    /// The line of an answer that was read, or else of a request that was sent.
+    fn line(at: f64, trace_id: Option<&str>) -> String {
+        let time = Timestamp::UNIX_EPOCH + SignedDuration::from_secs_f64(at);
+        let wire = "port_dora_controller::port::wire";
+        match trace_id {
+            Some(trace_id) => format!(
+                "{time} DEBUG {wire}: request to Port failed route=upsert status=429 trace_id=\"{trace_id}\" milliseconds=3 error=no\n"
+            ),
+            None => format!("{time} TRACE {wire}: {SENT} route=upsert\n"),
         }
     }
 
     #[test]
     fn a_request_during_a_pause_is_found() {
-        let pause = request(1, 10.0, Some("pause of 3 s"));
-        let sent = |after: f64, kills: &[u64], outages: &[f64]| {
-            let kills: Vec<_> = kills.iter().copied().map(Duration::from_secs).collect();
-            let outages: Vec<_> = outages.iter().copied().map(Duration::from_secs_f64).collect();
-            !disregarded(&[pause.clone(), request(2, after, None)], &kills, &outages).is_empty()
-        };
-        assert!(sent(12.9, &[], &[]));
-        assert!(sent(12.9, &[9, 13], &[9.0]));
-        assert!(!sent(13.1, &[], &[]), "after the pause");
-        assert!(!sent(10.5, &[], &[]), "on the way when it began");
-        assert!(!sent(12.9, &[11], &[]), "another process, which doesn't know of it");
-        assert!(!sent(12.9, &[], &[10.5]), "the answer may not have arrived");
-        let mut crowd = vec![pause];
-        crowd.extend((0..=MOST_ON_THE_WAY).map(|number| request(2 + number as u64, 10.5, None)));
-        assert_eq!(disregarded(&crowd, &[], &[]).len(), 1, "more than can have been on the way");
+        let requests =
+            [request(1, "one", Some("pause of 3 s")), request(2, "two", Some("handle")), request(3, "three", None)];
+        let (one, two, three) = (|at| line(at, Some("one")), |at| line(at, Some("two")), |at| line(at, Some("three")));
+        let sent = |at| line(at, None);
+        for (what, log, found) in [
+            ("at once", one(10.0) + &sent(10.0), 1),
+            ("near the end", one(10.0) + &sent(12.9), 1),
+            ("several", one(10.0) + &sent(11.0) + &three(11.5) + &sent(12.0) + &sent(13.0), 2),
+            ("at the end", one(10.0) + &sent(13.0), 0),
+            ("before the answer was read, and on the way at the time", sent(9.9) + &one(10.0) + &sent(13.1), 0),
+            ("after answers that ask for nothing", two(10.0) + &three(10.0) + &sent(10.1), 0),
+        ] {
+            assert_eq!(disregarded(&[log], &requests).len(), found, "{what}");
+        }
+        assert_eq!(
+            disregarded(&[one(10.0), sent(11.0)], &requests).len(),
+            0,
+            "another process, which doesn't know of it"
+        );
+        assert_eq!(super::sent(&[one(10.0), sent(11.0) + &sent(12.0)]), 2);
     }
 }

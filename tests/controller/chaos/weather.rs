@@ -105,12 +105,6 @@ impl<'a> Weather<'a> {
         Ok(())
     }
 
-    /// When Port began to be out of reach.
-    pub fn outages(&self) -> Vec<Duration> {
-        let past = self.past.lock().unwrap();
-        past.iter().filter(|spell| spell.sky == Sky::Outage).map(|spell| spell.from).collect()
-    }
-
     /// What the weather was, a line for each spell.
     pub fn report(&self) -> String {
         let past = self.past.lock().unwrap();

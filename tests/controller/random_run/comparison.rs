@@ -10,8 +10,8 @@ use super::course::{Rollout, numbered_while_paused, rollouts};
 use super::observer::{RecordCourse, Seen};
 use crate::fixture::{CLUSTER, text};
 
-/// How far the controller may be behind when it is killed.
-const LAG: Duration = Duration::from_secs(10);
+/// The longest time after which the controller looks again at a Deployment that stands still.
+const NEXT_LOOK: Duration = Duration::from_secs(1);
 
 /// A time in which no controller watched.
 #[derive(Clone, Debug)]
@@ -34,7 +34,9 @@ pub struct Attendance {
 /// All that disagrees, a line each.
 pub fn disagreements(seen: &Seen, entities: &[Entity], namespace: &str, attendance: &Attendance) -> Vec<String> {
     let Attendance { absences, lists } = attendance;
-    let mut comparison = Comparison { seen, absences, lists, found: Vec::new() };
+    let since = |absence: &Absence| seen.marks.recorded_until(absence.killed);
+    let missed = absences.iter().map(|absence| Missed { since: since(absence), absence }).collect();
+    let mut comparison = Comparison { seen, missed, lists, found: Vec::new() };
     if !seen.is_gapless() {
         comparison.say(&"the observer's own watches were interrupted: this run proves nothing");
     }
@@ -47,9 +49,27 @@ pub fn disagreements(seen: &Seen, entities: &[Entity], namespace: &str, attendan
     comparison.found
 }
 
+/// A time of which nobody may have seen and recorded what happened.
+struct Missed<'a> {
+    /// `None`: from the beginning.
+    since: Option<Instant>,
+    absence: &'a Absence,
+}
+
+impl Missed<'_> {
+    fn contains(&self, at: Instant) -> bool {
+        self.has_begun(at) && at <= self.absence.ready
+    }
+
+    /// Whether it had begun by then.
+    fn has_begun(&self, at: Instant) -> bool {
+        self.since.is_none_or(|since| since <= at)
+    }
+}
+
 struct Comparison<'a> {
     seen: &'a Seen,
-    absences: &'a [Absence],
+    missed: Vec<Missed<'a>>,
     lists: &'a [(Instant, Instant)],
     found: Vec<String>,
 }
@@ -61,7 +81,7 @@ impl<'a> Comparison<'a> {
 
     /// Whether nobody may have seen what happened then.
     fn is_missed(&self, at: Instant) -> bool {
-        self.absences.iter().any(|absence| absence.killed <= at + LAG && at <= absence.ready)
+        self.missed.iter().any(|missed| missed.contains(at))
     }
 
     /// The records as they are, by Deployment and revision.
@@ -107,7 +127,7 @@ impl<'a> Comparison<'a> {
         let numbered = numbered_while_paused(self.seen);
         for (key, record) in &records {
             let since = numbered.get(key);
-            let is_unknowable = since.is_some_and(|at| self.absences.iter().any(|absence| *at <= absence.ready));
+            let is_unknowable = since.is_some_and(|at| self.missed.iter().any(|missed| *at <= missed.absence.ready));
             if !ran.contains(key) && !is_unknowable {
                 self.say(&format!("the record of a rollout that never was: {:?}", record.spec));
             }
@@ -129,11 +149,8 @@ impl<'a> Comparison<'a> {
         let name = format!("{}-{}-{uid}", rollout.name, rollout.revision);
         let deleted = self.seen.deployments[rollout.uid].deleted;
         deleted.is_some_and(|deleted| {
-            self.absences.iter().any(|absence| {
-                absence.killed <= rollout.began + LAG
-                    && absence.killed <= deleted + LAG
-                    && deleted <= absence.ready
-                    && !absence.records.contains(&name)
+            self.missed.iter().any(|missed| {
+                missed.has_begun(rollout.began) && missed.contains(deleted) && !missed.absence.records.contains(&name)
             })
         })
     }
@@ -141,7 +158,7 @@ impl<'a> Comparison<'a> {
     fn check_record(&mut self, rollout: &Rollout<'_>, record: &DoraDeploymentSpec) {
         let mut problems = Vec::new();
         if !self.is_right(rollout, before_rollback(rollout, record)) {
-            problems.push(format!("not {:?}", rollout.outcome()));
+            problems.push(format!("{:?} instead of {:?}", record.outcome, rollout.outcome()));
         }
         let numbered = numbered_while_paused(self.seen).get(&(rollout.uid, rollout.revision - 1)).copied();
         let knows_what_ran = numbered.is_none_or(|at| self.lists.iter().all(|(_, ready)| *ready < at));
@@ -190,10 +207,17 @@ impl<'a> Comparison<'a> {
         let missed = |at: Option<Instant>| at.is_some_and(|at| self.is_missed(at));
         let expected = rollout.outcome();
         // Where the Deployment controller keeps no deadline, the controller counts from when it saw the last step.
-        let standstill = rollout.untracked_standstill;
-        let may_have_failed = standstill + Duration::from_secs(1) > rollout.deadline;
-        let must_have_failed =
-            standstill > rollout.deadline + LAG && !missed(Some(rollout.began)) && !missed(rollout.left);
+        // Both saw the same steps, though not at the same time.
+        let slack = self.seen.marks.slack(rollout.began, rollout.left.unwrap_or_else(Instant::now));
+        let standstills = rollout.untracked_standstills.iter();
+        let may_have_failed =
+            standstills.clone().any(|(from, to)| to.saturating_duration_since(*from) + slack > rollout.deadline);
+        let must_have_failed = standstills
+            .clone()
+            .flat_map(|(from, to)| self.watched(*from, *to))
+            .any(|watched| watched > rollout.deadline + slack + NEXT_LOOK)
+            && !missed(Some(rollout.began))
+            && !missed(rollout.left);
         match (expected, outcome) {
             // It is over in a moment, unless it is paused: then it stands.
             (Outcome::InProgress, Outcome::InProgress) => {
@@ -219,6 +243,20 @@ impl<'a> Comparison<'a> {
         }
     }
 
+    /// The parts of a time in each of which one and the same controller watched.
+    fn watched(&self, from: Instant, to: Instant) -> Vec<Duration> {
+        let absences = self.missed.iter().map(|missed| (missed.since.unwrap_or(from), missed.absence.ready));
+        let mut gaps: Vec<_> = absences.chain(self.lists.iter().copied()).collect();
+        gaps.sort();
+        let (mut parts, mut at) = (Vec::new(), from);
+        for (began, ended) in gaps.into_iter().filter(|(began, ended)| *began <= to && from <= *ended) {
+            parts.push(began.saturating_duration_since(at));
+            at = at.max(ended);
+        }
+        parts.push(to.saturating_duration_since(at));
+        parts
+    }
+
     /// Whether a controller began to watch at a time at which nothing told how the rollout stood.
     fn is_unclear(&self, rollout: &Rollout<'_>) -> bool {
         let overlaps = |(began, ended): &(Instant, Instant)| {
@@ -231,7 +269,7 @@ impl<'a> Comparison<'a> {
         self.seen.deployments[rollout.uid].states.last().is_some_and(|state| state.paused)
     }
 
-    /// A rollback takes back what was in effect, as far as the records know.
+    /// A rollback takes back what was in effect, as far as the records know, and with a restart what it restarted.
     fn check_rollbacks(&mut self) {
         let records = self.records();
         let mut taken_back: BTreeMap<(&str, i64), i64> = BTreeMap::new();
@@ -239,19 +277,23 @@ impl<'a> Comparison<'a> {
             if record.spec.change != Some(ChangeKind::Rollback) {
                 continue;
             }
-            for ((_, older), former) in records.range((*uid, 0)..(*uid, *revision)).rev() {
+            for (key, former) in records.range((*uid, 0)..(*uid, *revision)).rev() {
                 let uid_of =
                     |record: &DoraDeployment| record.spec.deployment.as_ref().map(|of| of.replica_set_uid.clone());
                 match former.spec.outcome {
                     Outcome::Failed | Outcome::Superseded | Outcome::Abandoned => continue,
-                    Outcome::Unobserved | Outcome::InProgress => {}
-                    Outcome::Succeeded | Outcome::Recovered | Outcome::RolledBack => {
-                        if uid_of(former) != uid_of(record) {
-                            taken_back.entry((*uid, *older)).or_insert(*revision);
-                        }
-                    }
+                    Outcome::Unobserved | Outcome::InProgress => break,
+                    Outcome::Succeeded | Outcome::Recovered | Outcome::RolledBack => {}
                 }
-                break;
+                if !taken_back.contains_key(key) {
+                    if uid_of(former) == uid_of(record) {
+                        break;
+                    }
+                    taken_back.insert(*key, *revision);
+                }
+                if former.spec.change != Some(ChangeKind::Restart) {
+                    break;
+                }
             }
         }
         for (key, record) in &records {
@@ -311,5 +353,29 @@ fn before_rollback(rollout: &Rollout<'_>, record: &DoraDeploymentSpec) -> Outcom
         (Outcome::RolledBack, Outcome::Recovered) => Outcome::Recovered,
         (Outcome::RolledBack, _) => Outcome::Succeeded,
         (outcome, _) => outcome,
+    }
+}
+
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standstill_is_watched_between_the_starts_of_controllers() {
+        let start = Instant::now() + Duration::from_mins(1);
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let absence = Absence { killed: at(12), ready: at(20), records: BTreeSet::new() };
+        let seen = Seen::default();
+        let watched = |from, to| {
+            let missed = vec![Missed { since: Some(at(10)), absence: &absence }];
+            let lists = [(at(15), at(20)), (at(30), at(31))];
+            let parts = Comparison { seen: &seen, missed, lists: &lists, found: Vec::new() }.watched(at(from), at(to));
+            parts.into_iter().map(|part| part.as_secs()).filter(|seconds| *seconds > 0).collect::<Vec<_>>()
+        };
+        assert_eq!(watched(1, 9), [8]);
+        assert_eq!(watched(1, 12), [9], "the last of it may not have been recorded");
+        assert_eq!(watched(1, 40), [9, 10, 9]);
+        assert_eq!(watched(11, 25), [5]);
+        assert_eq!(watched(12, 18), [0; 0]);
+        assert_eq!(watched(21, 30), [9], "a standby lists at its end");
     }
 }

@@ -26,8 +26,8 @@ pub struct Rollout<'a> {
     pub completed: Option<Instant>,
     /// The times of completion that the conditions stated: several, if it was paused and resumed afterwards.
     pub completions: Vec<Timestamp>,
-    /// How long it stood still at most where the Deployment controller keeps no deadline.
-    pub untracked_standstill: Duration,
+    /// The times in which it stood still where the Deployment controller keeps no deadline.
+    pub untracked_standstills: Vec<(Instant, Instant)>,
     pub deadline: Duration,
     /// Whether its revision came while the Deployment was paused, as a mere number at first.
     pub was_numbered: bool,
@@ -118,7 +118,7 @@ fn of_deployment<'a>(seen: &'a Seen, numbered: &Numbered<'a>, uid: &'a str, cour
                 failed: None,
                 completed: None,
                 completions: Vec::new(),
-                untracked_standstill: Duration::ZERO,
+                untracked_standstills: Vec::new(),
                 deadline: Duration::ZERO,
                 was_numbered,
                 unclear: Vec::new(),
@@ -198,7 +198,67 @@ impl Judge {
             rollout.unclear.push((state.at, next));
         }
         if let Some(moved) = self.moved.filter(|_| !is_tracked && !state.paused && rollout.completed.is_none()) {
-            rollout.untracked_standstill = rollout.untracked_standstill.max(next.saturating_duration_since(moved));
+            rollout.untracked_standstills.retain(|(since, _)| *since != moved);
+            rollout.untracked_standstills.push((moved, next));
         }
+    }
+}
+
+mod tests {
+    use super::*;
+
+    const UID: &str = "deployment-uid";
+
+    /// A Deployment of one ReplicaSet, `web-1`, which went through these states.
+    fn seen(states: Vec<State>) -> Seen {
+        let replica_set = SeenReplicaSet {
+            uid: "replica-set-uid".to_owned(),
+            name: "web-1".to_owned(),
+            owner: UID.to_owned(),
+            created: None,
+            revisions: [1].into(),
+            images: Vec::new(),
+            template: serde_json::Value::Null,
+        };
+        let mut seen = Seen::default();
+        seen.deployments.insert(UID.to_owned(), Course { name: "web".to_owned(), states, deleted: None });
+        seen.replica_sets.insert(replica_set.uid.clone(), replica_set);
+        seen
+    }
+
+    /// A Deployment of three replicas of which none is available, with a condition that has this reason and names its ReplicaSet.
+    fn state(reason: &str) -> State {
+        State {
+            at: Instant::now(),
+            revision: Some(1),
+            is_observed: true,
+            replicas: 3,
+            current: 3,
+            updated: 3,
+            available: 0,
+            paused: false,
+            deadline_seconds: 2,
+            progressing: Some(Progressing {
+                reason: reason.to_owned(),
+                replica_set: "web-1".to_owned(),
+                updated: None,
+            }),
+        }
+    }
+
+    #[test]
+    fn failed_then_paused_and_scaled_to_nothing_is_failed() {
+        let failed = || state("ProgressDeadlineExceeded");
+        let paused = || State { paused: true, ..failed() };
+        let nothing = || State { replicas: 0, current: 0, updated: 0, available: 0, ..paused() };
+        let seen = seen(vec![
+            state("ReplicaSetUpdated"),
+            failed(),
+            paused(),
+            State { current: 3, updated: 3, is_observed: false, ..nothing() },
+            nothing(),
+        ]);
+        let outcomes: Vec<_> = rollouts(&seen).iter().map(|rollout| (rollout.revision, rollout.outcome())).collect();
+        assert_eq!(outcomes, [(1, Outcome::Failed)]);
     }
 }

@@ -9,6 +9,7 @@ use cluster::{LocalCluster, wait_for};
 use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use port_dora_controller::resources::DoraDeployment;
@@ -16,7 +17,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
+use super::marks::{INTERVAL, MARKER, Marks, manifest};
 use crate::fixture::DEADLINE;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
 const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
@@ -24,12 +28,13 @@ const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
 /// Watches one namespace until it is dropped.
 pub struct Observer {
     seen: Arc<Mutex<Seen>>,
-    _watches: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
-/// All that was seen.
+/// All that was seen. The marker is not among the Deployments and records.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
+    pub marks: Marks,
     /// By UID.
     pub deployments: BTreeMap<String, Course>,
     /// By UID.
@@ -111,6 +116,9 @@ impl Seen {
     }
 
     fn note_deployment(&mut self, deployment: &Deployment, is_deleted: bool) {
+        if self.marks.note_deployment(deployment) {
+            return;
+        }
         let course = self.deployments.entry(deployment.uid().unwrap_or_default()).or_default();
         course.name = deployment.name_any();
         course.states.push(State::of(deployment));
@@ -131,6 +139,9 @@ impl Seen {
     }
 
     fn note_record(&mut self, record: DoraDeployment, is_deleted: bool) {
+        if self.marks.note_record(&record) {
+            return;
+        }
         let course = self.records.entry(record.name_any()).or_default();
         course.states.push((Instant::now(), record));
         course.is_deleted |= is_deleted;
@@ -190,22 +201,39 @@ impl SeenReplicaSet {
 
 impl Observer {
     /// Starts to watch, and returns once nothing can be missed any more.
-    pub async fn start(
-        cluster: &LocalCluster,
-        namespace: &str,
-    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+    pub async fn start(cluster: &LocalCluster, namespace: &str) -> Result<Self, Error> {
         let client = cluster.client().await?;
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let mut watches = JoinSet::new();
+        let mut tasks = JoinSet::new();
         let of = |client: &Client| (client.clone(), namespace.to_owned(), Arc::clone(&seen));
         let deployment =
             |seen: &mut Seen, deployment: Deployment, is_deleted| seen.note_deployment(&deployment, is_deleted);
         let replica_set = |seen: &mut Seen, replica_set: ReplicaSet, _| seen.note_replica_set(&replica_set);
-        watches.spawn(watch(of(&client), deployment));
-        watches.spawn(watch(of(&client), replica_set));
-        watches.spawn(watch(of(&client), Seen::note_record));
+        tasks.spawn(watch(of(&client), deployment));
+        tasks.spawn(watch(of(&client), replica_set));
+        tasks.spawn(watch(of(&client), Seen::note_record));
         wait_for("the observer's watches", DEADLINE, async || Ok(lock(&seen).is_gapless().then_some(()))).await?;
-        Ok(Self { seen, _watches: watches })
+        Ok(Self { seen, tasks })
+    }
+
+    /// Starts to change the marker, and returns once the first change is recorded.
+    pub async fn mark(&mut self, cluster: &LocalCluster, namespace: &str) -> Result<(), Error> {
+        let api: Api<Deployment> = Api::namespaced(cluster.client().await?, namespace);
+        let seen = Arc::clone(&self.seen);
+        self.tasks.spawn(async move {
+            let parameters = PatchParams::apply("marker").force();
+            loop {
+                let number = lock(&seen).marks.send();
+                // One that fails is a change that nobody sees.
+                let _ = api.patch(MARKER, &parameters, &Patch::Apply(manifest(number))).await;
+                tokio::time::sleep(INTERVAL).await;
+            }
+        });
+        wait_for("a record of the marker", DEADLINE, async || {
+            Ok(lock(&self.seen).marks.is_any_recorded().then_some(()))
+        })
+        .await?;
+        Ok(())
     }
 
     /// All that was seen so far.

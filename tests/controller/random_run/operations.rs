@@ -18,6 +18,8 @@ pub struct Fleet<'a> {
     deployments: Vec<Service>,
     /// Number of the newest image.
     images: u32,
+    /// The next operations, the last one first: each kind comes as often as it should, and surely.
+    deck: Vec<Operation>,
     /// What was done, a line each.
     pub log: String,
 }
@@ -101,7 +103,7 @@ impl<'a> Fleet<'a> {
             }
         };
         let deployments = (0..count).map(service).collect();
-        Self { on, namespace: namespace.to_owned(), deployments, images: 0, log: String::new() }
+        Self { on, namespace: namespace.to_owned(), deployments, images: 0, deck: Vec::new(), log: String::new() }
     }
 
     /// Creates them all at once.
@@ -120,7 +122,11 @@ impl<'a> Fleet<'a> {
     pub async fn operate(&mut self, random: &mut Rng) -> Result<(), Error> {
         let position = random.usize(..self.deployments.len());
         let service = &mut self.deployments[position];
-        let operation = match OPERATIONS[random.usize(..OPERATIONS.len())] {
+        if self.deck.is_empty() {
+            self.deck = OPERATIONS.to_vec();
+            random.shuffle(&mut self.deck);
+        }
+        let operation = match self.deck.pop().ok_or("there are no operations")? {
             // kubectl refuses these.
             Operation::Undo | Operation::Restart if service.is_paused => Operation::PauseOrResume,
             operation => operation,

@@ -204,7 +204,7 @@ impl PortSim {
     /// What it holds stays.
     ///
     /// # Errors
-    /// When the port is taken by another process meanwhile.
+    /// When another process takes the port in the moment between closing and reserving it.
     pub async fn set_reachable(&self, reachable: bool) -> io::Result<()> {
         self.server.set_reachable(reachable).await
     }

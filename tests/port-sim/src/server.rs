@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -44,6 +44,9 @@ pub(crate) struct Shared {
 }
 
 pub(crate) type App = Arc<Shared>;
+
+/// Connections that may wait to be accepted: as many as the standard library asks for.
+const BACKLOG: u32 = 128;
 
 pub(crate) fn router(app: App) -> Router {
     Router::new()
@@ -159,24 +162,30 @@ fn serve(
 ) {
     runtime.block_on(async move {
         let mut listener = Some(listener);
+        let mut reserved = None;
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 command = commands.recv() => match command {
                     None => break,
                     Some(Command::SetReachable(true, done)) => {
-                        let bound = match listener.take() {
-                            Some(listener) => Ok(listener),
-                            None => TcpListener::bind(address).await,
+                        let outcome = match reserved.take() {
+                            Some(socket) => TcpSocket::listen(socket, BACKLOG).map(|bound| listener = Some(bound)),
+                            None => Ok(()),
                         };
-                        let outcome = bound.map(|bound| listener = Some(bound));
                         // Nobody waits for it any more: fine.
                         let _ = done.send(outcome);
                     }
                     Some(Command::SetReachable(false, done)) => {
-                        listener = None;
+                        let outcome = match listener.take() {
+                            Some(listener) => {
+                                drop(listener);
+                                reserve(address).map(|socket| reserved = Some(socket))
+                            }
+                            None => Ok(()),
+                        };
                         connections.shutdown().await;
-                        let _ = done.send(Ok(()));
+                        let _ = done.send(outcome);
                     }
                 },
                 stream = accept(listener.as_ref()) => {
@@ -186,6 +195,14 @@ fn serve(
             }
         }
     });
+}
+
+/// Keeps an address for itself on which nobody listens, so that no connection of another process gets its port meanwhile.
+fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 /// The next connection. Never, while there is no listener.

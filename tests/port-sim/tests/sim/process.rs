@@ -10,7 +10,8 @@ use tokio::time::timeout;
 
 use crate::client::{answer, http};
 
-const DEADLINE: Duration = Duration::from_secs(30);
+/// Long, for machines that do other things as well: it asserts nothing.
+const DEADLINE: Duration = Duration::from_mins(4);
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_port-sim"));
