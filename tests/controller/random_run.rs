@@ -132,17 +132,31 @@ impl Stage<'_> {
             random.shuffle(&mut self.kills);
         }
         match self.kills.pop().ok_or("there is no way to replace it")? {
-            Kill::TakeOver => self.take_over(fleet).await,
+            Kill::TakeOver => self.take_over(fleet, random).await,
             kill => self.start_again(kill, fleet, random).await,
         }
     }
 
     /// Lets a standby take over, which has followed everything.
-    async fn take_over(&mut self, fleet: &mut Fleet<'_>) -> TestResult {
+    async fn take_over(&mut self, fleet: &mut Fleet<'_>, random: &mut Rng) -> TestResult {
+        let records = self.observer.seen().records.into_keys().collect();
         self.pod = if self.pod == PODS[0] { PODS[1] } else { PODS[0] };
         let started = Instant::now();
         let standby = self.on.start_controller(&[("POD_NAME", self.pod), SHORT_LEASE]).await?;
-        self.attendance.lists.push((started, Instant::now()));
+        let ready = Instant::now();
+        self.attendance.lists.push((started, ready));
+        // What happened before the standby listed everything only the leader knows, until it is recorded.
+        while self.observer.seen().marks.recorded_until(Instant::now()).is_none_or(|until| until < ready) {
+            if ready.elapsed() > DEADLINE {
+                return Err("the leader doesn't catch up".into());
+            }
+            pause(random).await;
+            fleet.operate(random).await?;
+        }
+        if standby.process.log()?.contains("leading:") {
+            // The leader has lost its lease, and with it what it had not recorded.
+            self.attendance.absences.push(Absence { killed: started, ready, records });
+        }
         self.kill(fleet)?;
         self.controller = standby;
         self.waits_for_lease = true;

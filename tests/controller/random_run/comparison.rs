@@ -357,7 +357,42 @@ fn before_rollback(rollout: &Rollout<'_>, record: &DoraDeploymentSpec) -> Outcom
 }
 
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    /// A record of a revision whose ReplicaSet has this UID, taken back by another one or in effect.
+    fn record(revision: i64, replica_set: &str, change: &str, by: Option<i64>) -> DoraDeployment {
+        let outcome = if by.is_some() { "RolledBack" } else { "Succeeded" };
+        let rollout = json!({
+            "name": "web", "uid": "uid", "revision": revision, "replicaSet": replica_set, "replicaSetUid": replica_set,
+        });
+        let spec = json!({"deployment": rollout, "outcome": outcome, "change": change, "rolledBackBy": by});
+        DoraDeployment::new(&format!("web-{revision}"), serde_json::from_value(spec).unwrap())
+    }
+
+    #[test]
+    fn what_was_restarted_is_taken_back_with_the_restart() {
+        let found = |taken_back: Option<i64>| {
+            let mut seen = Seen::default();
+            for record in [
+                record(1, "one", "Initial", None),
+                record(2, "two", "Release", taken_back),
+                record(3, "three", "Restart", Some(5)),
+                record(4, "two", "Restart", Some(5)),
+                record(5, "one", "Rollback", None),
+            ] {
+                let course = RecordCourse { states: vec![(Instant::now(), record.clone())], is_deleted: false };
+                seen.records.insert(record.metadata.name.unwrap(), course);
+            }
+            let mut comparison = Comparison { seen: &seen, missed: Vec::new(), lists: &[], found: Vec::new() };
+            comparison.check_rollbacks();
+            comparison.found.len()
+        };
+        assert_eq!(found(Some(5)), 0);
+        assert_eq!(found(None), 1);
+        assert_eq!(found(Some(3)), 1);
+    }
 
     #[test]
     fn a_standstill_is_watched_between_the_starts_of_controllers() {
