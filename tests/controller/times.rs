@@ -16,6 +16,9 @@ use crate::stage::{
     versions, waits_for,
 };
 
+/// How often a test begins again if the cluster came to the state that it needs by another way.
+const ATTEMPTS: usize = 10;
+
 const COMPLETE: &str = "NewReplicaSetAvailable";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,7 +113,7 @@ fn recreate(stage: &Stage<'_>, image: &'static str) -> Web {
 /// the new revision to the Deployment. If it conflicts with another write, it is lost, the revision comes with a later one, and the success
 /// of `app:v1` stands for ever: then it is tried with another Deployment.
 async fn recreated() -> Result<Stage<'static>, Box<dyn std::error::Error + Send + Sync>> {
-    loop {
+    for _ in 0..ATTEMPTS {
         let stage = Stage::open("recreate").await?;
         stage.open_gate().await?;
         stage.apply(&recreate(&stage, "app:v1")).await?;
@@ -123,6 +126,7 @@ async fn recreated() -> Result<Stage<'static>, Box<dyn std::error::Error + Send 
             return Ok(stage);
         }
     }
+    Err("the condition never spoke of the new ReplicaSet".into())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -307,7 +311,7 @@ async fn a_revision_begins_when_its_replica_set_can_be_made() -> TestResult {
 ///
 /// What refuses learns of the quota from a watch. If that is late, nothing is refused: then it is tried in another namespace.
 async fn refused() -> Result<(Stage<'static>, Vec<Row>, Deployment), Box<dyn std::error::Error + Send + Sync>> {
-    loop {
+    for _ in 0..ATTEMPTS {
         let stage = Stage::open("refused").await?;
         stage.apply(&Web::default()).await?;
         let before = stage.table(&TWICE[..1]).await?;
@@ -326,6 +330,7 @@ async fn refused() -> Result<(Stage<'static>, Vec<Row>, Deployment), Box<dyn std
             return Ok((stage, before, web));
         }
     }
+    Err("the quota never refused the ReplicaSet".into())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -349,7 +354,7 @@ async fn with_stray(
     prefix: &str,
     pods: i32,
 ) -> Result<(Stage<'static>, Vec<Row>), Box<dyn std::error::Error + Send + Sync>> {
-    loop {
+    for _ in 0..ATTEMPTS {
         let stage = Stage::open(prefix).await?;
         let two = complete_twice(&stage).await?;
         next_second().await?;
@@ -368,6 +373,7 @@ async fn with_stray(
             return Ok((stage, two));
         }
     }
+    Err("the condition was never renewed".into())
 }
 
 /// Has the Deployment adopt a stray ReplicaSet, once its pods are available.
