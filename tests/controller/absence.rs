@@ -10,7 +10,9 @@ use port_dora_controller::resources::FIELD_MANAGER;
 
 use crate::TestResult;
 use crate::fixture::{Controller, DEADLINE, Installation, RELEASE, SAME_POD, text};
-use crate::stage::{Row, Stage, Web, created, progressed, progressing, revision_of, seconds_after, versions};
+use crate::objects::{created, progressed, progressing, revision_of};
+use crate::stage::{Row, Stage, seconds_after, versions};
+use crate::web::Web;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 

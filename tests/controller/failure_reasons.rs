@@ -6,7 +6,9 @@ use serde_json::json;
 
 use crate::TestResult;
 use crate::fixture::{CHART, DEADLINE, Installation, RELEASE};
-use crate::stage::{Stage, Web, updated_replicas};
+use crate::objects::updated_replicas;
+use crate::stage::Stage;
+use crate::web::Web;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_says_what_the_pods_of_its_revision_wait_for() -> TestResult {

@@ -4,7 +4,9 @@ use port_dora_controller::resources::Accuracy::Exact;
 
 use crate::TestResult;
 use crate::fixture::{Controller, DEADLINE, Installation, RELEASE};
-use crate::stage::{Row, Stage, Web, created, next_second, progressed};
+use crate::objects::{created, progressed};
+use crate::stage::{Row, Stage, next_second};
+use crate::web::Web;
 
 /// The Deployments that were there before, each in a namespace of its own.
 struct Cluster<'a> {

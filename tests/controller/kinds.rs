@@ -7,7 +7,9 @@ use serde_json::json;
 
 use crate::TestResult;
 use crate::fixture::DEADLINE;
-use crate::stage::{Stage, Web, next_second, revision_of, versions};
+use crate::objects::revision_of;
+use crate::stage::{Stage, next_second, versions};
+use crate::web::Web;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_image_is_a_release_anything_else_a_config_and_an_older_template_a_rollback() -> TestResult {

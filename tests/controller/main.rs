@@ -21,6 +21,7 @@ mod incident_times;
 mod incidents;
 mod kinds;
 mod no_deadline;
+mod objects;
 mod outcomes;
 mod pool;
 mod random_run;
@@ -32,6 +33,7 @@ mod self_opened;
 mod settings;
 mod stage;
 mod times;
+mod web;
 mod without_credentials;
 
 /// Tests wait for conditions and give their failures as they come.

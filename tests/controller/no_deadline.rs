@@ -6,7 +6,9 @@ use port_dora_controller::resources::Outcome;
 
 use crate::TestResult;
 use crate::fixture::Installation;
-use crate::stage::{Stage, Web, created, progressed, seconds_after, updated_replicas};
+use crate::objects::{created, progressed, updated_replicas};
+use crate::stage::{Stage, seconds_after};
+use crate::web::Web;
 
 /// The value of `progressDeadlineSeconds` that means none.
 const NONE: i32 = i32::MAX;

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use crate::TestResult;
 use crate::fixture::{Installation, text};
-use crate::stage::{
-    Row, Stage, Web, created, next_second, progressed, progressing, revision_of, seconds_after, versions,
-};
+use crate::objects::{created, progressed, progressing, revision_of};
+use crate::stage::{Row, Stage, next_second, seconds_after, versions};
+use crate::web::Web;
 
 /// Which revision took each back.
 fn taken_back_by(rows: &[Row]) -> Vec<Option<i64>> {

@@ -4,7 +4,8 @@ use cluster::wait_for;
 
 use crate::TestResult;
 use crate::fixture::{DEADLINE, Installation, SAME_POD, SHORT_LEASE, deployment};
-use crate::stage::{Row, Stage, Web, next_second};
+use crate::stage::{Row, Stage, next_second};
+use crate::web::Web;
 
 fn writes(rows: &[Row]) -> Vec<u64> {
     rows.iter().map(Row::writes).collect()

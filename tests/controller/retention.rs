@@ -8,7 +8,8 @@ use port_sim::{Effect, Fault};
 
 use crate::TestResult;
 use crate::fixture::{DEADLINE, Installation};
-use crate::stage::{Stage, Web};
+use crate::stage::Stage;
+use crate::web::Web;
 
 /// Rolls out new images of `web`, one after another.
 async fn roll_out(stage: &Stage<'_>, revisions: std::ops::RangeInclusive<i64>) -> TestResult {

@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 
 use crate::TestResult;
 use crate::fixture::{Installation, deployment, text};
-use crate::stage::progressed;
+use crate::objects::progressed;
 
 /// When the condition Progressing was last renewed, as Port is to have it.
 fn completion(deployment: &Deployment) -> String {

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::TestResult;
 use crate::fixture::{DEADLINE, Installation, SAME_POD};
-use crate::stage::{Stage, Web};
+use crate::stage::Stage;
+use crate::web::Web;
 
 /// Applies a Deployment with this metadata, and with annotations in its pod template.
 async fn apply(stage: &Stage<'_>, name: &'static str, metadata: &Value, template: &Value) -> TestResult {

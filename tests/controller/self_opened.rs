@@ -12,7 +12,8 @@ use port_sim::Entity;
 
 use crate::TestResult;
 use crate::fixture::{DEADLINE, Installation, incident, text};
-use crate::stage::{Row, Stage, Web, next_second};
+use crate::stage::{Row, Stage, next_second};
+use crate::web::Web;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 

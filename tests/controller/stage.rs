@@ -2,94 +2,24 @@
 
 use cluster::wait_for;
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, ReplicaSet};
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, ResourceExt};
 use port_dora_controller::resources::{
     Accuracy, ChangeKind, DoraDeployment, DoraDeploymentSpec, FIELD_MANAGER, Outcome,
 };
 use port_sim::Entity;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::fixture::{DEADLINE, Installation, RELEASE, text};
+use crate::objects::{
+    created, is_counted, is_on_node, is_unscheduled, obstacle, progressing, revision_of, updated_replicas,
+};
+use crate::web::Web;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
-
-/// A Deployment as a user's manifest has it.
-#[derive(Clone)]
-pub struct Web {
-    pub name: &'static str,
-    pub image: &'static str,
-    pub replicas: i32,
-    /// `progressDeadlineSeconds`. By default so long that a slow machine doesn't fail a rollout.
-    pub deadline: i32,
-    /// When a pod gets ready, as a Go duration; empty: at once. Part of the pod template.
-    pub ready_after: &'static str,
-    /// Whether the old pods go before the new ones come.
-    pub recreate: bool,
-    pub paused: bool,
-    /// Further fields of the pod's `spec`, and others of the container `app`.
-    pub pod: Value,
-    pub container: Value,
-}
-
-impl Default for Web {
-    fn default() -> Self {
-        Self {
-            name: "web",
-            image: "app:v1",
-            replicas: 1,
-            deadline: 600,
-            ready_after: "",
-            recreate: false,
-            paused: false,
-            pod: json!({}),
-            container: json!({}),
-        }
-    }
-}
-
-impl Web {
-    pub fn image(image: &'static str) -> Self {
-        Self { image, ..Self::default() }
-    }
-
-    /// An image that can't be pulled, with a deadline of 2 s: as times are whole seconds, one of 1 s can be over at once.
-    pub fn broken() -> Self {
-        Self { image: "app:broken", deadline: 2, ..Self::default() }
-    }
-
-    pub fn manifest(&self) -> String {
-        let Self { name, image, replicas, deadline, ready_after, recreate, paused, pod, container } = self;
-        let mut app = json!({"name": "app", "image": image});
-        extend(&mut app, container);
-        let mut spec = json!({"terminationGracePeriodSeconds": 0, "containers": [app]});
-        extend(&mut spec, pod);
-        let annotations = if ready_after.is_empty() { json!({}) } else { json!({"test/ready-after": ready_after}) };
-        json!({
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": {"name": name},
-            "spec": {
-                "replicas": replicas,
-                "progressDeadlineSeconds": deadline,
-                "paused": paused,
-                "strategy": {"type": if *recreate { "Recreate" } else { "RollingUpdate" }},
-                "selector": {"matchLabels": {"app": name}},
-                "template": {"metadata": {"labels": {"app": name}, "annotations": annotations}, "spec": spec},
-            },
-        })
-        .to_string()
-    }
-}
-
-fn extend(object: &mut Value, fields: &Value) {
-    for (name, value) in fields.as_object().into_iter().flatten() {
-        object[name] = value.clone();
-    }
-}
 
 /// A namespace on an installation.
 pub struct Stage<'a> {
@@ -256,40 +186,13 @@ impl<'a> Stage<'a> {
         self.set_deadline("web", 600).await
     }
 
-    /// Fails the rollout of this Deployment, which stands still, by a deadline that is over. For tests that must see how it stands
-    /// before it fails: give it a long deadline at first.
-    ///
-    /// Before that, the Deployment must have counted all of its pods: each that it counts afterwards is progress, and it fails twice.
+    /// Fails the rollout of this Deployment by a deadline that is over. It must stand still, as after [`Stage::stands_still`]: what
+    /// moves after a failure makes Kubernetes begin again and fail once more.
     pub async fn fail_now(&self, name: &str) -> Result<(), Error> {
-        let client = self.on.client().await?;
-        wait_for(format!("Deployment {name} to count its pods"), DEADLINE, async || {
-            let (web, there) = self.counts(&client, name).await?;
-            let status = web.status.unwrap_or_default();
-            let counted = (status.replicas.unwrap_or_default(), status.updated_replicas.unwrap_or_default());
-            if counted != there {
-                Err(format!("there are {there:?}, and {counted:?} are counted"))?;
-            }
-            Ok(Some(()))
-        })
-        .await?;
         self.set_deadline(name, 1).await
     }
 
-    /// A Deployment, and how many pods it has: all, and those of its present revision.
-    async fn counts(&self, client: &Client, name: &str) -> Result<(Deployment, (i32, i32)), Error> {
-        let selected = ListParams::default().labels(&format!("app={name}"));
-        let web = Api::<Deployment>::namespaced(client.clone(), &self.namespace).get(name).await?;
-        let sets = Api::<ReplicaSet>::namespaced(client.clone(), &self.namespace).list(&selected).await?;
-        let present = sets.iter().find(|set| revision_of(*set) == revision_of(&web)).and_then(ResourceExt::uid);
-        let mut pods = Api::<Pod>::namespaced(client.clone(), &self.namespace).list(&selected).await?.items;
-        pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
-        let is_present = |pod: &&Pod| pod.owner_references().iter().any(|owner| Some(&owner.uid) == present.as_ref());
-        let updated = pods.iter().filter(is_present).count();
-        Ok((web, (i32::try_from(pods.len())?, i32::try_from(updated)?)))
-    }
-
-    /// Applies a rollout that can't succeed, and lets it fail once it stands still. What moves after a failure makes Kubernetes begin
-    /// anew and fail once more, and the reason of a failure is what the pods are like at that moment.
+    /// Applies a rollout that can't succeed, and lets it fail once it stands still: its reason is what the pods are like at that moment.
     pub async fn apply_failing(&self, web: &Web) -> Result<(), Error> {
         self.apply_stuck(web, usize::try_from(web.replicas)?).await?;
         self.fail_now(web.name).await
@@ -333,30 +236,6 @@ impl<'a> Stage<'a> {
     pub async fn set_deadline(&self, name: &str, seconds: i32) -> Result<(), Error> {
         let patch = format!(r#"{{"spec":{{"progressDeadlineSeconds":{seconds}}}}}"#);
         self.kubectl(&format!("patch deployment/{name} --patch={patch}")).await?;
-        Ok(())
-    }
-
-    /// Waits until the Deployment `name` has `count` pods of `image`, and each of them fulfils a condition: see [`waits_for`],
-    /// [`is_unscheduled`] and [`is_on_node`].
-    pub async fn pods(
-        &self,
-        name: &str,
-        image: &str,
-        count: usize,
-        what: &str,
-        fulfils: impl Fn(&Pod) -> bool,
-    ) -> Result<(), Error> {
-        let api: Api<Pod> = Api::namespaced(self.on.client().await?, &self.namespace);
-        let selected = ListParams::default().labels(&format!("app={name}"));
-        wait_for(format!("{count} pods of {name} with {image}, {what}"), DEADLINE, async || {
-            let mut pods = api.list(&selected).await?.items;
-            pods.retain(|pod| pod.metadata.deletion_timestamp.is_none() && image_of(pod) == Some(image));
-            if pods.len() != count || !pods.iter().all(&fulfils) {
-                Err(format!("{:?}", pods.iter().map(|pod| &pod.status).collect::<Vec<_>>()))?;
-            }
-            Ok(Some(()))
-        })
-        .await?;
         Ok(())
     }
 
@@ -526,80 +405,9 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// Whether all that a Deployment and its ReplicaSets want is there, and counted in the status of the Deployment.
-fn is_counted(deployment: &Deployment, replica_sets: &[ReplicaSet]) -> bool {
-    let is_complete = |set: &ReplicaSet| {
-        let (wanted, status) = (set.spec.as_ref().and_then(|spec| spec.replicas), set.status.as_ref());
-        let found = status.map(|status| status.replicas);
-        wanted == found && status.and_then(|status| status.observed_generation) == set.metadata.generation
-    };
-    let there: i32 = replica_sets.iter().filter_map(|set| set.status.as_ref()).map(|status| status.replicas).sum();
-    let status = deployment.status.clone().unwrap_or_default();
-    let is_observed = status.observed_generation == deployment.metadata.generation;
-    is_observed && replica_sets.iter().all(is_complete) && status.replicas.unwrap_or_default() == there
-}
-
-/// How many pods of the present revision a Deployment counts.
-pub fn updated_replicas(deployment: &Deployment) -> i32 {
-    deployment.status.as_ref().and_then(|status| status.updated_replicas).unwrap_or_default()
-}
-
-/// Where the pods of a Deployment stay that can't get ready.
-fn obstacle(web: &Web) -> (&'static str, fn(&Pod) -> bool) {
-    match web.image.rsplit(':').next() {
-        _ if web.pod.get("nodeSelector").is_some() => ("without a node", is_unscheduled),
-        Some("broken") => ("without their image", |pod| waits_for(pod, "ImagePullBackOff")),
-        Some("crash") => ("crashing", |pod| waits_for(pod, "CrashLoopBackOff")),
-        _ => ("on their node", is_on_node),
-    }
-}
-
-fn image_of(pod: &Pod) -> Option<&str> {
-    pod.spec.as_ref()?.containers.first()?.image.as_deref()
-}
-
-/// Whether the first container of a pod waits for this reason, such as `ImagePullBackOff`.
-pub fn waits_for(pod: &Pod, reason: &str) -> bool {
-    let first = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref()?.first());
-    let waiting = first.and_then(|container| container.state.as_ref()?.waiting.as_ref());
-    waiting.is_some_and(|waiting| waiting.reason.as_deref() == Some(reason))
-}
-
-/// Whether the scheduler has said that no node takes a pod.
-pub fn is_unscheduled(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
-}
-
-/// Whether a pod has a node.
-pub fn is_on_node(pod: &Pod) -> bool {
-    pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
-}
-
 /// The versions of the records of these rows: equal if nothing was written meanwhile.
 pub fn versions(rows: &[Row]) -> Vec<String> {
     rows.iter().map(|row| row.version().to_owned()).collect()
-}
-
-/// The revision of a Deployment or ReplicaSet.
-pub fn revision_of(object: &impl ResourceExt) -> Option<i64> {
-    object.annotations().get("deployment.kubernetes.io/revision")?.parse().ok()
-}
-
-/// When an object was made.
-pub fn created(object: &impl ResourceExt) -> Timestamp {
-    object.creation_timestamp().unwrap().0
-}
-
-/// The condition Progressing.
-pub fn progressing(deployment: &Deployment) -> &DeploymentCondition {
-    let conditions = deployment.status.as_ref().and_then(|status| status.conditions.as_ref()).unwrap();
-    conditions.iter().find(|condition| condition.type_ == "Progressing").unwrap()
-}
-
-/// When the condition Progressing was last renewed.
-pub fn progressed(deployment: &Deployment) -> Timestamp {
-    progressing(deployment).last_update_time.as_ref().unwrap().0
 }
 
 /// Waits until the clock has left the present second, so that no later time of the API server, which writes whole seconds, can

@@ -11,10 +11,9 @@ use serde_json::json;
 
 use crate::TestResult;
 use crate::fixture::DEADLINE;
-use crate::stage::{
-    Row, Stage, Web, created, is_unscheduled, next_second, progressed, progressing, revision_of, seconds_after,
-    versions, waits_for,
-};
+use crate::objects::{created, progressed, progressing, revision_of};
+use crate::stage::{Row, Stage, next_second, seconds_after, versions};
+use crate::web::Web;
 
 /// How often a test begins again if the cluster came to the state that it needs by another way.
 const ATTEMPTS: usize = 10;
@@ -39,9 +38,7 @@ async fn a_rollout_lasts_from_its_replica_set_to_the_condition_that_names_it() -
     assert!(first[0].record.spec.duration_seconds >= Some(2));
 
     stage.close_gate().await?;
-    stage.apply(&web("app:broken")).await?;
-    let can_not_be_pulled = |pod: &_| waits_for(pod, "ImagePullBackOff");
-    stage.pods("web", "app:broken", 2, "whose image can't be pulled", can_not_be_pulled).await?;
+    stage.apply_stuck(&web("app:broken"), 2).await?;
     stage.fail_now("web").await?;
     let failed = stage.table(&["web:1 Initial Succeeded success", "web:2 Release Failed failed"]).await?;
     let told = progressed(&stage.web().await?);
@@ -182,9 +179,7 @@ async fn pause(stage: &Stage<'_>, revision: i64) -> Result<i64, Box<dyn std::err
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_after_the_failure_is_no_part_of_a_recovered_rollout_either() -> TestResult {
     let stage = Stage::open("pause-failed").await?;
-    stage.apply(&stage.gated(Web::default())).await?;
-    stage.pods("web", "app:v1", 1, "without a node", is_unscheduled).await?;
-    stage.fail_now("web").await?;
+    stage.apply_failing(&stage.gated(Web::default())).await?;
     let failed = stage.table(&["web:1 Initial Failed failed"]).await?;
     // No condition tells of this pause: that of the failure stands.
     stage.kubectl("rollout pause deployment/web").await?;

@@ -96,6 +96,8 @@ impl Layout {
             Component::Etcd => strings(&[
                 // Nothing is to survive the machine: a cluster's data ends with it.
                 "--unsafe-no-fsync",
+                // And so it needn't be written ten times a second, which is the default.
+                "--backend-batch-interval=2s",
                 "--log-level=warn",
                 // 8 GiB, so that thousands of large objects with all their versions fit.
                 "--quota-backend-bytes=8589934592",

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::operations::Plan;
 use crate::fixture::{CLUSTER, Installation};
-use crate::stage::revision_of;
+use crate::objects::revision_of;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 

@@ -191,7 +191,9 @@ impl Judge {
         let is_paused = state.paused || ["DeploymentPaused", "DeploymentResumed"].contains(&reason);
         let is_tracked = condition.is_some() && (speaks_of_it || !is_end);
         let is_complete = state.is_observed && [state.current, state.updated, state.available] == [state.replicas; 3];
-        if !is_tracked && is_complete && (rollout.failed.is_none() || state.replicas > 0) {
+        // A failure stands while the Deployment is paused, whatever becomes of its pods.
+        let is_counted = !is_tracked || reason == "ProgressDeadlineExceeded";
+        if is_counted && is_complete && (rollout.failed.is_none() || state.replicas > 0) {
             rollout.completed.get_or_insert(state.at);
         }
         if is_paused || !is_tracked {
@@ -260,5 +262,14 @@ mod tests {
         ]);
         let outcomes: Vec<_> = rollouts(&seen).iter().map(|rollout| (rollout.revision, rollout.outcome())).collect();
         assert_eq!(outcomes, [(1, Outcome::Failed)]);
+    }
+
+    #[test]
+    fn failed_then_paused_and_complete_has_recovered() {
+        let failed = || state("ProgressDeadlineExceeded");
+        let paused = || State { paused: true, ..failed() };
+        let seen = seen(vec![state("ReplicaSetUpdated"), failed(), paused(), State { available: 3, ..paused() }]);
+        let outcomes: Vec<_> = rollouts(&seen).iter().map(|rollout| (rollout.revision, rollout.outcome())).collect();
+        assert_eq!(outcomes, [(1, Outcome::Recovered)]);
     }
 }

@@ -80,6 +80,24 @@ fn a_failed_rollout_that_is_scaled_to_nothing_has_not_recovered() {
 }
 
 #[test]
+fn failed_rollout_that_completes_while_paused_has_recovered() {
+    // Kubernetes states the failure until the Deployment is resumed.
+    let failed = stating(1, DeadlineExceeded, "a", 1560);
+    let paused = |row| DeploymentRow { paused: true, ..row };
+    let states = [
+        (1560, on_its_way(failed.clone())),
+        (1570, paused(on_its_way(failed.clone()))),
+        (1580, paused(failed)),
+        (1600, stating(1, Complete, "a", 1600)),
+    ];
+    let paused_at = Second::of(time(1570));
+    let records = [Known { paused_at, ..known(1, "a", Failed, 1560) }];
+    let changes = |length: usize| Case::followed(&states[..length], &[a()]).known(&records).changes();
+    assert_eq!(changes(3), ["end 1 Recovered ~1580 paused 10 s"]);
+    assert_eq!(changes(4), ["end 1 Recovered 1600 paused 30 s"], "looked at only now, it is what Kubernetes states");
+}
+
+#[test]
 fn failed_rollout_found_at_zero_replicas_has_not_recovered() {
     let found = |paused| DeploymentRow {
         paused,
