@@ -114,7 +114,7 @@ crds: ## write the custom resource definitions anew, from the types in src/resou
 	done
 
 .PHONY: cluster-programs
-cluster-programs: ## build the local cluster's programs: about 6 minutes on 2 cores the first time, then kept in the cache
+cluster-programs: ## build the local cluster's programs: about 7 minutes on 2 cores the first time, then kept in the cache
 	cargo build --workspace --bin build-programs
 	@$(BUILD_PROGRAMS) cluster >/dev/null
 

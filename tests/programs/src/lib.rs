@@ -1,7 +1,7 @@
 //! The programs that run beside the controller in tests, demo and bench: the Kubernetes control plane with KWOK, kubectl
 //! and Helm, and Alertmanager. Each is built from its Go module, with the installed Go, and kept in the user's cache.
 //!
-//! The first build takes about 6 minutes on 2 cores and says how much is left. After that, nothing is built until a
+//! The first build takes about 7 minutes on 2 cores and says how much is left. After that, nothing is built until a
 //! go.mod, a go.sum or the flags change.
 
 mod build;
