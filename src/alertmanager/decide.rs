@@ -11,7 +11,7 @@ use kube::api::ObjectMeta;
 use sha2::{Digest as _, Sha256};
 
 use super::notification::{AlertStatus, Notification};
-use crate::incident::life;
+use crate::incidents::times;
 use crate::resources::{DeploymentRef, DoraIncident, DoraIncidentSpec, FIELD_MANAGER, IncidentStatus};
 use crate::settings::{AlertFields, AlertSource};
 
@@ -29,7 +29,7 @@ const LONGEST_SLUG: usize = 39;
 
 /// Where a new incident belongs.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Place {
+pub struct TargetNamespace {
     /// Its namespace.
     pub namespace: String,
     /// The namespace that the alert names, if the incident can't be there.
@@ -56,7 +56,7 @@ pub fn decide(
     notification: &Notification,
     known: &[DoraIncident],
     fields: &AlertFields,
-    place: &Place,
+    place: &TargetNamespace,
     now: Timestamp,
 ) -> Decision {
     match notification.status {
@@ -67,7 +67,7 @@ pub fn decide(
             if known.iter().any(|incident| incident.spec.status == IncidentStatus::Open) {
                 return Decision::Nothing("the incident of the group is open already");
             }
-            if known.iter().filter_map(|incident| life(incident, now).resolved).any(|resolved| started <= resolved) {
+            if known.iter().filter_map(|incident| times(incident, now).resolved).any(|resolved| started <= resolved) {
                 return Decision::Nothing("its alerts began before the incident of the group was resolved");
             }
             Decision::Create(Box::new(new_incident(notification, started, fields, place)))
@@ -79,7 +79,8 @@ pub fn decide(
                     // Of an earlier episode, and late.
                     incident.spec.created_at.as_ref().is_none_or(|created| created.0 <= ended)
                 });
-            let over: Vec<_> = over.map(|incident| (incident.clone(), ended.max(life(incident, now).opened))).collect();
+            let over: Vec<_> =
+                over.map(|incident| (incident.clone(), ended.max(times(incident, now).opened))).collect();
             if over.is_empty() {
                 return Decision::Nothing("no incident of the group is open");
             }
@@ -102,7 +103,12 @@ pub fn group_hash(notification: &Notification) -> String {
     })
 }
 
-fn new_incident(notification: &Notification, started: Timestamp, fields: &AlertFields, place: &Place) -> DoraIncident {
+fn new_incident(
+    notification: &Notification,
+    started: Timestamp,
+    fields: &AlertFields,
+    place: &TargetNamespace,
+) -> DoraIncident {
     let hash = group_hash(notification);
     let text = |sources: &[AlertSource], longest: usize| {
         let value = sources.iter().find_map(|source| notification.values(source).next())?;

@@ -6,7 +6,7 @@ mod receiver;
 mod store;
 mod token;
 
-pub use decide::{Decision, GROUP_ANNOTATION, GROUP_LABEL, NAMESPACE_ANNOTATION, Place, decide, group_hash};
+pub use decide::{Decision, GROUP_ANNOTATION, GROUP_LABEL, NAMESPACE_ANNOTATION, TargetNamespace, decide, group_hash};
 pub use notification::{Alert, AlertStatus, Notification};
 pub use receiver::router;
 pub use store::Store;

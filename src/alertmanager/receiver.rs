@@ -17,7 +17,7 @@ use tracing::{error, warn};
 use super::notification::Notification;
 use super::store::Store;
 use super::token::{Admission, TokenFile};
-use crate::operate::Metrics;
+use crate::runtime::Metrics;
 
 /// Largest notification, in bytes. `max_alerts` in Alertmanager's configuration makes them smaller.
 const LARGEST_BODY: usize = 1024 * 1024;

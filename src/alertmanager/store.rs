@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::Mutex;
 use tracing::{debug, info, warn};
 
-use super::decide::{Decision, GROUP_LABEL, Place, decide, group_hash};
+use super::decide::{Decision, GROUP_LABEL, TargetNamespace, decide, group_hash};
 use super::notification::Notification;
 use crate::resources::DoraIncident;
 use crate::settings::{AlertSource, Alertmanager};
@@ -61,7 +61,7 @@ impl Store {
         // In all namespaces: what the alerts of a group have in common changes with them, also the namespace.
         let all: Api<DoraIncident> = Api::all(self.client.clone());
         let known = all.list(&ListParams::default().labels(&format!("{GROUP_LABEL}={group}"))).await?.items;
-        let own = Place { namespace: self.namespace.clone(), missed: None };
+        let own = TargetNamespace { namespace: self.namespace.clone(), missed: None };
         let fields = &self.settings.fields;
         match decide(notification, &known, fields, &own, Timestamp::now()) {
             Decision::Create(_) => {
@@ -84,8 +84,11 @@ impl Store {
         }
     }
 
-    async fn place(&self, notification: &Notification) -> Result<Place, kube::Error> {
-        let own = |missed: Option<&str>| Place { namespace: self.namespace.clone(), missed: missed.map(str::to_owned) };
+    async fn place(&self, notification: &Notification) -> Result<TargetNamespace, kube::Error> {
+        let own = |missed: Option<&str>| TargetNamespace {
+            namespace: self.namespace.clone(),
+            missed: missed.map(str::to_owned),
+        };
         let label = &self.settings.namespace;
         let source = AlertSource::Label(label.clone());
         // Not that of the first alert: an incident of several namespaces belongs to none of them.
@@ -106,7 +109,7 @@ impl Store {
             None
         };
         if found.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_none()) {
-            return Ok(Place { namespace: named.clone(), missed: None });
+            return Ok(TargetNamespace { namespace: named.clone(), missed: None });
         }
         warn!(
             label,

@@ -9,10 +9,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::fit::{Lacking, lacking};
-use crate::operate::Waits;
-use crate::port::{self, Blueprint, BlueprintCreation, NewBlueprint};
+use super::conform::{Lacking, missing_fields};
+use crate::runtime::Backoff;
 use crate::settings::{Naming, Vocabulary};
+use port_client::{self as port, Blueprint, BlueprintCreation, NewBlueprint};
 
 /// How often the blueprints are read without a reason.
 const PERIOD: Duration = Duration::from_mins(30);
@@ -29,7 +29,7 @@ const CREATE_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::fr
 /// The blueprints, as they were last read.
 #[derive(Debug, Default)]
 pub struct Blueprints {
-    known: Mutex<HashMap<String, Known>>,
+    known: Mutex<HashMap<String, BlueprintState>>,
     /// One reading at a time. Inside: when the last one failed, and why.
     reading: tokio::sync::Mutex<Option<(Instant, port::Error)>>,
     doubted: Notify,
@@ -40,7 +40,7 @@ pub struct Blueprints {
 
 /// What is known of a blueprint that was asked for.
 #[derive(Clone, Debug)]
-enum Known {
+enum BlueprintState {
     /// This is it.
     Read(Arc<Blueprint>),
     /// Port doesn't have it, or doesn't show it: what Port's own DORA blueprints have is sent, and Port says what it thinks of it.
@@ -60,7 +60,7 @@ pub struct Wanted<'a> {
 
 impl Blueprints {
     /// A poisoned lock still guards whole blueprints.
-    fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<String, BlueprintState>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -68,8 +68,8 @@ impl Blueprints {
     #[must_use]
     pub fn get(&self, identifier: &str) -> Option<Arc<Blueprint>> {
         match self.known().get(identifier) {
-            Some(Known::Read(blueprint)) => Some(Arc::clone(blueprint)),
-            Some(Known::Unreadable) | None => None,
+            Some(BlueprintState::Read(blueprint)) => Some(Arc::clone(blueprint)),
+            Some(BlueprintState::Unreadable) | None => None,
         }
     }
 
@@ -100,20 +100,20 @@ impl Blueprints {
     }
 
     /// Port has refused an entity: the blueprint may be another by now.
-    pub fn doubt(&self) {
+    pub fn invalidate(&self) {
         self.doubted.notify_one();
     }
 
     /// Makes those of `blueprints` that Port doesn't have, in this order, and changes none that it has; tries until it could.
     pub async fn create(&self, port: &port::Client, blueprints: &[NewBlueprint]) {
-        let waits = Waits::new(CREATE_WAITS.0, CREATE_WAITS.1);
+        let waits = Backoff::new(CREATE_WAITS.0, CREATE_WAITS.1);
         for blueprint in blueprints {
             let identifier = &blueprint.identifier;
             loop {
                 match port.create_blueprint(blueprint).await {
                     Ok(BlueprintCreation::Created) => {
                         info!(blueprint = identifier, "created the blueprint in Port");
-                        self.doubt();
+                        self.invalidate();
                         break;
                     }
                     Ok(BlueprintCreation::ExistsAlready) => {
@@ -142,17 +142,18 @@ impl Blueprints {
             Ok(blueprint) => {
                 let before = self.get(identifier);
                 if before.as_deref() != Some(&blueprint) {
-                    let lacking = lacking(&blueprint, naming, vocabulary);
-                    let change = Change { identifier: identifier.to_owned(), lacking, is_first: before.is_none() };
-                    self.known().insert(identifier.to_owned(), Known::Read(Arc::new(blueprint)));
+                    let missing_fields = missing_fields(&blueprint, naming, vocabulary);
+                    let change =
+                        Change { identifier: identifier.to_owned(), missing_fields, is_first: before.is_none() };
+                    self.known().insert(identifier.to_owned(), BlueprintState::Read(Arc::new(blueprint)));
                     self.untold().push(change);
                     self.changed.notify_one();
                 }
                 Ok(())
             }
             Err(error @ (port::Error::NotFound(_) | port::Error::Forbidden(_))) => {
-                let before = self.known().insert(identifier.to_owned(), Known::Unreadable);
-                if !matches!(before, Some(Known::Unreadable)) {
+                let before = self.known().insert(identifier.to_owned(), BlueprintState::Unreadable);
+                if !matches!(before, Some(BlueprintState::Unreadable)) {
                     warn!(blueprint = identifier, "the blueprint can't be read: {error}");
                 }
                 Ok(())
@@ -168,7 +169,7 @@ impl Blueprints {
 
     /// Reads `wanted` every 30 minutes, soon after a refusal, and more often for a while after that, for ever; tells what has
     /// changed.
-    pub async fn keep<F: Future<Output = ()>>(
+    pub async fn refresh<F: Future<Output = ()>>(
         &self,
         port: &port::Client,
         wanted: &[Wanted<'_>],
@@ -211,7 +212,7 @@ pub struct Change {
     /// Its identifier.
     pub identifier: String,
     /// What it lacks.
-    pub lacking: Lacking,
+    pub missing_fields: Lacking,
     /// Whether it was not known before.
     pub is_first: bool,
 }
@@ -220,14 +221,14 @@ impl Change {
     /// Says it in the log, and returns what an Event is to say of it.
     #[must_use]
     pub fn told(&self) -> Option<String> {
-        let Self { identifier, lacking, is_first } = self;
+        let Self { identifier, missing_fields, is_first } = self;
         if !is_first {
             info!(blueprint = identifier, "the blueprint has changed: what was refused is sent once more");
         }
-        if lacking.is_empty() {
+        if missing_fields.is_empty() {
             return None;
         }
-        let explained = lacking.explained(identifier);
+        let explained = missing_fields.explained(identifier);
         warn!(blueprint = identifier, "{explained}");
         Some(explained)
     }

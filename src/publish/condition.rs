@@ -2,12 +2,9 @@
 
 use k8s_controller::conditions::{ConditionStatus, DesiredCondition};
 
-use crate::port;
+use port_client as port;
 
-/// Whether Port has the resource as it is here.
-pub const SYNCED: &str = "Synced";
-/// Present and False when a part of the resource could not be used.
-pub const VALID: &str = "Valid";
+use crate::resources::conditions::{SYNCED, VALID};
 
 /// Longest message: Kubernetes allows 32 KiB, a person reads less.
 const MESSAGE_CHARACTERS: usize = 2000;
@@ -59,7 +56,7 @@ pub fn message(error: &port::Error) -> String {
 #[must_use]
 pub fn invalid(warnings: &[String]) -> DesiredCondition {
     let message: String = warnings.join("; ").chars().take(MESSAGE_CHARACTERS).collect();
-    DesiredCondition::new(VALID, ConditionStatus::False, "PartlyUnusable", message)
+    DesiredCondition::new(VALID, ConditionStatus::False, "PartiallyInvalid", message)
 }
 
 #[cfg(test)]
@@ -67,7 +64,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::port::{Answer, Error};
+    use port_client::{Answer, Error};
 
     fn not_found(trace_id: &str) -> Error {
         Error::NotFound(Box::new(Answer {

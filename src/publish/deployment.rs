@@ -3,12 +3,14 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::blueprints::Wanted;
-use super::fit::{Draft, Fitted};
-use super::record::{Delivery, IN_PROGRESS, NOT_PUBLISHED, port_time, said};
-use super::{Assessment, Context, Mapped, Record};
-use crate::mapping::{hours, lead_time};
-use crate::resources::{ChangeKind, DoraDeployment, DoraDeploymentSpec, DoraDeploymentStatus, Outcome};
+use super::conform::{Draft, Fitted};
+use super::publishable::{Delivery, port_time, said};
+use super::{Assessment, Mapped, PublishContext, Record};
+use crate::publish::lead_time::{hours, lead_time};
+use crate::resources::conditions::{IN_PROGRESS, NOT_PUBLISHED};
+use crate::resources::{DoraDeployment, DoraDeploymentSpec, DoraDeploymentStatus};
 use crate::settings::{DEPLOYMENT, FileSettings};
+use rollout::{ChangeKind, Outcome};
 
 /// Characters of a Deployment's UID in an identifier: they tell a Deployment from its namesakes before and after.
 const UID_CHARACTERS: usize = 8;
@@ -16,12 +18,12 @@ const UID_CHARACTERS: usize = 8;
 impl Record for DoraDeployment {
     type Status = DoraDeploymentStatus;
 
-    fn wanted(context: &Context) -> Wanted<'_> {
-        let FileSettings { blueprints, naming, .. } = &context.settings;
+    fn wanted(context: &PublishContext) -> Wanted<'_> {
+        let FileSettings { blueprints, naming, .. } = &context.settings.file;
         Wanted { identifier: &blueprints.deployment, naming: &naming.deployment, vocabulary: &DEPLOYMENT }
     }
 
-    fn assess(&self, context: &Context, _now: Timestamp) -> Assessment {
+    fn assess(&self, context: &PublishContext, _now: Timestamp) -> Assessment {
         let spec = &self.spec;
         let mut warnings = spec.warnings.clone();
         let time =
@@ -82,8 +84,8 @@ impl Record for DoraDeployment {
 }
 
 /// Why Port is not told, if it is not.
-fn withheld(spec: &DoraDeploymentSpec, context: &Context) -> Option<(&'static str, String)> {
-    let settings = &context.settings;
+fn withheld(spec: &DoraDeploymentSpec, context: &PublishContext) -> Option<(&'static str, String)> {
+    let settings = &context.settings.file;
     if spec.outcome == Outcome::InProgress {
         return Some((IN_PROGRESS, "the deployment has not ended yet; Port is told when it has".to_owned()));
     }
@@ -105,7 +107,7 @@ fn withheld(spec: &DoraDeploymentSpec, context: &Context) -> Option<(&'static st
     None
 }
 
-fn draft(deployment: &DoraDeployment, time: Timestamp, context: &Context, warnings: &mut Vec<String>) -> Draft {
+fn draft(deployment: &DoraDeployment, time: Timestamp, context: &PublishContext, warnings: &mut Vec<String>) -> Draft {
     let DoraDeploymentSpec {
         title,
         identifier,
@@ -134,10 +136,10 @@ fn draft(deployment: &DoraDeployment, time: Timestamp, context: &Context, warnin
         properties,
         warnings: _,
     } = &deployment.spec;
-    let defaults = &context.settings.defaults;
+    let defaults = &context.settings.file.defaults;
     let namespace = deployment.metadata.namespace.as_deref().unwrap_or_default();
     let name = deployment.metadata.name.as_deref().unwrap_or_default();
-    let cluster = &context.cluster;
+    let cluster = &context.settings.cluster;
     let (made_identifier, made_title) = match rollout {
         Some(rollout) => {
             let uid: String = rollout.uid.chars().take(UID_CHARACTERS).collect();
@@ -172,7 +174,7 @@ fn draft(deployment: &DoraDeployment, time: Timestamp, context: &Context, warnin
         ("deployment_time", Some(port_time(time).into())),
         ("deployment_type", Some(deployment_type.as_ref().unwrap_or(&defaults.deployment_type).as_str().into())),
         ("environment", Some(environment.as_ref().unwrap_or(&defaults.environment).as_str().into())),
-        ("status", Some(context.settings.statuses.of(*outcome).unwrap_or_default().into())),
+        ("status", Some(context.settings.file.statuses.of(*outcome).unwrap_or_default().into())),
         ("lead_time_hours", lead_time.map(|lead_time| hours(lead_time).into())),
     ]);
     draft.relations = said([("group", Some(group.as_ref().unwrap_or(&defaults.group).as_str().into()))]);
@@ -206,7 +208,11 @@ mod tests {
             "spec": spec,
         }))
         .unwrap();
-        let context = Context::new("prod".to_owned(), FileSettings::parse(settings).unwrap(), false);
+        let context = PublishContext::new(std::sync::Arc::new(crate::settings::ActiveSettings::new(
+            "prod".to_owned(),
+            FileSettings::parse(settings).unwrap(),
+            false,
+        )));
         record.assess(&context, Timestamp::UNIX_EPOCH)
     }
 

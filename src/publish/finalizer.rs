@@ -12,14 +12,14 @@ use serde_json::json;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::{Key, Publisher, Record};
-use crate::port;
-use crate::resources::{DeletionPolicy, DeliveredEntity, FINALIZER};
+use super::{Publisher, Record};
+use crate::resources::{DeletionPolicy, DeliveredEntity, FINALIZER, ResourceKey};
+use port_client as port;
 
 /// How long after its deletion a resource may wait for Port: then it goes, and its entity stays behind.
 ///
 /// A namespace that is being deleted waits for all of its resources.
-pub const LONGEST_FAREWELL: SignedDuration = SignedDuration::from_mins(2);
+pub const FINALIZE_TIMEOUT: SignedDuration = SignedDuration::from_mins(2);
 
 /// What one attempt is given at least, when the controller was away for all of that time.
 const SHORTEST_ATTEMPT: Duration = Duration::from_secs(10);
@@ -81,13 +81,13 @@ impl<R: Record> Leaving<R> {
     /// When it goes at the latest.
     fn end(&self) -> Timestamp {
         let deleted = self.object.metadata.deletion_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-        deleted + LONGEST_FAREWELL
+        deleted + FINALIZE_TIMEOUT
     }
 }
 
 impl<R: Record> Publisher<R> {
     /// What is left of a resource that can't be decoded, if it is being deleted.
-    pub(super) async fn remains(&self, key: &Key) -> Result<Option<Leaving<R>>, kube::Error> {
+    pub(super) async fn remains(&self, key: &ResourceKey) -> Result<Option<Leaving<R>>, kube::Error> {
         let resource = ApiResource::erase::<R>(&());
         let api: Api<DynamicObject> = Api::namespaced_with(self.tools().client.clone(), &key.namespace, &resource);
         Ok(api.get_opt(&key.name).await?.and_then(Leaving::of_remains))
@@ -95,10 +95,10 @@ impl<R: Record> Publisher<R> {
 
     /// `resource` with the finalizer if its entity is to be deleted with it, and without if not. `None` if there is something newer to
     /// look at instead.
-    pub(super) async fn with_finalizer(&self, key: &Key, resource: R) -> Option<R> {
+    pub(super) async fn with_finalizer(&self, key: &ResourceKey, resource: R) -> Option<R> {
         let is_wanted = resource.deletion_policy() == DeletionPolicy::Delete;
         // Nothing is sent in a dry run, so there is nothing to delete either.
-        if is_wanted == is_held(resource.meta()) || is_wanted && self.context().dry_run {
+        if is_wanted == is_held(resource.meta()) || is_wanted && self.context().settings.dry_run {
             return Some(resource);
         }
         match self.set_finalizer::<R>(key, resource.meta(), is_wanted).await {
@@ -116,23 +116,23 @@ impl<R: Record> Publisher<R> {
     }
 
     /// Deletes the entity of a resource that is being deleted, if that is wanted, and lets the resource go.
-    pub(super) async fn see_off(&self, key: &Key, leaving: Leaving<R>) {
+    pub(super) async fn finalize(&self, key: &ResourceKey, leaving: Leaving<R>) {
         if !is_held(&leaving.object.metadata) {
             self.forget(key);
             return;
         }
         let entity = leaving.entity.as_ref().filter(|_| leaving.policy == DeletionPolicy::Delete);
         let Some(entity) = entity else {
-            return self.let_go(key, &leaving).await;
+            return self.remove_finalizer(key, &leaving).await;
         };
         let DeliveredEntity { blueprint, identifier, .. } = entity;
         let kind = R::kind(&());
-        if self.context().dry_run {
+        if self.context().settings.dry_run {
             info!(
                 %kind, namespace = %key.namespace, name = %key.name, blueprint, entity = identifier,
                 "dry run: this would be deleted from Port",
             );
-            return self.leave_behind(key, &leaving, entity, "this is a dry run").await;
+            return self.orphan(key, &leaving, entity, "this is a dry run").await;
         }
         let left = Duration::try_from(leaving.end().duration_since(Timestamp::now())).unwrap_or_default();
         let attempt = self.port().delete_entity(blueprint, identifier);
@@ -142,10 +142,10 @@ impl<R: Record> Publisher<R> {
                     %kind, namespace = %key.namespace, name = %key.name, blueprint, entity = identifier,
                     "deleted from Port, with its resource",
                 );
-                return self.let_go(key, &leaving).await;
+                return self.remove_finalizer(key, &leaving).await;
             }
             Ok(Err(error @ port::Error::NoCredentials)) => {
-                return self.leave_behind(key, &leaving, entity, &error.to_string()).await;
+                return self.orphan(key, &leaving, entity, &error.to_string()).await;
             }
             Ok(Err(error)) => {
                 self.tools().metrics.not_delivered(&kind, error.reason());
@@ -155,7 +155,7 @@ impl<R: Record> Publisher<R> {
         };
         let left = Duration::try_from(leaving.end().duration_since(Timestamp::now())).unwrap_or_default();
         if left.is_zero() {
-            return self.leave_behind(key, &leaving, entity, &why).await;
+            return self.orphan(key, &leaving, entity, &why).await;
         }
         if self.is_failing(key) {
             debug!(%kind, namespace = %key.namespace, name = %key.name, why, "still not deleted from Port");
@@ -169,7 +169,7 @@ impl<R: Record> Publisher<R> {
     }
 
     /// Lets the resource go although Port may still have its entity.
-    async fn leave_behind(&self, key: &Key, leaving: &Leaving<R>, entity: &DeliveredEntity, why: &str) {
+    async fn orphan(&self, key: &ResourceKey, leaving: &Leaving<R>, entity: &DeliveredEntity, why: &str) {
         let DeliveredEntity { blueprint, identifier, .. } = entity;
         let kind = R::kind(&());
         let note = format!(
@@ -179,17 +179,17 @@ impl<R: Record> Publisher<R> {
         warn!(%kind, namespace = %key.namespace, name = %key.name, blueprint, entity = identifier, "{note}");
         let event = Event {
             type_: EventType::Warning,
-            reason: "EntityLeftBehind".to_owned(),
+            reason: "EntityOrphaned".to_owned(),
             action: "Delete".to_owned(),
             note: Some(note),
             related: None,
         };
         self.tools().events.publish(&leaving.object, &event).await;
-        self.tools().metrics.left_behind(&kind);
-        self.let_go(key, leaving).await;
+        self.tools().metrics.orphaned(&kind);
+        self.remove_finalizer(key, leaving).await;
     }
 
-    async fn let_go(&self, key: &Key, leaving: &Leaving<R>) {
+    async fn remove_finalizer(&self, key: &ResourceKey, leaving: &Leaving<R>) {
         match self.set_finalizer::<PartialObjectMeta<R>>(key, &leaving.object.metadata, false).await {
             Ok(_) => self.forget(key),
             Err(error) => {
@@ -204,7 +204,12 @@ impl<R: Record> Publisher<R> {
     }
 
     /// Adds or removes the finalizer and leaves those of others alone. `None` if the resource is another by now, or gone.
-    async fn set_finalizer<T>(&self, key: &Key, metadata: &ObjectMeta, wanted: bool) -> Result<Option<T>, kube::Error>
+    async fn set_finalizer<T>(
+        &self,
+        key: &ResourceKey,
+        metadata: &ObjectMeta,
+        wanted: bool,
+    ) -> Result<Option<T>, kube::Error>
     where
         T: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
             + Clone

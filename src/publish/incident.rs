@@ -4,12 +4,11 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::blueprints::Wanted;
-use super::fit::{Draft, Fitted};
-use super::lookup::with_cause;
-use super::record::{Delivery, port_time, said};
-use super::{Assessment, Context, LookedUp, Mapped, Record, Surroundings};
-use crate::incident::{Life, life};
-use crate::mapping::hours;
+use super::conform::{Draft, Fitted};
+use super::publishable::{Delivery, port_time, said};
+use super::{Assessment, Mapped, PublishContext, Record};
+use crate::incidents::{IncidentTimes, LookedUp, Surroundings, times, with_cause};
+use crate::publish::lead_time::hours;
 use crate::resources::{Certainty, DeletionPolicy, DoraIncident, DoraIncidentSpec, DoraIncidentStatus};
 use crate::settings::{FileSettings, INCIDENT};
 
@@ -19,13 +18,13 @@ const CAUSE: &str = "deployment";
 impl Record for DoraIncident {
     type Status = DoraIncidentStatus;
 
-    fn wanted(context: &Context) -> Wanted<'_> {
-        let FileSettings { blueprints, naming, .. } = &context.settings;
+    fn wanted(context: &PublishContext) -> Wanted<'_> {
+        let FileSettings { blueprints, naming, .. } = &context.settings.file;
         Wanted { identifier: &blueprints.incident, naming: &naming.incident, vocabulary: &INCIDENT }
     }
 
     async fn look_up(self, around: &Surroundings<'_>) -> Result<LookedUp<Self>, kube::Error> {
-        let opened = life(&self, around.now).opened;
+        let opened = times(&self, around.now).opened;
         with_cause(self, opened, around).await
     }
 
@@ -33,10 +32,10 @@ impl Record for DoraIncident {
         self.spec.deletion_policy
     }
 
-    fn assess(&self, context: &Context, now: Timestamp) -> Assessment {
-        let life = life(self, now);
-        let Fitted { entity, warnings: unfitting } = Self::fitted(draft(self, &life, context), context);
-        let warnings = [life.warnings, unfitting].concat();
+    fn assess(&self, context: &PublishContext, now: Timestamp) -> Assessment {
+        let times = times(self, now);
+        let Fitted { entity, warnings: unfitting } = Self::fitted(draft(self, &times, context), context);
+        let warnings = [times.warnings, unfitting].concat();
         Assessment { mapped: Mapped::Entity(entity), warnings }
     }
 
@@ -65,7 +64,7 @@ impl Record for DoraIncident {
 
     fn with_delivery(&self, delivery: Delivery, now: Timestamp) -> DoraIncidentStatus {
         let Delivery { observed_generation, observed_settings, conditions, entity } = delivery;
-        let Life { opened, resolved, time_to_resolve, warnings: _ } = life(self, now);
+        let IncidentTimes { opened, resolved, time_to_resolve, warnings: _ } = times(self, now);
         DoraIncidentStatus {
             observed_generation,
             observed_settings,
@@ -88,15 +87,15 @@ impl Record for DoraIncident {
 ///
 /// Not one that is only suspected. Nor one that Port doesn't have yet, or a relation that leads elsewhere than to the blueprint of
 /// deployments: Port would refuse the whole incident.
-fn cause<'a>(incident: &'a DoraIncident, context: &Context) -> Option<&'a str> {
+fn cause<'a>(incident: &'a DoraIncident, context: &PublishContext) -> Option<&'a str> {
     let cause = incident.status.as_ref()?.cause.as_ref().filter(|cause| cause.certainty == Certainty::Stated)?;
-    let FileSettings { blueprints, naming, .. } = &context.settings;
+    let FileSettings { blueprints, naming, .. } = &context.settings.file;
     let blueprint = context.blueprints.get(&blueprints.incident)?;
     let relation = blueprint.relations.get(naming.incident.relation(CAUSE)?)?;
     cause.entity.as_deref().filter(|_| relation.target == blueprints.deployment)
 }
 
-fn draft(incident: &DoraIncident, life: &Life, context: &Context) -> Draft {
+fn draft(incident: &DoraIncident, times: &IncidentTimes, context: &PublishContext) -> Draft {
     let DoraIncidentSpec {
         title,
         description,
@@ -114,26 +113,26 @@ fn draft(incident: &DoraIncident, life: &Life, context: &Context) -> Draft {
         properties,
         deletion_policy: _,
     } = &incident.spec;
-    let defaults = &context.settings.defaults;
+    let defaults = &context.settings.file.defaults;
     let namespace = incident.metadata.namespace.as_deref().unwrap_or_default();
     let name = incident.metadata.name.as_deref().unwrap_or_default();
     Draft {
-        identifier: identifier.clone().unwrap_or_else(|| format!("{}:{namespace}:{name}", context.cluster)),
+        identifier: identifier.clone().unwrap_or_else(|| format!("{}:{namespace}:{name}", context.settings.cluster)),
         title: title.as_deref().unwrap_or(name).to_owned(),
         properties: said([
             ("incident_type", Some(incident_type.as_ref().unwrap_or(&defaults.incident_type).as_str().into())),
             ("status", Some(status.as_str().into())),
-            ("created_at", Some(port_time(life.opened).into())),
+            ("created_at", Some(port_time(times.opened).into())),
             ("description", description.as_deref().map(Into::into)),
             ("incident_url", url.as_deref().map(Into::into)),
             ("priority", priority.as_deref().map(Into::into)),
             ("urgency", urgency.as_deref().map(Into::into)),
-            ("resolved_at", life.resolved.map(|resolved| port_time(resolved).into())),
-            ("time_to_resolve", life.time_to_resolve.map(|duration| hours(duration).into())),
+            ("resolved_at", times.resolved.map(|resolved| port_time(resolved).into())),
+            ("time_to_resolve", times.time_to_resolve.map(|duration| hours(duration).into())),
         ]),
         relations: said([("group", Some(group.as_ref().unwrap_or(&defaults.group).as_str().into()))]),
         further_properties: said([
-            ("cluster", Some(context.cluster.as_str().into())),
+            ("cluster", Some(context.settings.cluster.as_str().into())),
             ("namespace", Some(namespace.into())),
         ]),
         further_relations: said([(CAUSE, cause(incident, context).map(Into::into))]),

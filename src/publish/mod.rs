@@ -1,28 +1,27 @@
-//! From custom resource to Port entity, and what happened into the status: one loop for both kinds.
+//! From custom resource to Port entity, and what happened into the status: one pipeline for both kinds.
 
-mod announce;
-mod backlog;
 mod blueprints;
 mod condition;
+mod conform;
 mod context;
-mod credentials;
+mod credentials_watch;
 mod deployment;
-mod digest;
 mod finalizer;
-mod fit;
 mod incident;
-mod lookup;
-pub mod new_blueprints;
+mod lead_time;
+mod pending;
+mod publishable;
 mod publisher;
-mod record;
-mod settle;
+mod publishing;
+mod report;
+pub mod templates;
+mod write_ahead;
 
-pub use backlog::{SlimDoraDeployment, SlimDoraIncident, SlimIncidentSpec, SlimSpec, readable, watch_incidents};
 pub use blueprints::{Blueprints, Change as BlueprintChange, Wanted};
-pub use context::Context;
-pub use credentials::hasten_when_credentials_change;
-pub use digest::digest;
-pub use finalizer::LONGEST_FAREWELL;
-pub use lookup::{LookedUp, Surroundings};
-pub use publisher::{Key, Publisher};
-pub use record::{Assessment, Mapped, Record};
+pub use context::PublishContext;
+pub use credentials_watch::retry_when_credentials_change;
+pub use finalizer::FINALIZE_TIMEOUT;
+pub use lead_time::hours;
+pub use publishable::{Assessment, Mapped, Record};
+pub use publisher::Publisher;
+pub use publishing::Publishing;

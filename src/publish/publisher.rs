@@ -13,15 +13,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::announce::{announced, with_cleared_fields};
-use super::condition::{self, SYNCED};
 use super::finalizer::Leaving;
-use super::record::DRY_RUN;
-use super::settle::Written;
-use super::{Assessment, Context, LookedUp, Mapped, Record, Surroundings, digest};
-use crate::operate::{Tools, Waits, WorkQueue};
-use crate::port::{self, Blueprint, Entity, MAX_BULK_ENTITIES, UpsertOptions};
-use crate::resources::DeliveredEntity;
+use super::report::Written;
+use super::write_ahead::{announced, with_cleared_fields};
+use super::{Assessment, Mapped, PublishContext, Record, condition};
+use crate::incidents::{LookedUp, Surroundings};
+use crate::records::Records;
+use crate::resources::conditions::{DRY_RUN, SYNCED};
+use crate::resources::{DeliveredEntity, ResourceKey, digest};
+use crate::runtime::{Backoff, Context, WorkQueue};
+use port_client::{self as port, Blueprint, Entity, MAX_BULK_ENTITIES, UpsertOptions};
 
 /// Requests to Port under way at once: while one is, a backlog gathers for the next to take in bulk.
 const REQUESTS_IN_FLIGHT: usize = 4;
@@ -35,36 +36,28 @@ const RETRY_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::fro
 /// First and longest wait before it is looked up again what may change although the resource doesn't.
 const LOOK_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
-/// A resource of the publisher's kind.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Key {
-    /// Its namespace.
-    pub namespace: Arc<str>,
-    /// Its name.
-    pub name: Arc<str>,
-}
-
 /// Publishes the resources of one kind.
 pub struct Publisher<R> {
-    tools: Tools,
+    tools: Context,
     port: port::Client,
     options: UpsertOptions,
-    context: Arc<Context>,
-    queue: Arc<WorkQueue<Key>>,
+    context: Arc<PublishContext>,
+    records: Arc<Records>,
+    queue: Arc<WorkQueue<ResourceKey>>,
     /// Resources as their writer got them back from the API server, until they are looked at.
-    written: Mutex<HashMap<Key, R>>,
-    /// Waits of the resources whose last attempt failed.
-    waits: Waits<Key>,
+    written: Mutex<HashMap<ResourceKey, R>>,
+    /// Backoff of the resources whose last attempt failed.
+    waits: Backoff<ResourceKey>,
     /// Resources for which something is looked up again. They don't wait for delivery, and are none of the backlog.
-    looks: WorkQueue<Key>,
-    look_waits: Waits<Key>,
+    looks: WorkQueue<ResourceKey>,
+    look_waits: Backoff<ResourceKey>,
     /// Since when this process publishes.
     since: Mutex<Timestamp>,
 }
 
 /// A resource that is to be sent.
 struct Outgoing<R: Record> {
-    key: Key,
+    key: ResourceKey,
     resource: R,
     /// The status as the API server has it.
     stored: Option<R::Status>,
@@ -93,21 +86,34 @@ impl<R: Record> Publisher<R> {
     /// A publisher of what is in `queue`.
     #[must_use]
     pub fn new(
-        tools: Tools,
+        tools: Context,
         port: port::Client,
         options: UpsertOptions,
-        context: Arc<Context>,
-        queue: Arc<WorkQueue<Key>>,
+        context: Arc<PublishContext>,
+        records: Arc<Records>,
+        queue: Arc<WorkQueue<ResourceKey>>,
     ) -> Self {
-        let waits = Waits::new(RETRY_WAITS.0, RETRY_WAITS.1);
-        let look_waits = Waits::new(LOOK_WAITS.0, LOOK_WAITS.1);
+        let waits = Backoff::new(RETRY_WAITS.0, RETRY_WAITS.1);
+        let look_waits = Backoff::new(LOOK_WAITS.0, LOOK_WAITS.1);
         let (looks, since) = (WorkQueue::default(), Mutex::new(Timestamp::UNIX_EPOCH));
-        Self { tools, port, options, context, queue, written: Mutex::default(), waits, looks, look_waits, since }
+        Self {
+            tools,
+            port,
+            options,
+            context,
+            records,
+            queue,
+            written: Mutex::default(),
+            waits,
+            looks,
+            look_waits,
+            since,
+        }
     }
 
     /// The resources to look at.
     #[must_use]
-    pub fn queue(&self) -> &WorkQueue<Key> {
+    pub fn queue(&self) -> &WorkQueue<ResourceKey> {
         &self.queue
     }
 
@@ -118,7 +124,7 @@ impl<R: Record> Publisher<R> {
         let (Some(namespace), Some(name)) = (resource.namespace(), resource.meta().name.as_deref()) else {
             return;
         };
-        let key = Key { namespace: namespace.as_str().into(), name: name.into() };
+        let key = ResourceKey { namespace: namespace.as_str().into(), name: name.into() };
         if !self.queue.is_working_on(&key) {
             self.written().insert(key.clone(), resource);
         }
@@ -126,12 +132,12 @@ impl<R: Record> Publisher<R> {
     }
 
     /// A poisoned lock still guards a usable map.
-    fn written(&self) -> MutexGuard<'_, HashMap<Key, R>> {
+    fn written(&self) -> MutexGuard<'_, HashMap<ResourceKey, R>> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The resource, from its writer or from the API server; `None` if there is none any more.
-    async fn read(&self, key: &Key) -> Result<Option<Read<R>>, kube::Error> {
+    async fn read(&self, key: &ResourceKey) -> Result<Option<Read<R>>, kube::Error> {
         let written = self.written().remove(key);
         let resource = match written {
             Some(resource) => Some(resource),
@@ -151,7 +157,7 @@ impl<R: Record> Publisher<R> {
 
     /// What the mapping needs to know.
     #[must_use]
-    pub fn context(&self) -> &Context {
+    pub fn context(&self) -> &PublishContext {
         &self.context
     }
 
@@ -159,15 +165,15 @@ impl<R: Record> Publisher<R> {
     pub async fn run(&self, stop: &CancellationToken) {
         self.written().clear();
         *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Timestamp::now();
-        let look_again = async |keys: Vec<Key>| keys.into_iter().for_each(|key| self.queue.add(key));
+        let look_again = async |keys: Vec<ResourceKey>| keys.into_iter().for_each(|key| self.queue.add(key));
         futures::future::join(
-            self.queue.work_off(MAX_BULK_ENTITIES, REQUESTS_IN_FLIGHT, stop, |keys| self.publish(keys)),
-            self.looks.work_off(MAX_BULK_ENTITIES, 1, stop, look_again),
+            self.queue.run(MAX_BULK_ENTITIES, REQUESTS_IN_FLIGHT, stop, |keys| self.publish(keys)),
+            self.looks.run(MAX_BULK_ENTITIES, 1, stop, look_again),
         )
         .await;
     }
 
-    async fn publish(&self, keys: Vec<Key>) {
+    async fn publish(&self, keys: Vec<ResourceKey>) {
         let read = join_all(keys.iter().map(|key| self.read_or_retry(key))).await;
         let (mut present, mut leaving) = (Vec::new(), Vec::new());
         for (key, read) in keys.iter().zip(read) {
@@ -178,12 +184,12 @@ impl<R: Record> Publisher<R> {
             }
         }
         // Those that leave don't wait until the blueprint is known.
-        let see_off = join_all(leaving.into_iter().map(|(key, leaving)| self.see_off(key, leaving)));
-        futures::future::join(see_off, self.deliver(present)).await;
+        let finalize = join_all(leaving.into_iter().map(|(key, leaving)| self.finalize(key, leaving)));
+        futures::future::join(finalize, self.deliver(present)).await;
     }
 
     /// Those of which Port is not told (yet) are settled whether or not it can be reached.
-    async fn deliver(&self, resources: Vec<(&Key, R)>) {
+    async fn deliver(&self, resources: Vec<(&ResourceKey, R)>) {
         let now = Timestamp::now();
         let (held, told): (Vec<_>, Vec<_>) = resources
             .into_iter()
@@ -192,18 +198,18 @@ impl<R: Record> Publisher<R> {
         futures::future::join(settled, self.tell(told)).await;
     }
 
-    async fn tell(&self, resources: Vec<(&Key, R)>) {
+    async fn tell(&self, resources: Vec<(&ResourceKey, R)>) {
         if resources.is_empty() {
             return;
         }
         let known = self.context.blueprints.ensure(&self.port, R::wanted(&self.context)).await;
         // Nothing is sent in a dry run, so that it goes on without Port.
-        let known = known.or_else(|error| if self.context.dry_run { Ok(()) } else { Err(error) });
+        let known = known.or_else(|error| if self.context.settings.dry_run { Ok(()) } else { Err(error) });
         let prepared = join_all(resources.into_iter().map(|(key, resource)| self.prepare(key, resource))).await;
         let outgoing: Vec<Outgoing<R>> = prepared.into_iter().flatten().collect();
         match known {
             Ok(()) => {
-                let announced = join_all(outgoing.into_iter().map(|outgoing| self.announce(outgoing))).await;
+                let announced = join_all(outgoing.into_iter().map(|outgoing| self.write_ahead(outgoing))).await;
                 self.send(announced.into_iter().flatten().collect()).await;
             }
             Err(error) => {
@@ -212,11 +218,11 @@ impl<R: Record> Publisher<R> {
         }
     }
 
-    pub(super) fn api(&self, key: &Key) -> Api<R> {
+    pub(super) fn api(&self, key: &ResourceKey) -> Api<R> {
         Api::namespaced(self.tools.client.clone(), &key.namespace)
     }
 
-    async fn read_or_retry(&self, key: &Key) -> Option<Read<R>> {
+    async fn read_or_retry(&self, key: &ResourceKey) -> Option<Read<R>> {
         match self.read(key).await {
             Ok(Some(read)) => Some(read),
             Ok(None) => {
@@ -236,10 +242,11 @@ impl<R: Record> Publisher<R> {
     }
 
     /// The resource with what is to be known of the rest of the cluster, and when to look again.
-    async fn look_up(&self, key: &Key, resource: R) -> Option<LookedUp<R>> {
+    async fn look_up(&self, key: &ResourceKey, resource: R) -> Option<LookedUp<R>> {
         let around = Surroundings {
             client: &self.tools.client,
-            context: &self.context,
+            settings: &self.context.settings,
+            records: &self.records,
             since: *self.since.lock().unwrap_or_else(PoisonError::into_inner),
             now: Timestamp::now(),
         };
@@ -263,14 +270,14 @@ impl<R: Record> Publisher<R> {
     }
 
     /// Has `key` looked up again later. Not what Port has refused: looking at it again would send it again.
-    fn look_again(&self, key: &Key, may_change: bool) {
+    fn look_again(&self, key: &ResourceKey, may_change: bool) {
         if may_change {
             self.looks.add_at(key.clone(), self.look_waits.failed(key));
         }
     }
 
     /// Settles the resource if nothing has to be sent.
-    async fn prepare(&self, key: &Key, resource: R) -> Option<Outgoing<R>> {
+    async fn prepare(&self, key: &ResourceKey, resource: R) -> Option<Outgoing<R>> {
         let resource = self.with_finalizer(key, resource).await?;
         let stored = resource.status().cloned();
         let LookedUp { resource, may_change, warnings: unknown } = self.look_up(key, resource).await?;
@@ -281,13 +288,13 @@ impl<R: Record> Publisher<R> {
             Mapped::Held { reason, message } => {
                 let desired = condition::held(reason, &message);
                 let delivered = resource.delivery().entity;
-                self.settle(key, &resource, stored.as_ref(), desired, delivered, &warnings).await;
+                self.update_status(key, &resource, stored.as_ref(), desired, delivered, &warnings).await;
                 self.look_again(key, may_change);
                 return None;
             }
         };
         let digest = digest(&(R::blueprint(&self.context), &entity));
-        if self.context.dry_run {
+        if self.context.settings.dry_run {
             self.show(key, &resource, stored.as_ref(), &entity, &warnings).await;
             self.look_again(key, may_change);
             return None;
@@ -298,7 +305,8 @@ impl<R: Record> Publisher<R> {
         let acknowledged = delivery.observed_generation == resource.meta().generation
             && delivery.entity.as_ref().is_some_and(|delivered| delivered.digest == digest);
         if acknowledged {
-            self.settle(key, &resource, stored.as_ref(), condition::delivered(), delivery.entity, &warnings).await;
+            self.update_status(key, &resource, stored.as_ref(), condition::delivered(), delivery.entity, &warnings)
+                .await;
             self.look_again(key, may_change);
             return None;
         }
@@ -309,7 +317,14 @@ impl<R: Record> Publisher<R> {
     }
 
     /// Says what would be sent.
-    async fn show(&self, key: &Key, resource: &R, stored: Option<&R::Status>, entity: &Entity, warnings: &[String]) {
+    async fn show(
+        &self,
+        key: &ResourceKey,
+        resource: &R,
+        stored: Option<&R::Status>,
+        entity: &Entity,
+        warnings: &[String],
+    ) {
         let blueprint = R::blueprint(&self.context);
         let json = serde_json::to_string(entity).unwrap_or_default();
         info!(
@@ -318,14 +333,14 @@ impl<R: Record> Publisher<R> {
         );
         let desired = condition::held(DRY_RUN, "this is a dry run: the log says what would be sent to Port");
         let delivered = resource.delivery().entity;
-        if self.settle(key, resource, stored, desired, delivered, warnings).await {
+        if self.update_status(key, resource, stored, desired, delivered, warnings).await {
             self.waits.forget(key);
         }
     }
 
     /// Writes down what Port is about to be given and may have to be cleared there later, since neither an answer that gets lost
     /// nor the end of this process between the answer and the status would tell. `None` if it is not to be sent now.
-    async fn announce(&self, outgoing: Outgoing<R>) -> Option<Outgoing<R>> {
+    async fn write_ahead(&self, outgoing: Outgoing<R>) -> Option<Outgoing<R>> {
         let Outgoing { key, resource, entity, .. } = &outgoing;
         let before = resource.delivery().entity;
         let announced = announced(before.as_ref(), R::blueprint(&self.context), entity);
@@ -383,18 +398,18 @@ impl<R: Record> Publisher<R> {
                 };
                 self.look_again(&key, may_change);
                 let synced = condition::delivered();
-                if self.settle(&key, &resource, stored.as_ref(), synced, Some(delivered), &warnings).await {
+                if self.update_status(&key, &resource, stored.as_ref(), synced, Some(delivered), &warnings).await {
                     let had_failed = self.waits.forget(&key);
                     if had_failed {
                         // Port is back: the others need not wait for their turn.
-                        self.queue.hasten();
+                        self.queue.retry_all_now();
                     }
                 }
             }
             Err(error) => {
                 self.tools.metrics.not_delivered(&kind, error.reason());
                 if matches!(error, port::Error::Refused(_) | port::Error::NotFound(_)) {
-                    self.context.blueprints.doubt();
+                    self.context.blueprints.invalidate();
                 }
                 let desired = condition::refused(&error);
                 let known = conditions::find(&resource.delivery().conditions, SYNCED)
@@ -417,33 +432,33 @@ impl<R: Record> Publisher<R> {
                     // Port may have stored it all the same, so what it has is not known any more.
                     delivered.digest.clear();
                 }
-                self.settle(&key, &resource, stored.as_ref(), desired, delivered, &warnings).await;
+                self.update_status(&key, &resource, stored.as_ref(), desired, delivered, &warnings).await;
             }
         }
     }
 
-    pub(super) fn retry(&self, key: &Key) {
+    pub(super) fn retry(&self, key: &ResourceKey) {
         self.queue.add_at(key.clone(), self.waits.failed(key));
     }
 
     /// As [`Publisher::retry`], but at `latest` at the latest.
-    pub(super) fn retry_before(&self, key: &Key, latest: Instant) {
+    pub(super) fn retry_before(&self, key: &ResourceKey, latest: Instant) {
         self.queue.add_at(key.clone(), self.waits.failed(key).min(latest));
     }
 
     /// Whether the last attempt with `key` failed.
-    pub(super) fn is_failing(&self, key: &Key) -> bool {
+    pub(super) fn is_failing(&self, key: &ResourceKey) -> bool {
         self.waits.is_failing(key)
     }
 
     /// Nothing is left to do for `key`.
-    pub(super) fn forget(&self, key: &Key) {
+    pub(super) fn forget(&self, key: &ResourceKey) {
         self.waits.forget(key);
         self.look_waits.forget(key);
         self.looks.withdraw(key);
     }
 
-    pub(super) fn tools(&self) -> &Tools {
+    pub(super) fn tools(&self) -> &Context {
         &self.tools
     }
 

@@ -1,26 +1,33 @@
 //! The two custom resources: types, schema, columns and validation rules. No behaviour.
 
+pub mod conditions;
+mod decode;
+mod digest;
 mod dora_deployment;
 mod dora_incident;
+mod key;
 #[cfg(test)]
 mod rules;
 mod schema;
 mod status;
+mod views;
 
-pub use dora_deployment::{
-    Accuracy, ChangeKind, DeploymentReference, DoraDeployment, DoraDeploymentSpec, DoraDeploymentStatus, Outcome,
-};
+pub use decode::{REVISION, REVISION_HISTORY, metadata as slim_metadata, own_entries, own_key};
+pub use digest::digest;
+pub use dora_deployment::{DeploymentReference, DoraDeployment, DoraDeploymentSpec, DoraDeploymentStatus};
 pub use dora_incident::{
     Certainty, DeletionPolicy, DeploymentRef, DoraIncident, DoraIncidentSpec, DoraIncidentStatus, IncidentCause,
     IncidentStatus,
 };
+pub use key::ResourceKey;
 pub use status::DeliveredEntity;
+pub use views::{DeliveryState, SlimDoraDeployment, SlimDoraIncident, SlimIncidentSpec, SlimSpec, readable};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
 /// The API group of both resources; also the prefix of every annotation and label that the controller reads.
-pub const GROUP: &str = "dora.port.io";
+pub const GROUP: &str = rollout::PREFIX;
 
 /// The name under which the controller owns fields (server-side apply) and publishes Events.
 pub const FIELD_MANAGER: &str = "port-dora-controller";

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::port::DEFAULT_BASE_URL;
+use port_client::DEFAULT_BASE_URL;
 
 /// Reports Deployment rollouts and incidents of a Kubernetes cluster to Port, as DORA metrics.
 #[derive(Debug, Parser)]

@@ -9,7 +9,7 @@ use super::incidents::Incidents;
 use super::limits::RequestLimits;
 use super::naming::Names;
 use super::rollouts::{Deployments, Publish, Retention, Rollouts};
-use crate::resources::Outcome;
+use rollout::Outcome;
 
 /// What the settings file can say. Everything has a default.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -168,7 +168,7 @@ impl FileSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resources::ChangeKind;
+    use rollout::ChangeKind;
 
     #[test]
     fn an_empty_file_means_the_defaults() {

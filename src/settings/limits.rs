@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::port::{Limit, Limits};
+use port_client::{Limit, Limits};
 
 /// Requests to Port per 5 minutes. Port counts them for the whole organisation, so that several clusters share them.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]

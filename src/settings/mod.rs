@@ -1,5 +1,6 @@
 //! Settings: flags, environment and the settings file, validated once into one typed value.
 
+mod active;
 mod alertmanager;
 mod arguments;
 mod file;
@@ -11,6 +12,7 @@ mod rollouts;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+pub use active::ActiveSettings;
 pub use alertmanager::{AlertFields, AlertSource, Alertmanager};
 pub use arguments::{Arguments, Command, LogFormat, RunArguments};
 pub use file::{Blueprints, Defaults, FileSettings, Statuses};
@@ -20,7 +22,7 @@ pub use naming::{DEPLOYMENT, INCIDENT, Names, Naming, Vocabulary};
 pub use rollouts::{Changes, DeploymentGroup, Deployments, Duration, Publish, Retention, Rollouts};
 use secrecy::SecretString;
 
-use crate::port::{BaseUrl, BaseUrlError, CredentialSource, CredentialValue};
+use port_client::{BaseUrl, BaseUrlError, CredentialSource, CredentialValue};
 
 /// Everything that can be set, validated.
 #[derive(Debug)]

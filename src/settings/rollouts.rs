@@ -8,9 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::Selector;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::cluster::{Group, Selection};
-use crate::resources::ChangeKind;
-use crate::rollout::History;
+use crate::workloads::{Group, Selection};
+use rollout::{ChangeKind, History};
 
 /// How rollouts are followed.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

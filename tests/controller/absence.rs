@@ -5,8 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use kube::api::ListParams;
-use port_dora_controller::resources::Accuracy::{Exact, Observed};
 use port_dora_controller::resources::FIELD_MANAGER;
+use rollout::Accuracy::{Exact, Observed};
 
 use crate::TestResult;
 use crate::fixture::{Controller, DEADLINE, Installation, RELEASE, SAME_POD, text};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cluster::wait_for;
 use futures::future::try_join_all;
-use port_dora_controller::port::{Client, ClientOptions, Credentials, Entity, UpsertOptions};
+use port_client::{Client, ClientOptions, Credentials, Entity, UpsertOptions};
 use port_dora_controller::resources::DoraDeployment;
 use port_sim::{Entity as Stored, Options};
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! The first start on a cluster where Deployments have lived for long, and the second.
 
-use port_dora_controller::resources::Accuracy::Exact;
+use rollout::Accuracy::Exact;
 
 use crate::TestResult;
 use crate::fixture::{Controller, DEADLINE, Installation, RELEASE};

@@ -1,8 +1,8 @@
 //! Rollouts of which the Deployment controller states neither success nor failure: the counts and a timeout of our own decide.
 
 use jiff::Timestamp;
-use port_dora_controller::resources::Accuracy::{Exact, Observed};
-use port_dora_controller::resources::Outcome;
+use rollout::Accuracy::{Exact, Observed};
+use rollout::Outcome;
 
 use crate::TestResult;
 use crate::fixture::Installation;

@@ -1,6 +1,6 @@
 //! How a rollout ends, one way after another, in the record and in Port.
 
-use port_dora_controller::resources::Accuracy::{Exact, Observed};
+use rollout::Accuracy::{Exact, Observed};
 use serde_json::{Value, json};
 
 use crate::TestResult;

@@ -5,10 +5,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
-use port_dora_controller::incident::OPENED_BY;
-use port_dora_controller::mapping::hours;
-use port_dora_controller::resources::{DoraIncident, Outcome};
+use port_dora_controller::incidents::automatic::OPENED_BY;
+use port_dora_controller::publish::hours;
+use port_dora_controller::resources::DoraIncident;
 use port_sim::Entity;
+use rollout::Outcome;
 
 use crate::TestResult;
 use crate::fixture::{DEADLINE, Installation, incident, text};

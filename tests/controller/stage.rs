@@ -7,10 +7,9 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
-use port_dora_controller::resources::{
-    Accuracy, ChangeKind, DoraDeployment, DoraDeploymentSpec, FIELD_MANAGER, Outcome,
-};
+use port_dora_controller::resources::{DoraDeployment, DoraDeploymentSpec, FIELD_MANAGER};
 use port_sim::Entity;
+use rollout::{Accuracy, ChangeKind, Outcome};
 use serde_json::json;
 
 use crate::fixture::{DEADLINE, Installation, RELEASE, text};

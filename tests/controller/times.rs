@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::ResourceQuota;
 use kube::Api;
-use port_dora_controller::resources::Accuracy::{Exact, Observed};
-use port_dora_controller::resources::Outcome;
+use rollout::Accuracy::{Exact, Observed};
+use rollout::Outcome;
 use serde_json::json;
 
 use crate::TestResult;

@@ -40,7 +40,7 @@ fn notification(alerts: &[Value]) -> Notification {
 }
 
 fn decided(notification: &Notification, known: &[DoraIncident]) -> Decision {
-    let place = Place { namespace: "shop".to_owned(), missed: None };
+    let place = TargetNamespace { namespace: "shop".to_owned(), missed: None };
     decide(notification, known, &Alertmanager::default().fields, &place, at(NOW))
 }
 
@@ -119,7 +119,7 @@ fn names_are_valid_whatever_the_alert_is_called() {
 
 #[test]
 fn outside_of_its_namespace_an_incident_names_the_namespace_and_no_deployment() {
-    let place = Place { namespace: "own".to_owned(), missed: Some("gone".to_owned()) };
+    let place = TargetNamespace { namespace: "own".to_owned(), missed: Some("gone".to_owned()) };
     let sent = notification(&[alert("2026-01-01T10:00:00Z", None)]);
     let Decision::Create(incident) = decide(&sent, &[], &AlertFields::default(), &place, at(NOW)) else { panic!() };
     assert_eq!(incident.annotations()[NAMESPACE_ANNOTATION], "gone");

@@ -6,6 +6,8 @@
 //! a schedule that waits for nothing. All times are of one clock, that of this process, since the times that a cluster
 //! states have whole seconds only.
 
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "a program for the terminal")]
+
 mod arguments;
 mod controller;
 mod history;

@@ -30,6 +30,8 @@
 //! # Ok(()) }
 //! ```
 
+#![allow(clippy::print_stderr, reason = "a test that fails shows its logs on stderr")]
+
 mod access;
 mod cache;
 mod certificates;

@@ -7,9 +7,10 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{ListParams, ObjectMeta};
 use kube::{Api, ResourceExt};
-use port_dora_controller::incident::OPENED_BY;
-use port_dora_controller::resources::{ChangeKind, DoraDeployment, DoraIncident, Outcome};
+use port_dora_controller::incidents::automatic::OPENED_BY;
+use port_dora_controller::resources::{DoraDeployment, DoraIncident};
 use port_sim::Entity;
+use rollout::{ChangeKind, Outcome};
 use serde_json::{Value, json};
 
 use super::operations::Plan;
@@ -133,7 +134,7 @@ fn incident(incident: &DoraIncident) -> (String, Value) {
     let (opened, resolved) = (status.opened_at.map(|time| time.0), status.resolved_at.map(|time| time.0));
     let hours = opened
         .zip(resolved)
-        .map(|(opened, resolved)| port_dora_controller::mapping::hours(resolved.duration_since(opened)));
+        .map(|(opened, resolved)| port_dora_controller::publish::hours(resolved.duration_since(opened)));
     let properties = json!({
         "incident_type": "Custom incident", "status": spec.status.as_str(), "priority": spec.priority,
         "urgency": spec.urgency, "description": spec.description, "created_at": opened.map(port_time),

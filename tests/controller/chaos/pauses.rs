@@ -79,7 +79,7 @@ mod tests {
     /// The line of an answer that was read, or else of a request that was sent.
     fn line(at: f64, trace_id: Option<&str>) -> String {
         let time = Timestamp::UNIX_EPOCH + SignedDuration::from_secs_f64(at);
-        let wire = "port_dora_controller::port::wire";
+        let wire = "port_client::wire";
         match trace_id {
             Some(trace_id) => format!(
                 "{time} DEBUG {wire}: request to Port failed route=upsert status=429 trace_id=\"{trace_id}\" milliseconds=3 error=no\n"

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use port_dora_controller::resources::{Accuracy, ChangeKind, DoraDeployment, DoraDeploymentSpec, Outcome};
+use port_dora_controller::resources::{DoraDeployment, DoraDeploymentSpec};
 use port_sim::Entity;
+use rollout::{Accuracy, ChangeKind, Outcome};
 
 use super::course::{Rollout, numbered_while_paused, rollouts};
 use super::observer::{RecordCourse, Seen};

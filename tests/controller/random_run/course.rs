@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use port_dora_controller::resources::{ChangeKind, Outcome};
+use rollout::{ChangeKind, Outcome};
 
 use super::observer::{Course, Progressing, Seen, SeenReplicaSet, State};
 

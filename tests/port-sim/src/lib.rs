@@ -25,6 +25,8 @@
 //! It holds from the start the blueprints `dora_deployment`, `dora_incident` and `group`, and of `group` the entity `all_teams`.
 //! A person looks at it in a browser at [`PortSim::base_url`]; other processes use the [control API](mod@control).
 
+#![allow(clippy::must_use_candidate, reason = "a caller may ignore whether there was something to remove")]
+
 mod auth;
 mod blueprints;
 mod catalog;

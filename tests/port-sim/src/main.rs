@@ -1,5 +1,7 @@
 //! `port-sim`: the stand-in for Port as a process of its own.
 
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "a program for the terminal")]
+
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::Duration;

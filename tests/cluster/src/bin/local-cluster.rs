@@ -1,5 +1,7 @@
 //! Runs a local Kubernetes cluster in the foreground.
 
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "a program for the terminal")]
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

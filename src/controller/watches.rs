@@ -1,0 +1,74 @@
+//! The watches on our own resources: each state goes to all parts that keep something of it.
+
+use jiff::Timestamp;
+use kube::core::DeserializeGuard;
+use kube::runtime::watcher::Event;
+use kube::{Api, Resource};
+
+use super::Controller;
+use crate::resources::{DeliveryState, ResourceKey, SlimDoraDeployment, SlimDoraIncident, readable};
+use crate::runtime::{Synced, watch_each};
+
+impl Controller {
+    /// Feeds the `DoraDeployment` resources of all namespaces into the records and to the publisher, for ever.
+    pub(super) async fn watch_records(&self, synced: Synced) {
+        let api = Api::<DeserializeGuard<SlimDoraDeployment>>::all(self.context.client.clone());
+        watch_each(api, synced, |event| match event {
+            Event::Init => self.recorder.records_listed_anew(),
+            Event::InitDone => self.recorder.records_listed(),
+            Event::Apply(record) => self.record_seen(record, false),
+            Event::InitApply(record) => self.record_seen(record, true),
+            Event::Delete(record) => {
+                if let Some(record) = readable(record) {
+                    self.recorder.record_gone(&record);
+                }
+            }
+        })
+        .await;
+    }
+
+    fn record_seen(&self, record: DeserializeGuard<SlimDoraDeployment>, listed: bool) {
+        let Some(record) = readable(record) else {
+            return;
+        };
+        self.recorder.record_seen(&record);
+        if let Some(key) = ResourceKey::of(record.meta()) {
+            let state = record.delivery_state(self.settings.digest());
+            self.publishing.deployments.observed(key, state, listed);
+        }
+    }
+
+    /// Feeds the `DoraIncident` resources of all namespaces into their index and to the publisher, for ever.
+    pub(super) async fn watch_incidents(&self, synced: Synced) {
+        let api = Api::<DeserializeGuard<SlimDoraIncident>>::all(self.context.client.clone());
+        watch_each(api, synced, |event| match event {
+            Event::Init | Event::InitDone => {}
+            Event::Apply(incident) => self.incident_seen(incident, false),
+            Event::InitApply(incident) => self.incident_seen(incident, true),
+            Event::Delete(incident) => {
+                if let Some(incident) = readable(incident) {
+                    self.incident_index.gone(&incident);
+                }
+            }
+        })
+        .await;
+    }
+
+    fn incident_seen(&self, incident: DeserializeGuard<SlimDoraIncident>, listed: bool) {
+        let metadata = incident.meta();
+        let (key, is_deleted) = (ResourceKey::of(metadata), metadata.deletion_timestamp.is_some());
+        let incident = readable(incident);
+        // The finalizer holds up a deletion, so the publisher has to look at it, whether or not the rest can be decoded.
+        let state = if is_deleted {
+            Some(DeliveryState::New)
+        } else {
+            incident.as_ref().map(|incident| incident.delivery_state(self.settings.digest()))
+        };
+        if let (Some(key), Some(state)) = (key, state) {
+            self.publishing.incidents.observed(key, state, listed);
+        }
+        if let Some(incident) = incident {
+            self.incident_index.seen(&incident, Timestamp::now());
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The incidents that the controller opens and resolves.
+
+mod controller;
+mod decide;
+mod index;
+mod input;
+mod manifest;
+
+pub use controller::AutoIncidentController;
+pub use decide::OpenedBy;
+pub use index::{IncidentIndex, WorkloadKey};
+pub use manifest::OPENED_BY;
