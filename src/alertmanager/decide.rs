@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::notification::{AlertStatus, Notification};
 use crate::incidents::times;
-use crate::resources::{DeploymentRef, DoraIncident, DoraIncidentSpec, FIELD_MANAGER, IncidentStatus};
+use crate::resources::{DoraIncident, DoraIncidentSpec, FIELD_MANAGER, IncidentStatus, WorkloadRef};
 use crate::settings::{AlertFields, AlertSource};
 
 /// The label that all incidents of one group have.
@@ -114,8 +114,8 @@ fn new_incident(
         let value = sources.iter().find_map(|source| notification.values(source).next())?;
         Some(value.chars().take(longest).collect::<String>())
     };
-    // A Deployment of another namespace can't be named.
-    let deployment = if place.missed.is_none() { text(&fields.deployment, 253) } else { None };
+    // A workload of another namespace can't be named.
+    let workload = if place.missed.is_none() { text(&fields.workload, 253) } else { None };
     let spec = DoraIncidentSpec {
         title: text(&fields.title, 500),
         description: text(&fields.description, 16_384),
@@ -130,7 +130,7 @@ fn new_incident(
         urgency: text(&fields.urgency, 253),
         group: text(&fields.group, 1000),
         created_at: Some(Time(started)),
-        deployment_ref: deployment.map(|name| DeploymentRef { name, revision: None }),
+        workload_ref: workload.map(|name| WorkloadRef { name, ..WorkloadRef::default() }),
         ..DoraIncidentSpec::default()
     };
     let mut incident = DoraIncident::new(&name(notification, &hash, started), spec);

@@ -97,7 +97,7 @@ impl Controller {
             .with_lease_duration(lease_duration)
             .with_renew_deadline(lease_duration * 2 / 3);
         let context = Context { events: Arc::new(Events::new(client.clone(), &identity)), client, metrics };
-        let selection = settings.file.deployments.selection().map_err(RunError::Selection)?;
+        let selection = settings.file.workloads.selection().map_err(RunError::Selection)?;
         let port = port_client(&settings, &cluster, &context)?;
         let shared = Arc::new(ActiveSettings::new(cluster, settings.file.clone(), settings.dry_run));
         let index = Arc::new(Index::new(Arc::clone(&queues.changed)));

@@ -2,14 +2,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::resources::{Certainty, DeploymentRef};
+use crate::resources::{Certainty, NamedWorkload, WorkloadRef};
 use rollout::Outcome;
 
 /// One recorded rollout of a Deployment.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Rollout {
-    /// Name of the Deployment.
-    pub deployment: String,
+    /// The workload.
+    pub workload: NamedWorkload,
     /// Its revision.
     pub revision: i64,
     /// Name of the `DoraDeployment` that records it.
@@ -26,7 +26,7 @@ pub struct Rollout {
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
     /// The Deployment that the incident names, if it names one.
-    pub stated: Option<&'a DeploymentRef>,
+    pub stated: Option<&'a WorkloadRef>,
     /// When the incident began.
     pub opened: Timestamp,
     /// How long before the incident a rollout may have ended to be suspected of it.
@@ -50,9 +50,8 @@ pub fn cause<'a>(question: &Question<'_>, rollouts: &'a [Rollout]) -> Option<(&'
 /// Whether a rollout was under way when the incident began: its record may still say that it was complete by then.
 #[must_use]
 pub fn was_under_way(question: &Question<'_>, rollouts: &[Rollout]) -> bool {
-    let is_meant = |rollout: &Rollout| {
-        question.stated.is_none_or(|stated| stated.name == rollout.deployment && stated.revision.is_none())
-    };
+    let is_meant =
+        |rollout: &Rollout| question.stated.is_none_or(|stated| is_of(rollout, stated) && stated.revision.is_none());
     rollouts.iter().any(|rollout| {
         rollout.outcome == Outcome::InProgress
             && is_meant(rollout)
@@ -60,8 +59,8 @@ pub fn was_under_way(question: &Question<'_>, rollouts: &[Rollout]) -> bool {
     })
 }
 
-fn in_effect<'a>(stated: &DeploymentRef, opened: Timestamp, rollouts: &'a [Rollout]) -> Option<&'a Rollout> {
-    let of_deployment = rollouts.iter().filter(|rollout| rollout.deployment == stated.name);
+fn in_effect<'a>(stated: &WorkloadRef, opened: Timestamp, rollouts: &'a [Rollout]) -> Option<&'a Rollout> {
+    let of_deployment = rollouts.iter().filter(|rollout| is_of(rollout, stated));
     match stated.revision {
         // A Deployment that was made anew under its name counts its revisions anew.
         Some(revision) => of_deployment
@@ -72,6 +71,10 @@ fn in_effect<'a>(stated: &DeploymentRef, opened: Timestamp, rollouts: &'a [Rollo
             .filter(|rollout| rollout.finished.is_some_and(|finished| finished <= opened))
             .max_by_key(|rollout| (rollout.finished, rollout.revision)),
     }
+}
+
+fn is_of(rollout: &Rollout, stated: &WorkloadRef) -> bool {
+    rollout.workload.kind == stated.kind && rollout.workload.name == stated.name
 }
 
 fn became_complete(outcome: Outcome) -> bool {
@@ -90,12 +93,14 @@ fn suspected<'a>(question: &Question<'_>, rollouts: &'a [Rollout]) -> Option<&'a
                 .is_some_and(|finished| finished <= opened && opened.duration_since(finished) <= suspect_within)
     };
     let newest = rollouts.iter().filter(ended_before).max_by_key(|rollout| (rollout.finished, rollout.revision))?;
-    let is_only_one = rollouts.iter().filter(ended_before).all(|rollout| rollout.deployment == newest.deployment);
+    let is_only_one = rollouts.iter().filter(ended_before).all(|rollout| rollout.workload == newest.workload);
     is_only_one.then_some(newest)
 }
 
 #[cfg(test)]
 mod tests {
+    use rollout::WorkloadKind;
+
     use super::*;
 
     fn at(minute: i64) -> Timestamp {
@@ -108,7 +113,7 @@ mod tests {
         let time = |text: &str| text.parse().ok().map(at);
         let outcome = Outcome::ALL.into_iter().find(|outcome| outcome.as_str() == parts[2]).unwrap();
         Rollout {
-            deployment: parts[0].to_owned(),
+            workload: NamedWorkload { kind: WorkloadKind::Deployment, name: parts[0].to_owned() },
             revision: parts[1].parse().unwrap(),
             record: format!("{}-{}", parts[0], parts[1]),
             outcome,
@@ -118,7 +123,8 @@ mod tests {
     }
 
     fn found(stated: Option<(&str, Option<i64>)>, opened: i64, lines: &[&str]) -> (Option<String>, bool) {
-        let stated = stated.map(|(name, revision)| DeploymentRef { name: name.to_owned(), revision });
+        let stated =
+            stated.map(|(name, revision)| WorkloadRef { name: name.to_owned(), revision, ..WorkloadRef::default() });
         let question =
             Question { stated: stated.as_ref(), opened: at(opened), suspect_within: SignedDuration::from_hours(1) };
         let rollouts: Vec<Rollout> = lines.iter().map(|line| rollout(line)).collect();
@@ -154,6 +160,20 @@ mod tests {
     }
 
     #[test]
+    fn kinds_with_the_same_name_share_no_cause() {
+        let kind = WorkloadKind::StatefulSet;
+        let stated = WorkloadRef { kind, name: "web".to_owned(), revision: None };
+        let question = Question { stated: Some(&stated), opened: at(20), suspect_within: SignedDuration::ZERO };
+        let deployment = rollout("web:1 Succeeded 0 10");
+        let workload = NamedWorkload { kind, name: "web".to_owned() };
+        let stateful_set =
+            Rollout { workload, record: "statefulset-web-1".to_owned(), ..rollout("web:1 Succeeded 0 5") };
+        let rollouts = [deployment, stateful_set];
+        assert_eq!(cause(&question, &rollouts).unwrap().0.record, "statefulset-web-1");
+        assert_eq!(cause(&question, &rollouts[..1]), None);
+    }
+
+    #[test]
     fn a_rollback_that_is_complete_is_in_effect_and_one_under_way_is_not() {
         let lines = ["web:1 Succeeded 0 1", "web:2 RolledBack 10 11"];
         let with = |rollback: &str| found(WEB, 20, &[lines[0], lines[1], rollback]);
@@ -168,7 +188,7 @@ mod tests {
         assert_eq!(found(Some(("web", Some(2))), 15, &lines), (Some("web-2".to_owned()), false));
         assert_eq!(found(Some(("web", Some(3))), 15, &lines).0, None);
         let rollouts: Vec<Rollout> = lines.iter().map(|line| rollout(line)).collect();
-        let stated = DeploymentRef { name: "web".to_owned(), revision: Some(1) };
+        let stated = WorkloadRef { name: "web".to_owned(), revision: Some(1), ..WorkloadRef::default() };
         let question = Question { stated: Some(&stated), opened: at(200), suspect_within: SignedDuration::ZERO };
         assert_eq!(cause(&question, &rollouts).unwrap().0, &rollouts[2], "the newest of several");
     }

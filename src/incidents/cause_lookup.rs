@@ -2,13 +2,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
+use kube::core::DeserializeGuard;
 use kube::{Api, Client};
-use rollout::UnixSeconds;
+use rollout::{UnixSeconds, WorkloadKind};
 
 use super::{Question, Rollout, cause, was_under_way};
 use crate::records::{RecordSummary, Records};
 use crate::resources::{
-    Certainty, DeploymentRef, DoraDeployment, DoraIncident, DoraIncidentStatus, IncidentCause, digest,
+    Certainty, DoraIncident, DoraIncidentStatus, IncidentCause, SlimDoraDeployment, WorkloadRef, digest,
 };
 use crate::settings::ActiveSettings;
 
@@ -53,7 +54,7 @@ impl<R> LookedUp<R> {
 fn rollout_of(record: &RecordSummary) -> Rollout {
     let RecordSummary { workload, known, .. } = record;
     Rollout {
-        deployment: workload.to_string(),
+        workload: workload.clone(),
         revision: known.revision,
         record: record.name(),
         outcome: known.outcome,
@@ -74,7 +75,7 @@ pub async fn with_cause(
     opened: Timestamp,
     around: &Surroundings<'_>,
 ) -> Result<LookedUp<DoraIncident>, kube::Error> {
-    let stated = incident.spec.deployment_ref.as_ref();
+    let stated = incident.spec.workload_ref.as_ref();
     let asked = digest(&(opened.to_string(), stated));
     let status = incident.status.clone().unwrap_or_default();
     let is_answered = status.observed_cause.as_ref() == Some(&asked);
@@ -95,23 +96,28 @@ pub async fn with_cause(
     let kept = before.filter(|cause| is_same_beginning && fits(cause, stated));
     let found = if is_answered && kept.is_some() { None } else { cause(&question, &rollouts) };
     let mut cause = found.map(|(rollout, certainty)| named(rollout, certainty)).or(kept);
-    let record = cause.as_ref().and_then(|cause| records.iter().find(|record| record.name() == cause.record));
-    if let (Some(cause), Some(record)) = (cause.as_mut(), record)
-        && cause.certainty == Certainty::Stated
-        && record.state.has_entity
-    {
-        cause.entity = entity(around.client, namespace, &cause.record).await?;
+    let record = match &cause {
+        Some(cause) => slim_record(around.client, namespace, &cause.record).await?,
+        None => None,
+    };
+    if let (Some(cause), Some(record)) = (cause.as_mut(), &record) {
+        cause.entity = record.entity().map(str::to_owned);
     }
     let awaits_entity =
         cause.as_ref().is_some_and(|cause| cause.certainty == Certainty::Stated && cause.entity.is_none())
-            && record.is_some_and(|record| !record.state.is_withheld);
+            && record.is_some_and(|record| !record.is_withheld(around.settings.digest()));
     let created = incident.metadata.creation_timestamp.as_ref().map_or(opened, |time| time.0);
     let has_settled = around.now >= opened.max(created).max(around.since) + SETTLING;
     let in_doubt = was_under_way(&question, &rollouts) && around.now < opened + LATEST;
     let may_change = awaits_entity || !is_answered && (!has_settled || in_doubt);
     let warnings = match stated {
-        Some(stated) if cause.is_none() && rollouts.iter().all(|rollout| rollout.deployment != stated.name) => {
-            unknown(around.client, namespace, &stated.name).await?
+        Some(stated)
+            if cause.is_none()
+                && rollouts
+                    .iter()
+                    .all(|rollout| rollout.workload.kind != stated.kind || rollout.workload.name != stated.name) =>
+        {
+            unknown(around.client, namespace, stated).await?
         }
         _ => Vec::new(),
     };
@@ -123,36 +129,43 @@ pub async fn with_cause(
 }
 
 /// Whether `cause` is one for what the incident says.
-fn fits(cause: &IncidentCause, stated: Option<&DeploymentRef>) -> bool {
+fn fits(cause: &IncidentCause, stated: Option<&WorkloadRef>) -> bool {
     match (cause.certainty, stated) {
         (Certainty::Suspected, None) => true,
         (Certainty::Stated, Some(stated)) => {
-            stated.name == cause.deployment && stated.revision.is_none_or(|revision| revision == cause.revision)
+            stated.kind == cause.workload.kind
+                && stated.name == cause.workload.name
+                && stated.revision.is_none_or(|revision| revision == cause.revision)
         }
         (Certainty::Suspected, Some(_)) | (Certainty::Stated, None) => false,
     }
 }
 
 fn named(rollout: &Rollout, certainty: Certainty) -> IncidentCause {
-    let Rollout { deployment, revision, record, .. } = rollout.clone();
-    IncidentCause { certainty, deployment, revision, record, entity: None }
+    let Rollout { workload, revision, record, .. } = rollout.clone();
+    IncidentCause { certainty, workload, revision, record, entity: None }
 }
 
-/// What to say of a Deployment without any record: nothing, if it exists.
-async fn unknown(client: &Client, namespace: &str, name: &str) -> Result<Vec<String>, kube::Error> {
+/// What to say of a workload without any record: nothing, if it exists and rollouts of its kind are recorded.
+async fn unknown(client: &Client, namespace: &str, stated: &WorkloadRef) -> Result<Vec<String>, kube::Error> {
+    let WorkloadRef { kind, name, .. } = stated;
+    if *kind != WorkloadKind::Deployment {
+        return Ok(vec![format!(
+            "spec.workloadRef.kind is {kind}: the controller records rollouts of Deployments only, so the incident has no cause"
+        )]);
+    }
     let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     Ok(match api.get_metadata_opt(name).await? {
         Some(_) => Vec::new(),
         None => vec![format!(
-            "spec.deploymentRef.name: the namespace {namespace} has no Deployment {name}, and no record of one; correct the name, or \
-             remove spec.deploymentRef. No cause is named"
+            "spec.workloadRef: the namespace {namespace} has no {kind} {name} and no record of one, so the incident has no cause; correct \
+             the name, or remove spec.workloadRef"
         )],
     })
 }
 
-/// Identifier of the entity that Port has accepted of this record.
-async fn entity(client: &Client, namespace: &str, record: &str) -> Result<Option<String>, kube::Error> {
-    let api: Api<DoraDeployment> = Api::namespaced(client.clone(), namespace);
-    let delivered = api.get_opt(record).await?.and_then(|record| record.status?.entity);
-    Ok(delivered.filter(|entity| entity.delivered_at.is_some()).map(|entity| entity.identifier))
+/// The record of this name; `None` if it does not exist or cannot be decoded.
+async fn slim_record(client: &Client, namespace: &str, name: &str) -> Result<Option<SlimDoraDeployment>, kube::Error> {
+    let api: Api<DeserializeGuard<SlimDoraDeployment>> = Api::namespaced(client.clone(), namespace);
+    Ok(api.get_opt(name).await?.and_then(|record| record.0.ok()))
 }

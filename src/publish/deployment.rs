@@ -7,13 +7,11 @@ use super::conform::{Draft, Fitted};
 use super::publishable::{Delivery, port_time, said};
 use super::{Assessment, Mapped, PublishContext, Record};
 use crate::publish::lead_time::{hours, lead_time};
+use crate::records::entity_identifier;
 use crate::resources::conditions::{IN_PROGRESS, NOT_PUBLISHED};
 use crate::resources::{DoraDeployment, DoraDeploymentSpec, DoraDeploymentStatus};
 use crate::settings::{DEPLOYMENT, FileSettings};
 use rollout::{ChangeKind, Outcome};
-
-/// Characters of a Deployment's UID in an identifier: they tell a Deployment from its namesakes before and after.
-const UID_CHARACTERS: usize = 8;
 
 impl Record for DoraDeployment {
     type Status = DoraDeploymentStatus;
@@ -46,7 +44,7 @@ impl Record for DoraDeployment {
 
     /// The controller's own records only change after a failure; those that people write, as they like.
     fn may_say_less(&self) -> bool {
-        self.spec.deployment.is_none() || self.spec.outcome.is_open()
+        self.spec.workload.is_none() || self.spec.outcome.is_open()
     }
 
     fn delivery(&self) -> Delivery {
@@ -58,6 +56,8 @@ impl Record for DoraDeployment {
             observed_settings,
             conditions,
             entity,
+            lead_time: _,
+            duration: _,
             incident: _,
             reported_loss: _,
         } = status.clone();
@@ -73,6 +73,8 @@ impl Record for DoraDeployment {
             observed_settings,
             conditions,
             entity,
+            lead_time: lead_time_of(&self.spec).and_then(Result::ok).map(|lead_time| format!("{lead_time:#}")),
+            duration: self.spec.duration_seconds.map(|seconds| format!("{:#}", SignedDuration::from_secs(seconds))),
             incident: noted.and_then(|status| status.incident.clone()),
             reported_loss: noted.and_then(|status| status.reported_loss.clone()),
         }
@@ -107,16 +109,32 @@ fn withheld(spec: &DoraDeploymentSpec, context: &PublishContext) -> Option<(&'st
     None
 }
 
+/// The lead time, or why it can't be: `None` if no commit is known, or the deployment brought none.
+fn lead_time_of(spec: &DoraDeploymentSpec) -> Option<Result<SignedDuration, String>> {
+    // The commit of a rollback or a restart was in production before: its lead time was that of the first time.
+    if matches!(spec.change, Some(ChangeKind::Rollback | ChangeKind::Restart)) {
+        return None;
+    }
+    let (committed, finished) = (spec.commit_time.as_ref()?.0, spec.finished_at.as_ref()?.0);
+    Some(lead_time(committed, finished).ok_or_else(|| {
+        format!(
+            "the commit time {committed} is later than the end of the deployment at {finished}, so the lead time is unknown: check \
+             dora.port.io/commit-time (or spec.commitTime)"
+        )
+    }))
+}
+
 fn draft(deployment: &DoraDeployment, time: Timestamp, context: &PublishContext, warnings: &mut Vec<String>) -> Draft {
     let DoraDeploymentSpec {
         title,
         identifier,
-        deployment: rollout,
+        workload,
+        revision,
         outcome,
         change,
         started_at,
         started_at_accuracy: _,
-        finished_at,
+        finished_at: _,
         finished_at_accuracy: _,
         duration_seconds,
         paused_at: _,
@@ -129,7 +147,7 @@ fn draft(deployment: &DoraDeployment, time: Timestamp, context: &PublishContext,
         group,
         service,
         deployment_type,
-        commit_time,
+        commit_time: _,
         commit_sha,
         repository,
         relations,
@@ -140,14 +158,12 @@ fn draft(deployment: &DoraDeployment, time: Timestamp, context: &PublishContext,
     let namespace = deployment.metadata.namespace.as_deref().unwrap_or_default();
     let name = deployment.metadata.name.as_deref().unwrap_or_default();
     let cluster = &context.settings.cluster;
+    let rollout = workload.as_ref().zip(revision.as_ref());
     let (made_identifier, made_title) = match rollout {
-        Some(rollout) => {
-            let uid: String = rollout.uid.chars().take(UID_CHARACTERS).collect();
-            (
-                format!("{cluster}:{namespace}:{}:{}:{uid}", rollout.name, rollout.revision),
-                format!("{namespace}/{} revision {}", rollout.name, rollout.revision),
-            )
-        }
+        Some((workload, revision)) => (
+            entity_identifier(cluster, namespace, workload.kind, &workload.name, revision.number, &workload.uid),
+            format!("{namespace}/{} revision {}", workload.kind.titled(&workload.name), revision.number),
+        ),
         None => (format!("{cluster}:{namespace}:{name}"), format!("{namespace}/{name}")),
     };
     let mut draft = Draft {
@@ -157,19 +173,8 @@ fn draft(deployment: &DoraDeployment, time: Timestamp, context: &PublishContext,
         own_relations: relations.clone(),
         ..Draft::default()
     };
-    // What a rollback or a restart brings has been in production before: its lead time was that of the first time.
-    let brings_commit = !matches!(change, Some(ChangeKind::Rollback | ChangeKind::Restart));
-    let lead_time = commit_time.as_ref().zip(finished_at.as_ref()).filter(|_| brings_commit).and_then(|(committed, finished)| {
-        let (committed, finished) = (committed.0, finished.0);
-        let lead_time = lead_time(committed, finished);
-        if lead_time.is_none() {
-            warnings.push(format!(
-                "the commit time {committed} is later than the end of the deployment at {finished}: check dora.port.io/commit-time (or \
-                 spec.commitTime). The lead time is left out"
-            ));
-        }
-        lead_time
-    });
+    let lead_time =
+        lead_time_of(&deployment.spec).and_then(|lead_time| lead_time.map_err(|warning| warnings.push(warning)).ok());
     draft.properties = said([
         ("deployment_time", Some(port_time(time).into())),
         ("deployment_type", Some(deployment_type.as_ref().unwrap_or(&defaults.deployment_type).as_str().into())),
@@ -187,8 +192,8 @@ fn draft(deployment: &DoraDeployment, time: Timestamp, context: &PublishContext,
         ("repository", repository.as_deref().map(Into::into)),
         ("cluster", Some(cluster.as_str().into())),
         ("namespace", Some(namespace.into())),
-        ("deployment", rollout.as_ref().map(|rollout| rollout.name.as_str().into())),
-        ("revision", rollout.as_ref().map(|rollout| rollout.revision.into())),
+        ("deployment", workload.as_ref().map(|workload| workload.name.as_str().into())),
+        ("revision", revision.as_ref().map(|revision| revision.number.into())),
     ]);
     draft.further_relations = said([("service", service.as_deref().map(Into::into))]);
     draft
@@ -216,18 +221,22 @@ mod tests {
         record.assess(&context, Timestamp::UNIX_EPOCH)
     }
 
-    fn rollout() -> serde_json::Value {
-        json!({
-            "name": "web", "uid": "0123456789", "revision": 7, "replicaSet": "web-5f", "replicaSetUid": "r",
-        })
+    /// A spec of revision 7 of the Deployment `web`, with these fields besides.
+    fn rollout(fields: &serde_json::Value) -> serde_json::Value {
+        let mut spec = json!({
+            "workload": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "0123456789"},
+            "revision": {"number": 7, "name": "web-5f", "uid": "r"},
+        });
+        spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        spec
     }
 
     #[test]
     fn a_rollout_becomes_the_entity_of_the_contract() {
-        let spec = json!({
-            "deployment": rollout(), "outcome": "Succeeded", "finishedAt": "2025-01-01T01:30:00Z",
-            "commitTime": "2025-01-01T00:00:00Z", "environment": "staging",
-        });
+        let spec = rollout(&json!({
+            "outcome": "Succeeded", "finishedAt": "2025-01-01T01:30:00Z", "commitTime": "2025-01-01T00:00:00Z",
+            "environment": "staging",
+        }));
         let Assessment { mapped: Mapped::Entity(entity), warnings } = assess(&spec, "") else { panic!() };
         assert!(warnings.is_empty());
         assert_eq!(
@@ -248,8 +257,24 @@ mod tests {
     }
 
     #[test]
+    fn kinds_with_the_same_name_share_no_entity() {
+        let entity = |kind: &str| {
+            let workload = json!({"apiVersion": "apps/v1", "kind": kind, "name": "web", "uid": "0123456789"});
+            let spec =
+                rollout(&json!({"workload": workload, "outcome": "Succeeded", "finishedAt": "2025-01-01T01:30:00Z"}));
+            let Mapped::Entity(entity) = assess(&spec, "").mapped else { panic!() };
+            (entity.identifier, entity.title.unwrap())
+        };
+        assert_eq!(entity("Deployment"), ("prod:shop:web:7:01234567".to_owned(), "shop/web revision 7".to_owned()));
+        assert_eq!(
+            entity("StatefulSet"),
+            ("prod:shop:StatefulSet/web:7:01234567".to_owned(), "shop/StatefulSet web revision 7".to_owned())
+        );
+    }
+
+    #[test]
     fn the_settings_say_which_outcomes_are_published_and_as_what() {
-        let spec = |outcome| json!({"deployment": rollout(), "outcome": outcome, "finishedAt": "2025-01-01T01:30:00Z"});
+        let spec = |outcome| rollout(&json!({"outcome": outcome, "finishedAt": "2025-01-01T01:30:00Z"}));
         for (outcome, settings, expected) in [
             ("Failed", "", Ok("failed")),
             ("Recovered", "", Ok("success")),
@@ -273,10 +298,9 @@ mod tests {
     #[test]
     fn restarts_and_rollouts_that_ran_nothing_are_published_only_if_the_settings_say_so() {
         let spec = |change, replicas| {
-            json!({
-                "deployment": rollout(), "outcome": "Succeeded", "finishedAt": "2025-01-01T01:30:00Z",
-                "change": change, "replicas": replicas,
-            })
+            rollout(&json!({
+                "outcome": "Succeeded", "finishedAt": "2025-01-01T01:30:00Z", "change": change, "replicas": replicas,
+            }))
         };
         for (change, replicas, settings, published) in [
             ("Initial", 1, "", true),
@@ -295,9 +319,9 @@ mod tests {
     #[test]
     fn what_nobody_saw_the_end_of_is_dated_by_its_start_and_has_no_lead_time() {
         let spec = |started| {
-            json!({
-                "deployment": rollout(), "outcome": "Unobserved", "startedAt": started, "commitTime": "2025-01-01T00:00:00Z",
-            })
+            rollout(&json!({
+                "outcome": "Unobserved", "startedAt": started, "commitTime": "2025-01-01T00:00:00Z",
+            }))
         };
         let Mapped::Entity(entity) = assess(&spec(json!("2025-01-01T01:30:00Z")), "").mapped else { panic!() };
         assert_eq!(entity.properties["deployment_time"], "2025-01-01T01:30:00.000Z");

@@ -106,7 +106,7 @@ fn draft(incident: &DoraIncident, times: &IncidentTimes, context: &PublishContex
         urgency,
         created_at: _,
         resolved_at: _,
-        deployment_ref: _,
+        workload_ref: _,
         group,
         identifier,
         relations,

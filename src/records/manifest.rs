@@ -6,12 +6,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 
-use crate::resources::{DeploymentReference, DoraDeployment, DoraDeploymentSpec, FIELD_MANAGER};
+use super::labels;
+use crate::resources::{DoraDeployment, DoraDeploymentSpec, RevisionReference, WorkloadReference};
 use crate::settings::Defaults;
 use crate::workloads::Snapshot;
 use rollout::{
     Change, Metadata, MetadataSources, RecordedRevision, Revision, RolloutMetadata, UnixSeconds, Workload,
-    read_metadata,
+    WorkloadKind, read_metadata,
 };
 
 /// Longest name of an object in Kubernetes.
@@ -20,18 +21,37 @@ const NAME_CHARACTERS: usize = 253;
 /// Name of the record of a revision. The UID tells a Deployment from its namesakes before and after; that of the ReplicaSet is
 /// only needed for a number that comes again.
 #[must_use]
-pub fn record_name(deployment: &str, uid: &str, record: &RecordedRevision) -> String {
+pub fn record_name(kind: WorkloadKind, name: &str, uid: &str, record: &RecordedRevision) -> String {
     let uid: String = uid.chars().take(8).collect();
     let mut ending = format!("-{}-{uid}", record.revision);
     if record.repeated {
         ending = format!("{ending}-{:08x}", record.replica_set.uid);
     }
-    let kept: String = deployment.chars().take(NAME_CHARACTERS - ending.len()).collect();
+    let kept: String = kind.qualified(name).chars().take(NAME_CHARACTERS - ending.len()).collect();
     // A name must not have a dot before a dash.
     format!("{}{ending}", kept.trim_end_matches(['.', '-']))
 }
 
-/// The record of a revision that has start_manifest. `failure` says why it failed, if it has.
+/// Identifier of the entity of a revision in Port. The first 8 characters of the UID tell a workload from others of its name before and
+/// after it, and the kind tells it from workloads of another kind with the same name.
+#[must_use]
+pub fn entity_identifier(
+    cluster: &str,
+    namespace: &str,
+    kind: WorkloadKind,
+    name: &str,
+    revision: i64,
+    uid: &str,
+) -> String {
+    let uid: String = uid.chars().take(8).collect();
+    let name = match kind {
+        WorkloadKind::Deployment => name.to_owned(),
+        WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => format!("{kind}/{name}"),
+    };
+    format!("{cluster}:{namespace}:{name}:{revision}:{uid}")
+}
+
+/// The record of a revision that has begun. `failure` says why it failed, if it has.
 #[must_use]
 pub fn start_manifest(
     cluster: &str,
@@ -43,10 +63,13 @@ pub fn start_manifest(
 ) -> Option<DoraDeployment> {
     let Change { record, replica_set, is_described, started, finished, unseen, rolled_back_by, action: _ } = change;
     let replica_set = (*replica_set)?;
-    let Workload { namespace, name, uid, .. } = deployment;
+    let Workload { namespace, kind, name, uid, .. } = deployment;
     let identifier = record.repeated.then(|| {
-        let uid: String = uid.chars().take(8).collect();
-        format!("{cluster}:{namespace}:{name}:{}:{uid}:{:08x}", record.revision, record.replica_set.uid)
+        format!(
+            "{}:{:08x}",
+            entity_identifier(cluster, namespace, *kind, name, record.revision, uid),
+            record.replica_set.uid
+        )
     });
     let RolloutMetadata { environment, group, service, deployment_type, commit_time, commit_sha, repository, warnings } =
         facts_of(snapshot, deployment, replica_set, *is_described);
@@ -54,12 +77,16 @@ pub fn start_manifest(
     let spec = DoraDeploymentSpec {
         title: None,
         identifier,
-        deployment: Some(DeploymentReference {
+        workload: Some(WorkloadReference {
+            api_version: kind.api_version().to_owned(),
+            kind: *kind,
             name: name.to_string(),
             uid: uid.to_string(),
-            revision: record.revision,
-            replica_set: replica_set.name.to_string(),
-            replica_set_uid: replica_set.uid.to_string(),
+        }),
+        revision: Some(RevisionReference {
+            number: record.revision,
+            name: replica_set.name.to_string(),
+            uid: replica_set.uid.to_string(),
         }),
         outcome: record.outcome,
         change: record.change,
@@ -85,12 +112,10 @@ pub fn start_manifest(
         properties: BTreeMap::new(),
         warnings,
     };
-    let mut resource = DoraDeployment::new(&record_name(name, uid, record), spec);
-    resource.metadata = ObjectMeta {
-        namespace: Some(namespace.to_string()),
-        labels: Some([("app.kubernetes.io/managed-by".to_owned(), FIELD_MANAGER.to_owned())].into()),
-        ..resource.metadata
-    };
+    let labels = labels::of(&spec);
+    let mut resource = DoraDeployment::new(&record_name(*kind, name, uid, record), spec);
+    resource.metadata =
+        ObjectMeta { namespace: Some(namespace.to_string()), labels: Some(labels), ..resource.metadata };
     Some(resource)
 }
 
@@ -107,11 +132,12 @@ pub fn finish_manifest(snapshot: &Snapshot, defaults: &Defaults, change: &Change
         "pausedAt": record.paused_at.map(|at| Time(at.time())),
         "pausedSeconds": paused_seconds(record),
     });
+    let mut labels = json!({ labels::OUTCOME: record.outcome.as_str() });
     if let Some(failure) = failure {
         spec["failure"] = json!(failure);
     }
     if let (Some(replica_set), Some(deployment)) = (replica_set, snapshot.row()) {
-        spec["deployment"] = json!({ "replicaSet": &*replica_set.name, "replicaSetUid": &*replica_set.uid });
+        spec["revision"] = json!({ "name": &*replica_set.name, "uid": &*replica_set.uid });
         if deployment.revision == Some(record.revision) {
             spec["replicas"] = json!(deployment.replicas);
         }
@@ -126,8 +152,12 @@ pub fn finish_manifest(snapshot: &Snapshot, defaults: &Defaults, change: &Change
                 repository,
                 warnings,
             } = facts_of(snapshot, deployment, replica_set, true);
-            spec["environment"] = json!(environment.as_ref().unwrap_or(&defaults.environment));
-            spec["group"] = json!(group.as_ref().unwrap_or(&defaults.group));
+            let environment = environment.as_ref().unwrap_or(&defaults.environment);
+            let group = group.as_ref().unwrap_or(&defaults.group);
+            labels[labels::ENVIRONMENT] = json!(labels::value(environment));
+            labels[labels::GROUP] = json!(labels::value(group));
+            spec["environment"] = json!(environment);
+            spec["group"] = json!(group);
             spec["deploymentType"] = json!(deployment_type.as_ref().unwrap_or(&defaults.deployment_type));
             spec["service"] = json!(service);
             spec["commitTime"] = json!(commit_time.map(Time));
@@ -136,7 +166,7 @@ pub fn finish_manifest(snapshot: &Snapshot, defaults: &Defaults, change: &Change
             spec["warnings"] = if warnings.is_empty() { Value::Null } else { json!(warnings) };
         }
     }
-    json!({ "spec": spec })
+    json!({ "metadata": { "labels": labels }, "spec": spec })
 }
 
 /// The patch that says since when a rollout is paused, and for how long it was.
@@ -149,7 +179,11 @@ pub fn paused(record: &RecordedRevision) -> Value {
 /// The patch that says which revision took this one back.
 #[must_use]
 pub fn rolled_back(change: &Change<'_>) -> Value {
-    json!({ "spec": { "outcome": change.record.outcome, "rolledBackBy": change.rolled_back_by } })
+    let outcome = change.record.outcome;
+    json!({
+        "metadata": { "labels": { labels::OUTCOME: outcome.as_str() } },
+        "spec": { "outcome": outcome, "rolledBackBy": change.rolled_back_by },
+    })
 }
 
 fn paused_seconds(record: &RecordedRevision) -> Option<i64> {
@@ -189,16 +223,31 @@ mod tests {
 
     #[test]
     fn a_record_is_named_after_deployment_revision_and_uid() {
-        assert_eq!(record_name("web", "0123456789ab", &record(7, false)), "web-7-01234567");
-        assert_eq!(record_name("web", "0123456789ab", &record(7, true)), "web-7-01234567-00abcdef");
+        assert_eq!(record_name(WorkloadKind::Deployment, "web", "0123456789ab", &record(7, false)), "web-7-01234567");
+        assert_eq!(
+            record_name(WorkloadKind::Deployment, "web", "0123456789ab", &record(7, true)),
+            "web-7-01234567-00abcdef"
+        );
+    }
+
+    #[test]
+    fn kinds_with_the_same_name_share_no_record() {
+        let name = |kind| record_name(kind, "web", "0123456789ab", &record(7, false));
+        assert_eq!(name(WorkloadKind::Deployment), "web-7-01234567");
+        assert_eq!(name(WorkloadKind::StatefulSet), "statefulset-web-7-01234567");
     }
 
     #[test]
     fn a_long_name_is_cut_to_what_kubernetes_takes() {
         let record = record(1234, false);
-        let name = record_name(&format!("{}.b", "a".repeat(240)), "0123456789ab", &record);
+        let name = record_name(WorkloadKind::Deployment, &format!("{}.b", "a".repeat(240)), "0123456789ab", &record);
         assert_eq!(name, format!("{}-1234-01234567", "a".repeat(239)));
-        let name = record_name(&format!("{}.{}", "a".repeat(238), "b".repeat(14)), "0123456789ab", &record);
+        let name = record_name(
+            WorkloadKind::Deployment,
+            &format!("{}.{}", "a".repeat(238), "b".repeat(14)),
+            "0123456789ab",
+            &record,
+        );
         assert_eq!(name, format!("{}-1234-01234567", "a".repeat(238)), "no dot before a dash");
     }
 }

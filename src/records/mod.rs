@@ -1,5 +1,6 @@
 //! From rollouts to `DoraDeployment` resources: what has happened is written down before anybody is told.
 
+mod labels;
 mod manifest;
 #[cfg(test)]
 mod random_histories;
@@ -7,6 +8,6 @@ mod recorder;
 mod retention;
 mod store;
 
-pub use manifest::record_name;
+pub use manifest::{entity_identifier, record_name};
 pub use recorder::{RecorderCallbacks, RolloutRecorder};
 pub use store::{RecordState, RecordSummary, Records, WorkloadRecords};

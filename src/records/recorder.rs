@@ -22,7 +22,7 @@ use crate::settings::ActiveSettings;
 use crate::workloads::{Index, Snapshot, pods_of};
 use rollout::{
     Action, Availability, Change, Deadline, Decision, DecisionInput, MetadataSources, Outcome, Policy,
-    RecordedRevision, Revision, Uid, Workload, decide, failure, is_ignored,
+    RecordedRevision, Revision, Uid, Workload, WorkloadKind, decide, failure, is_ignored,
 };
 
 /// Deployments whose records are written at once.
@@ -65,7 +65,8 @@ pub struct RecorderCallbacks {
 struct RecordOwner<'a> {
     uid: &'a Uid,
     namespace: &'a str,
-    deployment: &'a str,
+    kind: WorkloadKind,
+    name: &'a str,
 }
 
 impl RolloutRecorder {
@@ -152,9 +153,9 @@ impl RolloutRecorder {
         }
         let recorded = self.records.of(&uid);
         let place = match (snapshot.row(), &recorded) {
-            (Some(row), _) => RecordOwner { uid: &uid, namespace: &row.namespace, deployment: &row.name },
+            (Some(row), _) => RecordOwner { uid: &uid, namespace: &row.namespace, kind: row.kind, name: &row.name },
             (None, Some(recorded)) => {
-                RecordOwner { uid: &uid, namespace: &recorded.namespace, deployment: &recorded.name }
+                RecordOwner { uid: &uid, namespace: &recorded.namespace, kind: recorded.kind, name: &recorded.name }
             }
             (None, None) => return,
         };
@@ -234,7 +235,7 @@ impl RolloutRecorder {
                 Ok(ControlFlow::Continue(()))
             }
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                let name = record_name(place.deployment, place.uid, &change.record);
+                let name = record_name(place.kind, place.name, place.uid, &change.record);
                 if let Some(existing) = self.slim_api(place).get_opt(&name).await? {
                     self.take_in(&existing);
                 }
@@ -250,7 +251,7 @@ impl RolloutRecorder {
         change: &Change<'_>,
         patch: &serde_json::Value,
     ) -> Result<ControlFlow<()>, kube::Error> {
-        let name = record_name(place.deployment, place.uid, &change.record);
+        let name = record_name(place.kind, place.name, place.uid, &change.record);
         let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         match self.api(place).patch(&name, &parameters, &Patch::Merge(patch)).await {
             Ok(written) => {
@@ -267,17 +268,17 @@ impl RolloutRecorder {
     }
 
     fn written(&self, place: RecordOwner<'_>, change: &Change<'_>, written: DoraDeployment) {
-        let RecordOwner { uid, namespace, deployment } = place;
+        let RecordOwner { uid, namespace, kind, name } = place;
         let RecordedRevision { revision, outcome, .. } = change.record;
         let standing = RecordState {
             generation: generation(written.metadata.generation.unwrap_or_default()),
             ..RecordState::default()
         };
-        self.records.set(uid, namespace, deployment, change.record.clone(), standing);
+        self.records.set(uid, namespace, kind, name, change.record.clone(), standing);
         if change.action != Action::Pause {
             self.context.metrics.recorded(outcome);
         }
-        info!(namespace, deployment, revision, outcome = outcome.as_str(), "recorded a rollout");
+        info!(namespace, %kind, workload = name, revision, outcome = outcome.as_str(), "recorded a rollout");
         (self.callbacks.on_written)(written);
     }
 
@@ -308,7 +309,8 @@ impl RolloutRecorder {
         let pods = pods.unwrap_or_else(|error| {
             debug!(
                 namespace = place.namespace,
-                deployment = place.deployment,
+                kind = %place.kind,
+                workload = place.name,
                 error = &error as &dyn std::error::Error,
                 "the pods of a failed rollout can't be listed; the reason is shorter without them",
             );
@@ -320,7 +322,7 @@ impl RolloutRecorder {
     /// Deletes the records that are no longer kept, each only as it was looked at.
     async fn delete_expired(&self, place: RecordOwner<'_>, lives: bool) -> Result<(), kube::Error> {
         for known in self.records.expired(place.uid, lives, &self.expiry, now()) {
-            let name = record_name(place.deployment, place.uid, &known);
+            let name = record_name(place.kind, place.name, place.uid, &known);
             let api = self.slim_api(place);
             let Some(record) = api.get_opt(&name).await? else {
                 self.records.remove(place.uid, &known);
@@ -357,7 +359,7 @@ impl RolloutRecorder {
             ..Deployment::default()
         };
         for warning in warnings {
-            warn!(namespace = %row.namespace, deployment = %row.name, "{warning}");
+            warn!(namespace = %row.namespace, kind = %row.kind, workload = %row.name, "{warning}");
             let event = ObjectEvent {
                 type_: EventType::Warning,
                 reason: "MetadataUnusable".to_owned(),
@@ -370,15 +372,16 @@ impl RolloutRecorder {
     }
 
     fn explain(&self, place: RecordOwner<'_>, error: &kube::Error) {
-        let RecordOwner { uid, namespace, deployment } = place;
+        let RecordOwner { uid, namespace, kind, name } = place;
         let ends =
             matches!(error, kube::Error::Api(status) if status.message.contains("because it is being terminated"));
         if ends {
-            debug!(namespace, deployment, "the namespace is being deleted, and its records with it");
+            debug!(namespace, %kind, workload = name, "the namespace is being deleted, and its records with it");
         } else if !self.waits.is_failing(uid) {
             warn!(
                 namespace,
-                deployment,
+                %kind,
+                workload = name,
                 error = error as &dyn std::error::Error,
                 "a rollout can't be recorded and is tried again; if this stays, check that the custom resource definitions and \
                  the ClusterRole are those of this version",

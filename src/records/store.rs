@@ -8,9 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::manifest::record_name;
 use super::retention::Expiry;
-use crate::resources::{DeliveryState, DeploymentReference, SlimDoraDeployment, SlimSpec};
+use crate::resources::{DeliveryState, NamedWorkload, SlimDoraDeployment, SlimSpec, WorkloadReference};
 use crate::settings::ActiveSettings;
-use rollout::{Outcome, RecordedRevision, RevisionId, Uid, UnixSeconds};
+use rollout::{Outcome, RecordedRevision, RevisionId, Uid, UnixSeconds, WorkloadKind};
 
 /// The recorded revisions of each Deployment, a few bytes each.
 #[derive(Debug, Default)]
@@ -26,6 +26,7 @@ struct State {
 #[derive(Debug)]
 struct RecordedWorkload {
     namespace: Arc<str>,
+    kind: WorkloadKind,
     name: Box<str>,
     revisions: Vec<RecordRow>,
 }
@@ -44,22 +45,15 @@ pub struct RecordState {
     pub generation: u32,
     /// Whether Port has it as it is, or is not to have it.
     pub is_settled: bool,
-    /// Whether the settings keep it from Port.
-    pub is_withheld: bool,
-    /// Whether Port has accepted an entity of it.
-    pub has_entity: bool,
 }
 
 impl RecordState {
     /// How `record` stands with these settings.
     #[must_use]
     pub fn of(record: &SlimDoraDeployment, settings: &ActiveSettings) -> Self {
-        let digest = settings.digest();
         Self {
             generation: generation(record.generation()),
-            is_settled: !settings.dry_run && record.delivery_state(digest) == DeliveryState::Settled,
-            is_withheld: record.is_withheld(digest),
-            has_entity: record.has_entity(),
+            is_settled: !settings.dry_run && record.delivery_state(settings.digest()) == DeliveryState::Settled,
         }
     }
 }
@@ -67,29 +61,29 @@ impl RecordState {
 /// One record of a namespace.
 #[derive(Clone, Debug)]
 pub struct RecordSummary {
-    /// Name of the Deployment.
-    pub workload: Box<str>,
+    /// The workload.
+    pub workload: NamedWorkload,
     /// Its UID.
     pub uid: Uid,
     /// What is recorded.
     pub known: RecordedRevision,
-    /// How the record stands.
-    pub state: RecordState,
 }
 
 impl RecordSummary {
     /// Name of the record.
     #[must_use]
     pub fn name(&self) -> String {
-        record_name(&self.workload, &self.uid, &self.known)
+        record_name(self.workload.kind, &self.workload.name, &self.uid, &self.known)
     }
 }
 
 /// The records of one Deployment.
 #[derive(Clone, Debug)]
 pub struct WorkloadRecords {
-    /// Namespace of the Deployment and its records.
+    /// Namespace of the workload and its records.
     pub namespace: Arc<str>,
+    /// Kind of the workload.
+    pub kind: WorkloadKind,
     /// Name of the Deployment.
     pub name: Box<str>,
     /// Its recorded revisions.
@@ -109,6 +103,7 @@ impl Records {
         let recorded = state.deployments.get(uid)?;
         Some(WorkloadRecords {
             namespace: Arc::clone(&recorded.namespace),
+            kind: recorded.kind,
             name: recorded.name.clone(),
             known: recorded.revisions.iter().map(|revision| revision.known.clone()).collect(),
         })
@@ -121,10 +116,9 @@ impl Records {
         let here = state.deployments.iter().filter(|(_, recorded)| &*recorded.namespace == namespace);
         here.flat_map(|(uid, recorded)| {
             recorded.revisions.iter().map(|row| RecordSummary {
-                workload: recorded.name.clone(),
+                workload: NamedWorkload { kind: recorded.kind, name: recorded.name.to_string() },
                 uid: Arc::clone(uid),
                 known: row.known.clone(),
-                state: row.standing,
             })
         })
         .collect()
@@ -141,11 +135,20 @@ impl Records {
     }
 
     /// A record was written or seen.
-    pub fn set(&self, uid: &Uid, namespace: &str, name: &str, known: RecordedRevision, standing: RecordState) {
+    pub fn set(
+        &self,
+        uid: &Uid,
+        namespace: &str,
+        kind: WorkloadKind,
+        name: &str,
+        known: RecordedRevision,
+        standing: RecordState,
+    ) {
         let mut state = self.state();
         let listing = state.listing;
         let recorded = state.deployments.entry(Arc::clone(uid)).or_insert_with(|| RecordedWorkload {
             namespace: namespace.into(),
+            kind,
             name: name.into(),
             revisions: Vec::new(),
         });
@@ -154,9 +157,7 @@ impl Records {
                 revision.listing = listing;
                 if revision.standing.generation <= standing.generation {
                     revision.known = known;
-                    // An entity that Port has accepted once stays accepted.
-                    let has_entity = standing.has_entity || revision.standing.has_entity;
-                    revision.standing = RecordState { has_entity, ..standing };
+                    revision.standing = standing;
                 }
             }
             None => recorded.revisions.push(RecordRow { known, standing, listing }),
@@ -215,8 +216,8 @@ impl Records {
     /// Takes in a record as it is in the cluster; returns the UID of its Deployment.
     pub fn seen(&self, record: &SlimDoraDeployment, state: RecordState) -> Option<Uid> {
         let (uid, known) = known(record)?;
-        let name = &record.spec.deployment.as_ref()?.name;
-        self.set(&uid, record.namespace(), name, known, state);
+        let workload = record.spec.workload.as_ref()?;
+        self.set(&uid, record.namespace(), workload.kind, &workload.name, known, state);
         Some(uid)
     }
 
@@ -243,12 +244,14 @@ fn is_same(one: &RecordedRevision, other: &RecordedRevision) -> bool {
 
 /// What is known of a recorded rollout; `None` of a deployment outside of Kubernetes.
 fn known(record: &SlimDoraDeployment) -> Option<(Uid, RecordedRevision)> {
-    let SlimSpec { deployment, outcome, change, started_at, finished_at, paused_at, paused_seconds } = &record.spec;
-    let DeploymentReference { name, uid, revision, replica_set, replica_set_uid } = deployment.as_ref()?;
+    let SlimSpec { workload, revision, outcome, change, started_at, finished_at, paused_at, paused_seconds } =
+        &record.spec;
+    let WorkloadReference { kind, name, uid, api_version: _ } = workload.as_ref()?;
+    let revision = revision.as_ref()?;
     let second = |time: &Option<Time>| time.as_ref().and_then(|time| UnixSeconds::of(time.0));
     let known = RecordedRevision {
-        revision: *revision,
-        replica_set: RevisionId::new(replica_set_uid, replica_set),
+        revision: revision.number,
+        replica_set: RevisionId::new(&revision.uid, &revision.name),
         repeated: false,
         outcome: *outcome,
         change: *change,
@@ -257,7 +260,7 @@ fn known(record: &SlimDoraDeployment) -> Option<(Uid, RecordedRevision)> {
         paused_at: second(paused_at),
         paused_seconds: paused_seconds.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or_default(),
     };
-    let repeated = record_name(name, uid, &known) != record.name();
+    let repeated = record_name(*kind, name, uid, &known) != record.name();
     Some((uid.as_str().into(), RecordedRevision { repeated, ..known }))
 }
 
@@ -280,7 +283,14 @@ mod tests {
     }
 
     fn set(records: &Records, known: RecordedRevision, generation: u32) {
-        records.set(&"d".into(), "shop", "web", known, RecordState { generation, ..RecordState::default() });
+        records.set(
+            &"d".into(),
+            "shop",
+            WorkloadKind::Deployment,
+            "web",
+            known,
+            RecordState { generation, is_settled: false },
+        );
     }
 
     fn all(records: &Records) -> Vec<RecordedRevision> {

@@ -12,12 +12,12 @@ use serde_json::Value;
 
 use rollout::{Accuracy, ChangeKind, Outcome};
 
-use super::{DeliveredEntity, schema};
+use super::{DeliveredEntity, RevisionReference, WorkloadReference, schema};
 
 /// One deployment and how it ended.
 ///
 /// The controller writes one for each revision of a Deployment. A deployment that Kubernetes cannot see (a Lambda, a
-/// mainframe) is reported by applying one by hand; `spec.deployment` is then left out.
+/// mainframe) is reported by applying one by hand; `spec.workload` and `spec.revision` are then absent.
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
     group = "dora.port.io",
@@ -30,24 +30,50 @@ use super::{DeliveredEntity, schema};
     status = "DoraDeploymentStatus",
     derive = "PartialEq",
     doc = "One deployment and how it ended, reported to Port as an entity. The controller writes one for each revision of a Deployment; apply one by hand for a deployment that Kubernetes cannot see.",
-    printcolumn(name = "Deployment", type_ = "string", json_path = ".spec.deployment.name"),
-    printcolumn(name = "Revision", type_ = "integer", json_path = ".spec.deployment.revision"),
+    printcolumn(name = "Workload", type_ = "string", json_path = ".spec.workload.name"),
+    printcolumn(name = "Revision", type_ = "integer", json_path = ".spec.revision.number"),
     printcolumn(name = "Environment", type_ = "string", json_path = ".spec.environment"),
-    printcolumn(name = "Change", type_ = "string", json_path = ".spec.change"),
-    printcolumn(name = "Outcome", type_ = "string", json_path = ".spec.outcome"),
+    printcolumn(
+        name = "Change",
+        type_ = "string",
+        json_path = ".spec.change",
+        description = "What the rollout changed"
+    ),
+    printcolumn(
+        name = "Outcome",
+        type_ = "string",
+        json_path = ".spec.outcome",
+        description = "How the rollout ended"
+    ),
+    printcolumn(
+        name = "Lead-Time",
+        type_ = "string",
+        json_path = ".status.leadTime",
+        description = "Time from the commit to the end of the deployment"
+    ),
     printcolumn(
         name = "Finished",
         type_ = "date",
         json_path = ".spec.finishedAt",
-        description = "How long ago the rollout ended"
+        description = "Time since the rollout ended"
     ),
     printcolumn(
         name = "Synced",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Synced")].status"#,
-        description = "Whether Port has this as it is here"
+        description = "Whether the entity in Port is up to date"
     ),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Synced")].reason"#),
+    printcolumn(name = "Kind", type_ = "string", json_path = ".spec.workload.kind", priority = "1"),
+    printcolumn(name = "Group", type_ = "string", json_path = ".spec.group", priority = "1"),
+    printcolumn(name = "Commit", type_ = "string", json_path = ".spec.commitSha", priority = "1"),
+    printcolumn(
+        name = "Duration",
+        type_ = "string",
+        json_path = ".status.duration",
+        description = "Time from the start to the end of the rollout, without pauses",
+        priority = "1"
+    ),
     printcolumn(
         name = "Failure",
         type_ = "string",
@@ -69,7 +95,9 @@ use super::{DeliveredEntity, schema};
     validation = Rule::new("self.outcome in ['InProgress', 'Unobserved'] || has(self.finishedAt)")
         .message("set spec.finishedAt, the time at which the deployment ended (RFC 3339, such as 2026-01-31T12:00:00Z), or spec.outcome: InProgress"),
     validation = Rule::new("!has(self.startedAt) || !has(self.finishedAt) || self.startedAt <= self.finishedAt")
-        .message("spec.startedAt must not be later than spec.finishedAt")
+        .message("spec.startedAt must not be later than spec.finishedAt"),
+    validation = Rule::new("has(self.workload) == has(self.revision)")
+        .message("set both spec.workload and spec.revision, or neither of them for a deployment outside Kubernetes")
 )]
 pub struct DoraDeploymentSpec {
     /// Title of the entity in Port. Default: namespace, name and revision.
@@ -82,9 +110,13 @@ pub struct DoraDeploymentSpec {
     #[schemars(length(min = 1, max = 1000))]
     pub identifier: Option<String>,
 
-    /// The rollout that this records. Left out for a deployment outside of Kubernetes.
+    /// The workload that was rolled out. Absent for a deployment outside Kubernetes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deployment: Option<DeploymentReference>,
+    pub workload: Option<WorkloadReference>,
+
+    /// The revision of the workload that was rolled out. Absent for a deployment outside Kubernetes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<RevisionReference>,
 
     /// How it ended, or `InProgress`.
     pub outcome: Outcome,
@@ -194,23 +226,6 @@ pub struct DoraDeploymentSpec {
     pub warnings: Vec<String>,
 }
 
-/// One revision of one Deployment.
-#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DeploymentReference {
-    /// Name of the Deployment, in the namespace of this resource.
-    pub name: String,
-    /// UID of the Deployment: one that is deleted and made again under its old name is another.
-    pub uid: String,
-    /// Revision of the Deployment, from `deployment.kubernetes.io/revision`.
-    #[schemars(range(min = 1))]
-    pub revision: i64,
-    /// Name of the ReplicaSet that the revision runs.
-    pub replica_set: String,
-    /// UID of that ReplicaSet.
-    pub replica_set_uid: String,
-}
-
 /// What the controller says of a deployment.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -228,6 +243,12 @@ pub struct DoraDeploymentStatus {
     /// The entity as Port has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entity: Option<DeliveredEntity>,
+    /// Time from `spec.commitTime` to `spec.finishedAt`, such as `2h 5m`. Absent if it is unknown, and for a rollback or a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lead_time: Option<String>,
+    /// `spec.durationSeconds` in a form such as `1m 12s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<String>,
     /// Name of the `DoraIncident` of this rollout's failure or rollback: the controller opens no other, even if that one is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident: Option<String>,

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{DeliveredEntity, schema};
+use super::{DeliveredEntity, NamedWorkload, WorkloadRef, schema};
 
 /// One incident: apply it when it begins, set `spec.status: resolved` when it is over.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -25,40 +25,48 @@ use super::{DeliveredEntity, schema};
     status = "DoraIncidentStatus",
     derive = "PartialEq",
     doc = "One incident, reported to Port as an entity: apply it when it begins, set spec.status to resolved when it is over.",
+    printcolumn(name = "Title", type_ = "string", json_path = ".spec.title"),
+    printcolumn(name = "Workload", type_ = "string", json_path = ".spec.workloadRef.name"),
     printcolumn(name = "Status", type_ = "string", json_path = ".spec.status"),
     printcolumn(name = "Priority", type_ = "string", json_path = ".spec.priority"),
     printcolumn(
         name = "Opened",
         type_ = "date",
         json_path = ".status.openedAt",
-        description = "How long ago the incident began"
+        description = "Time since the incident began"
     ),
     printcolumn(
-        name = "Resolved",
-        type_ = "date",
-        json_path = ".status.resolvedAt",
-        description = "How long ago the incident was resolved"
+        name = "Time-To-Resolve",
+        type_ = "string",
+        json_path = ".status.timeToResolve",
+        description = "Time from the start of the incident to its end"
     ),
-    printcolumn(name = "Time to resolve", type_ = "string", json_path = ".status.timeToResolve"),
     printcolumn(
         name = "Synced",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Synced")].status"#,
-        description = "Whether Port has this as it is here"
+        description = "Whether the entity in Port is up to date"
     ),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Synced")].reason"#),
     printcolumn(
         name = "Cause",
         type_ = "string",
         json_path = ".status.cause.record",
-        description = "Record of the deployment behind it",
+        description = "Record of the deployment that caused the incident",
         priority = "1"
     ),
     printcolumn(
         name = "Certainty",
         type_ = "string",
         json_path = ".status.cause.certainty",
-        description = "Whether that deployment is stated, or only suspected",
+        description = "Whether the cause is stated or only suspected",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "Opened-By",
+        type_ = "string",
+        json_path = r".metadata.labels['dora\.port\.io/opened-by']",
+        description = "Why the controller opened the incident",
         priority = "1"
     ),
     printcolumn(
@@ -126,9 +134,9 @@ pub struct DoraIncidentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_at: Option<Time>,
 
-    /// The Deployment that it concerns. What was in effect when the incident began is named as its cause.
+    /// The workload that it concerns. The revision in effect when the incident began is named as its cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deployment_ref: Option<DeploymentRef>,
+    pub workload_ref: Option<WorkloadRef>,
 
     /// Identifier of the group (team) in Port that it belongs to. Default: the controller's setting `defaults.group`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -153,19 +161,6 @@ pub struct DoraIncidentSpec {
     /// What becomes of the entity in Port when this resource is deleted: it stays (`Retain`), or is deleted too (`Delete`).
     #[serde(default, skip_serializing_if = "DeletionPolicy::is_default")]
     pub deletion_policy: DeletionPolicy,
-}
-
-/// A Deployment in the namespace of the incident.
-#[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DeploymentRef {
-    /// Its name.
-    #[schemars(length(min = 1, max = 253))]
-    pub name: String,
-    /// The revision that caused the incident, if it is known. Default: the one in effect when the incident began.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    pub revision: Option<i64>,
 }
 
 /// What becomes of the entity in Port when the resource is deleted.
@@ -247,9 +242,9 @@ pub struct DoraIncidentStatus {
 pub struct IncidentCause {
     /// How it is known.
     pub certainty: Certainty,
-    /// Name of the Deployment.
-    pub deployment: String,
-    /// Its revision.
+    /// The workload that was deployed.
+    pub workload: NamedWorkload,
+    /// Number of its revision.
     pub revision: i64,
     /// Name of the `DoraDeployment` that records the revision.
     pub record: String,
@@ -261,8 +256,8 @@ pub struct IncidentCause {
 /// How the cause of an incident is known.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Certainty {
-    /// `spec.deploymentRef` names the Deployment.
+    /// `spec.workloadRef` names the workload.
     Stated,
-    /// It was the only Deployment of the namespace that finished a rollout shortly before. Port is not told.
+    /// It was the only workload of the namespace that finished a rollout shortly before. Port is not told.
     Suspected,
 }

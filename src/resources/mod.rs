@@ -6,6 +6,7 @@ mod digest;
 mod dora_deployment;
 mod dora_incident;
 mod key;
+mod references;
 #[cfg(test)]
 mod rules;
 mod schema;
@@ -14,12 +15,12 @@ mod views;
 
 pub use decode::{REVISION, REVISION_HISTORY, metadata as slim_metadata, own_entries, own_key};
 pub use digest::digest;
-pub use dora_deployment::{DeploymentReference, DoraDeployment, DoraDeploymentSpec, DoraDeploymentStatus};
+pub use dora_deployment::{DoraDeployment, DoraDeploymentSpec, DoraDeploymentStatus};
 pub use dora_incident::{
-    Certainty, DeletionPolicy, DeploymentRef, DoraIncident, DoraIncidentSpec, DoraIncidentStatus, IncidentCause,
-    IncidentStatus,
+    Certainty, DeletionPolicy, DoraIncident, DoraIncidentSpec, DoraIncidentStatus, IncidentCause, IncidentStatus,
 };
 pub use key::ResourceKey;
+pub use references::{NamedWorkload, RevisionReference, WorkloadRef, WorkloadReference};
 pub use status::DeliveredEntity;
 pub use views::{DeliveryState, SlimDoraDeployment, SlimDoraIncident, SlimIncidentSpec, SlimSpec, readable};
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tracing::warn;
 
 use super::conditions::{DRY_RUN, HELD_REASONS, NOT_PUBLISHED, SYNCED};
-use super::{DeploymentRef, DeploymentReference, DoraDeployment, DoraIncident, IncidentStatus, decode};
+use super::{DoraDeployment, DoraIncident, IncidentStatus, RevisionReference, WorkloadRef, WorkloadReference, decode};
 
 /// A `DoraDeployment` with only what the ledger and the backlog read of it.
 #[derive(Clone, Debug, Deserialize, Resource)]
@@ -28,8 +28,10 @@ pub struct SlimDoraDeployment {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SlimSpec {
-    /// The rollout that it records.
-    pub deployment: Option<DeploymentReference>,
+    /// The workload that was rolled out.
+    pub workload: Option<WorkloadReference>,
+    /// Its revision.
+    pub revision: Option<RevisionReference>,
     /// How it ended.
     pub outcome: Outcome,
     /// What it changed.
@@ -61,8 +63,8 @@ pub struct SlimDoraIncident {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct SlimIncidentSpec {
-    /// The Deployment that it concerns.
-    pub deployment_ref: Option<DeploymentRef>,
+    /// The workload that it concerns.
+    pub workload_ref: Option<WorkloadRef>,
     /// Whether it still lasts.
     pub status: IncidentStatus,
     /// When it was over.
@@ -103,6 +105,7 @@ pub(super) struct SlimStatus {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct SlimEntity {
+    identifier: String,
     delivered_at: Option<Time>,
 }
 
@@ -158,10 +161,11 @@ impl SlimDoraDeployment {
         synced.is_some_and(|synced| [DRY_RUN, NOT_PUBLISHED].contains(&synced.reason.as_str()))
     }
 
-    /// Whether Port has accepted an entity of it.
+    /// Identifier of its entity, if Port has accepted one.
     #[must_use]
-    pub fn has_entity(&self) -> bool {
-        self.status.entity.as_ref().is_some_and(|entity| entity.delivered_at.is_some())
+    pub fn entity(&self) -> Option<&str> {
+        let entity = self.status.entity.as_ref().filter(|entity| entity.delivered_at.is_some())?;
+        Some(&entity.identifier)
     }
 
     /// What a deletion has to find unchanged.

@@ -128,7 +128,7 @@ impl Default for Metrics {
             metrics.retried.clone(),
         );
         registry.register(
-            "entities_left_behind",
+            "entities_orphaned",
             "Entities that should have been deleted from Port with their resource and could not be",
             metrics.orphaned.clone(),
         );

@@ -28,7 +28,7 @@ impl ActiveSettings {
             publish,
             limits: _,
             rollouts: _,
-            deployments: _,
+            workloads: _,
             retention: _,
             incidents: _,
             alertmanager: _,

@@ -31,8 +31,8 @@ pub struct AlertFields {
     pub incident_type: Vec<AlertSource>,
     /// `spec.group`: Port refuses an incident of a group that doesn't exist, so nothing is taken for it by default.
     pub group: Vec<AlertSource>,
-    /// `spec.deploymentRef.name`.
-    pub deployment: Vec<AlertSource>,
+    /// `spec.workloadRef.name`: the name of a Deployment.
+    pub workload: Vec<AlertSource>,
 }
 
 /// A place in a notification where a value may be.
@@ -100,7 +100,7 @@ impl Default for AlertFields {
             urgency: vec![label("urgency")],
             incident_type: Vec::new(),
             group: Vec::new(),
-            deployment: vec![label("deployment")],
+            workload: vec![label("deployment")],
         }
     }
 }

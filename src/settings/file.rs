@@ -8,7 +8,8 @@ use super::alertmanager::Alertmanager;
 use super::incidents::Incidents;
 use super::limits::RequestLimits;
 use super::naming::Names;
-use super::rollouts::{Deployments, Publish, Retention, Rollouts};
+use super::rollouts::{Publish, Retention, Rollouts};
+use super::workloads::Workloads;
 use rollout::Outcome;
 
 /// What the settings file can say. Everything has a default.
@@ -29,8 +30,8 @@ pub struct FileSettings {
     pub rollouts: Rollouts,
     /// Which of the recorded rollouts Port is told.
     pub publish: Publish,
-    /// Which Deployments are reported.
-    pub deployments: Deployments,
+    /// Which workloads are recorded.
+    pub workloads: Workloads,
     /// How long the records of a Deployment are kept.
     pub retention: Retention,
     /// Which incidents the controller opens itself, and what it says of all of them.
@@ -128,7 +129,7 @@ impl FileSettings {
             limits,
             rollouts: _,
             publish: _,
-            deployments,
+            workloads,
             retention,
             incidents,
             alertmanager,
@@ -157,7 +158,7 @@ impl FileSettings {
         }
         naming.validate()?;
         limits.validate()?;
-        deployments.selection()?;
+        workloads.selection()?;
         retention.validate()?;
         incidents.validate()?;
         alertmanager.validate()?;
@@ -206,9 +207,9 @@ mod tests {
             ("alertmanager: {namespace: ''}", "alertmanager.namespace is empty"),
             ("retention: {records: 0}", "retention.records is 0"),
             ("retention: {maxAge: 90}", "such as 15m, 12h or 90d"),
-            ("deployments: {exclude: {namespaces: ['Kube System']}}", "no name of a namespace"),
-            ("deployments: {exclude: {labels: {matchlabels: {a: b}}}}", "deployments.exclude.labels selects nothing"),
-            ("deployments: {include: {labels: {matchExpressions: [{key: a, operator: Is}]}}}", "operators are In"),
+            ("workloads: {exclude: {namespaces: ['Kube System']}}", "no name of a namespace"),
+            ("workloads: {exclude: {labels: {matchlabels: {a: b}}}}", "workloads.exclude.labels selects nothing"),
+            ("workloads: {include: {labels: {matchExpressions: [{key: a, operator: Is}]}}}", "operators are In"),
         ];
         for (text, named) in mistakes {
             let problem = FileSettings::parse(text).unwrap_err();

@@ -8,6 +8,7 @@ mod incidents;
 mod limits;
 mod naming;
 mod rollouts;
+mod workloads;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,8 +20,9 @@ pub use file::{Blueprints, Defaults, FileSettings, Statuses};
 pub use incidents::{Incidents, Opening};
 pub use limits::RequestLimits;
 pub use naming::{DEPLOYMENT, INCIDENT, Names, Naming, Vocabulary};
-pub use rollouts::{Changes, DeploymentGroup, Deployments, Duration, Publish, Retention, Rollouts};
+pub use rollouts::{Changes, Duration, Publish, Retention, Rollouts};
 use secrecy::SecretString;
+pub use workloads::{WorkloadGroup, Workloads};
 
 use port_client::{BaseUrl, BaseUrlError, CredentialSource, CredentialValue};
 

@@ -4,11 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::{SignedDuration, Span, SpanRelativeTo};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::core::Selector;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::workloads::{Group, Selection};
 use rollout::{ChangeKind, History};
 
 /// How rollouts are followed.
@@ -72,76 +69,6 @@ impl Changes {
             ChangeKind::Restart => self.restart,
         }
     }
-}
-
-/// Which Deployments are reported.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct Deployments {
-    /// Only these; all if nothing is named.
-    pub include: DeploymentGroup,
-    /// But not these.
-    pub exclude: DeploymentGroup,
-}
-
-impl Default for Deployments {
-    fn default() -> Self {
-        let exclude = DeploymentGroup { namespaces: vec!["kube-system".to_owned()], labels: None };
-        Self { include: DeploymentGroup::default(), exclude }
-    }
-}
-
-/// Deployments by namespace and by label.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct DeploymentGroup {
-    /// Names of namespaces; a `*` at the end stands for any rest.
-    pub namespaces: Vec<String>,
-    /// Label selector (`matchLabels`, `matchExpressions`) for the labels of the Deployment.
-    pub labels: Option<LabelSelector>,
-}
-
-impl Deployments {
-    /// The same, ready for use.
-    ///
-    /// # Errors
-    /// What is wrong, where, and what to write instead.
-    pub fn selection(&self) -> Result<Selection, String> {
-        let Self { include, exclude } = self;
-        Ok(Selection { include: include.group("deployments.include")?, exclude: exclude.group("deployments.exclude")? })
-    }
-}
-
-impl DeploymentGroup {
-    fn group(&self, place: &str) -> Result<Group, String> {
-        let Self { namespaces, labels } = self;
-        for pattern in namespaces {
-            let name = pattern.strip_suffix('*').unwrap_or(pattern);
-            let is_name = name.chars().all(|char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-');
-            if pattern.is_empty() || !is_name {
-                return Err(format!(
-                    "{place}.namespaces: {pattern:?} is no name of a namespace; write one such as shop, or the beginning of some with a * \
-                     behind it, such as team-*"
-                ));
-            }
-        }
-        let labels = labels.clone().map(|labels| selector(labels, place)).transpose()?;
-        Ok(Group { namespaces: namespaces.clone(), labels })
-    }
-}
-
-fn selector(labels: LabelSelector, place: &str) -> Result<Selector, String> {
-    let is_empty = labels.match_labels.as_ref().is_none_or(std::collections::BTreeMap::is_empty)
-        && labels.match_expressions.as_ref().is_none_or(Vec::is_empty);
-    if is_empty {
-        return Err(format!(
-            "{place}.labels selects nothing: write it like {{matchLabels: {{tier: web}}}} or {{matchExpressions: \
-             [{{key: tier, operator: In, values: [web, api]}}]}}, or leave it out"
-        ));
-    }
-    Selector::try_from(labels).map_err(|error| {
-        format!("{place}.labels: {error}; operators are In and NotIn with values, Exists and DoesNotExist without")
-    })
 }
 
 /// How long the records of a Deployment are kept.

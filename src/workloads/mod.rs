@@ -11,7 +11,7 @@ mod selection;
 mod template;
 
 pub use index::{Index, Snapshot};
-pub use kinds::{watch_deployments, watch_replica_sets};
+pub use kinds::{RECORDED_KINDS, watch_deployments, watch_replica_sets};
 pub use namespaces::watch_namespaces;
 pub use pods::pods_of;
 pub use selection::{Group, Selection};

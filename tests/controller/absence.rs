@@ -219,7 +219,7 @@ async fn a_name_that_comes_again_is_another_deployment() -> TestResult {
     // To take over a ReplicaSet is no rollout; what comes then is one, of the new Deployment.
     adopted.kubectl("set image deployment/web app=app:v2").await?;
     let rows = adopted.table(&["web:1 Initial Succeeded success", "web:2 Release Succeeded success"]).await?;
-    let uids = rows.iter().map(|row| row.record.spec.deployment.as_ref().unwrap().uid.as_str());
+    let uids = rows.iter().map(|row| row.record.spec.workload.as_ref().unwrap().uid.as_str());
     assert_eq!(
         uids.collect::<Vec<_>>(),
         [former.metadata.uid.as_deref().unwrap(), present.metadata.uid.as_deref().unwrap()]

@@ -14,7 +14,8 @@ async fn a_refused_resource_says_why_and_holds_back_no_other() -> TestResult {
     // When the blueprints are read for the first time, what was refused by then is sent once more.
     wait_for("the blueprints to be known", DEADLINE, async || {
         let (_, metrics) = controller.get("/metrics").await?;
-        let is_known = |kind: &str| metrics.contains(&format!("port_dora_blueprint_lacks{{blueprint=\"{kind}\"}}"));
+        let is_known =
+            |kind: &str| metrics.contains(&format!("port_dora_blueprint_missing_fields{{blueprint=\"{kind}\"}}"));
         Ok((is_known("dora_deployment") && is_known("dora_incident")).then_some(()))
     })
     .await?;
@@ -140,7 +141,7 @@ async fn a_malformed_annotation_is_explained_and_costs_only_itself() -> TestResu
     let note = on.event(&namespace, "web", "MetadataUnusable").await?;
     let records = on.outcomes(&namespace, &[("web:1", "Succeeded")]).await?;
     let record = format!("ddep/{}", records[0].metadata.name.as_deref().unwrap());
-    let (status, message) = on.condition(&namespace, &record, "Valid", "PartlyUnusable").await?;
+    let (status, message) = on.condition(&namespace, &record, "Valid", "PartiallyInvalid").await?;
     assert_eq!(status, "False");
     for said in [note, message] {
         assert!(said.contains("dora.port.io/commit-time") && said.contains("\"yesterday\""), "{said}");

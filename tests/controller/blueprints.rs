@@ -71,10 +71,10 @@ async fn put(on: &Installation, blueprint: &str, identifier: &str) -> TestResult
 
 /// Waits until the metrics say that a blueprint lacks so many names.
 async fn lacks(controller: &Controller, blueprint: &str, count: usize) -> TestResult {
-    let line = format!("port_dora_blueprint_lacks{{blueprint=\"{blueprint}\"}} {count}\n");
+    let line = format!("port_dora_blueprint_missing_fields{{blueprint=\"{blueprint}\"}} {count}\n");
     wait_for(format!("the metric {line:?}"), DEADLINE, async || {
         let (_, metrics) = controller.get("/metrics").await?;
-        let found: Vec<_> = metrics.lines().filter(|line| line.contains("blueprint_lacks{")).collect();
+        let found: Vec<_> = metrics.lines().filter(|line| line.contains("blueprint_missing_fields{")).collect();
         if !metrics.contains(&line) {
             Err(format!("{found:?}"))?;
         }
@@ -142,7 +142,7 @@ async fn what_a_blueprint_lacks_is_left_out_and_what_it_has_beyond_is_sent() -> 
     let lacking =
         ["description", "incident_url", "resolved_at", "time_to_resolve", "urgency", "group", "lead_time_hours"];
     let names_all = |notes: &str| lacking.iter().all(|name| notes.contains(name));
-    on.event_that(RELEASE, RELEASE, "BlueprintLacks", names_all).await?;
+    on.event_that(RELEASE, RELEASE, "BlueprintIncomplete", names_all).await?;
 
     // One that succeeds, one that fails, and one with an environment that the blueprint doesn't allow.
     let annotations = "dora.port.io/commit-sha: 4f2a, dora.port.io/repository: shop.git, dora.port.io/service: shop, \
@@ -158,7 +158,7 @@ async fn what_a_blueprint_lacks_is_left_out_and_what_it_has_beyond_is_sent() -> 
     let of = |name: &str| {
         let entity = entities.iter().find(|entity| entity.identifier.contains(&format!(":{name}:"))).unwrap();
         let is_it =
-            |record: &&DoraDeployment| record.spec.deployment.as_ref().is_some_and(|rollout| rollout.name == name);
+            |record: &&DoraDeployment| record.spec.workload.as_ref().is_some_and(|workload| workload.name == name);
         (entity, records.iter().find(is_it).unwrap())
     };
     let (web, record) = of("web");
@@ -186,9 +186,9 @@ async fn what_a_blueprint_lacks_is_left_out_and_what_it_has_beyond_is_sent() -> 
     assert!(!lunar.properties.contains_key("environment"), "{:?}", lunar.properties);
     let name = record.metadata.name.as_deref().unwrap();
     on.condition(&namespace, &format!("ddep/{name}"), "Synced", "Delivered").await?;
-    let (status, message) = on.condition(&namespace, &format!("ddep/{name}"), "Valid", "PartlyUnusable").await?;
+    let (status, message) = on.condition(&namespace, &format!("ddep/{name}"), "Valid", "PartiallyInvalid").await?;
     assert_eq!(status, "False");
-    for said in [message, on.event(&namespace, name, "PartlyUnusable").await?] {
+    for said in [message, on.event(&namespace, name, "PartiallyInvalid").await?] {
         for part in ["environment is \"moon\"", "\"Production\", \"Staging\"", "left out"] {
             assert!(said.contains(part), "{said}");
         }
@@ -206,7 +206,7 @@ async fn what_was_refused_is_delivered_soon_after_the_blueprint_is_mended() -> T
     let controller = on.start_controller(&[]).await?;
     let namespace = on.namespace("mended").await?;
 
-    let note = on.event(RELEASE, RELEASE, "BlueprintLacks").await?;
+    let note = on.event(RELEASE, RELEASE, "BlueprintIncomplete").await?;
     assert!(note.contains("requires cost_centre"), "{note}");
     lacks(&controller, "dora_incident", 7).await?;
     on.apply_in(&namespace, &incident("unassigned", "priority: high")).await?;

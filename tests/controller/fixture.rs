@@ -17,6 +17,7 @@ use port_sim::{Entity, Options, PortSim};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use crate::objects::rollout_of;
 use crate::pool::PooledCluster;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -253,9 +254,9 @@ impl Installation {
             let found: BTreeMap<String, String> = records
                 .iter()
                 .filter_map(|record| {
-                    let rollout = record.spec.deployment.as_ref()?;
+                    let (workload, revision) = rollout_of(record)?;
                     let outcome = record.spec.outcome.as_str().to_owned();
-                    Some((format!("{}:{}", rollout.name, rollout.revision), outcome))
+                    Some((format!("{}:{}", workload.name, revision.number), outcome))
                 })
                 .collect();
             if found != expected {

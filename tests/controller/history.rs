@@ -139,7 +139,7 @@ async fn the_setting_says_which_revisions_from_before_are_reported_and_none_is_t
 async fn check_times(cluster: &Cluster<'_>, tables: &[Vec<Row>; 4]) -> TestResult {
     let [plain, undone, failed, _] = tables;
     for row in plain {
-        let revision = row.record.spec.deployment.as_ref().unwrap().revision;
+        let revision = row.record.spec.revision.as_ref().unwrap().number;
         let replica_set = cluster.plain.replica_set(&format!("app:v{revision}")).await?;
         assert_eq!(row.started(), (created(&replica_set), Exact), "{revision}");
     }

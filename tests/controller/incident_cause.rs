@@ -65,32 +65,41 @@ async fn what_was_in_effect_is_the_cause_and_port_relates_the_two() -> TestResul
     on.apply_in(&namespace, &deployment("web", "app:v1", "", "")).await?;
     on.deployments(&namespace, &[("web:1", "success")]).await?;
     next_second().await?;
-    on.apply_in(&namespace, &incident("first", "deploymentRef: {name: web}")).await?;
+    on.apply_in(&namespace, &incident("first", "workloadRef: {name: web}")).await?;
     next_second().await?;
     on.apply_in(&namespace, &deployment("web", "app:v2", "", "")).await?;
     let entities = on.deployments(&namespace, &[("web:1", "success"), ("web:2", "success")]).await?;
     next_second().await?;
-    on.apply_in(&namespace, &incident("second", "deploymentRef: {name: web}")).await?;
-    on.apply_in(&namespace, &incident("stated", "deploymentRef: {name: web, revision: 1}")).await?;
-    on.apply_in(&namespace, &incident("unknown", "deploymentRef: {name: wep}")).await?;
+    on.apply_in(&namespace, &incident("second", "workloadRef: {name: web}")).await?;
+    on.apply_in(&namespace, &incident("stated", "workloadRef: {name: web, revision: 1}")).await?;
+    on.apply_in(&namespace, &incident("unknown", "workloadRef: {name: wep}")).await?;
     for (name, revision) in [("first", 1), ("second", 2), ("stated", 1)] {
         let entity = &entities[usize::try_from(revision)? - 1].identifier;
         let found =
             until(&on, &namespace, name, "complete", |cause| cause.is_some_and(|cause| cause.entity.is_some())).await?;
         let cause = found.status.unwrap().cause.unwrap();
-        assert_eq!((cause.certainty, cause.deployment.as_str(), cause.revision), (Certainty::Stated, "web", revision));
+        assert_eq!(
+            (cause.certainty, cause.workload.name.as_str(), cause.revision),
+            (Certainty::Stated, "web", revision)
+        );
         assert_eq!(cause.entity.as_ref(), Some(entity));
         related(&on, &namespace, name, "caused_by", &json!(entity)).await?;
     }
-    let (_, message) = on.condition(&namespace, "dinc/unknown", "Valid", "PartlyUnusable").await?;
-    assert!(message.contains("spec.deploymentRef.name") && message.contains("no Deployment wep"), "{message}");
+    let (_, message) = on.condition(&namespace, "dinc/unknown", "Valid", "PartiallyInvalid").await?;
+    assert!(message.contains("spec.workloadRef") && message.contains("no Deployment wep"), "{message}");
     on.incident(&namespace, "unknown", "open").await?;
+    // A workload of another kind with the same name is another workload.
+    on.apply_in(&namespace, &incident("other-kind", "workloadRef: {kind: StatefulSet, name: web}")).await?;
+    let (_, message) = on.condition(&namespace, "dinc/other-kind", "Valid", "PartiallyInvalid").await?;
+    assert!(message.contains("records rollouts of Deployments only"), "{message}");
+    let other = on.get_incident(&namespace, "other-kind").await?;
+    assert_eq!(other.status.and_then(|status| status.cause), None);
 
     // The record expires, and the cause stays; it goes when the incident names none any more.
     controller.process.kill()?;
     on.kubectl(["--namespace", &namespace, "delete", "ddep", "--all"]).await?;
     on.kubectl(["--namespace", &namespace, "delete", "deployment", "web"]).await?;
-    on.apply_in(&namespace, &incident("second", "deploymentRef: {name: web}, priority: low")).await?;
+    on.apply_in(&namespace, &incident("second", "workloadRef: {name: web}, priority: low")).await?;
     let _controller = on.start_controller_with_settings(settings).await?;
     on.condition(&namespace, "dinc/second", "Synced", "Delivered").await?;
     until(&on, &namespace, "second", "kept", |cause| cause.is_some_and(|cause| cause.revision == 2)).await?;
@@ -103,7 +112,7 @@ async fn what_was_in_effect_is_the_cause_and_port_relates_the_two() -> TestResul
         "second",
         "--type=json",
         "--patch",
-        r#"[{"op":"remove","path":"/spec/deploymentRef"}]"#,
+        r#"[{"op":"remove","path":"/spec/workloadRef"}]"#,
     ])
     .await?;
     until(&on, &namespace, "second", "gone", |cause| cause.is_none()).await?;
@@ -123,7 +132,7 @@ async fn an_incident_does_not_wait_for_the_deployment_that_caused_it() -> TestRe
     on.apply_in(&namespace, &deployment("web", "app:v1", "", "")).await?;
     on.outcomes(&namespace, &[("web:1", "Succeeded")]).await?;
     next_second().await?;
-    on.apply_in(&namespace, &incident("down", "deploymentRef: {name: web}")).await?;
+    on.apply_in(&namespace, &incident("down", "workloadRef: {name: web}")).await?;
     let entity = on.incident(&namespace, "down", "open").await?;
     assert!(!entity.relations.contains_key("deployment"), "{:?}", entity.relations);
     let found = until(&on, &namespace, "down", "named", |cause| cause.is_some()).await?;
@@ -150,7 +159,7 @@ async fn a_rollout_and_an_incident_that_came_while_the_controller_was_away_belon
     on.apply_in(&namespace, &deployment("web", "app:v2", "", "")).await?;
     on.kubectl(["--namespace", &namespace, "rollout", "status", "deployment/web", "--timeout=240s"]).await?;
     next_second().await?;
-    on.apply_in(&namespace, &incident("down", "deploymentRef: {name: web}")).await?;
+    on.apply_in(&namespace, &incident("down", "workloadRef: {name: web}")).await?;
     let _controller = on.start_controller(&SAME_POD).await?;
     // Whichever of the two is looked at first.
     until(&on, &namespace, "down", "revision 2", |cause| cause.is_some_and(|cause| cause.revision == 2)).await?;
@@ -169,7 +178,7 @@ async fn the_only_deployment_that_finished_shortly_before_is_suspected_and_port_
     on.apply_in(&namespace, &incident("one", "")).await?;
     let found = until(&on, &namespace, "one", "suspected", |cause| cause.is_some()).await?;
     let cause = found.status.unwrap().cause.unwrap();
-    assert_eq!((cause.certainty, cause.deployment.as_str(), cause.revision), (Certainty::Suspected, "web", 1));
+    assert_eq!((cause.certainty, cause.workload.name.as_str(), cause.revision), (Certainty::Suspected, "web", 1));
     assert_eq!(cause.entity.as_deref(), Some(entities[0].identifier.as_str()));
     on.condition(&namespace, "dinc/one", "Synced", "Delivered").await?;
     related(&on, &namespace, "one", "deployment", &Value::Null).await?;
@@ -184,7 +193,7 @@ async fn the_only_deployment_that_finished_shortly_before_is_suspected_and_port_
     on.condition(&namespace, "dinc/two", "Synced", "Delivered").await?;
     assert_eq!(on.get_incident(&namespace, "two").await?.status.unwrap().cause, None);
     // Nor does an incident of long ago.
-    on.apply_in(&namespace, &incident("ago", "createdAt: '2026-01-31T12:00:00Z', deploymentRef: {name: web}")).await?;
+    on.apply_in(&namespace, &incident("ago", "createdAt: '2026-01-31T12:00:00Z', workloadRef: {name: web}")).await?;
     on.condition(&namespace, "dinc/ago", "Synced", "Delivered").await?;
     assert_eq!(on.get_incident(&namespace, "ago").await?.status.unwrap().cause, None, "nothing was in effect then");
     Ok(())

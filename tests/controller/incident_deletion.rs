@@ -177,7 +177,7 @@ async fn a_namespace_ends_although_port_is_away() -> TestResult {
     let line = |text: &str| log.lines().position(|line| line.contains(text) && line.contains(&other));
     let waited = line("not deleted from Port yet").ok_or("nothing was to wait for Port")?;
     assert!(Some(waited) < line("stays in Port although"), "it waits for Port: {log}");
-    let note = on.event(&other, "down", "EntityLeftBehind").await?;
+    let note = on.event(&other, "down", "EntityOrphaned").await?;
     assert!(note.contains(&format!("test:{other}:down")) && note.contains("by hand"), "{note}");
     let namespaces: Api<Namespace> = Api::all(on.client().await?);
     wait_for("the namespace to be gone", FAREWELL + DEADLINE, async || {
@@ -185,7 +185,7 @@ async fn a_namespace_ends_although_port_is_away() -> TestResult {
     })
     .await?;
     let (_, metrics) = controller.get("/metrics").await?;
-    assert!(metrics.contains(r#"port_dora_entities_left_behind_total{kind="DoraIncident"} 2"#), "{metrics}");
+    assert!(metrics.contains(r#"port_dora_entities_orphaned_total{kind="DoraIncident"} 2"#), "{metrics}");
     Ok(())
 }
 
@@ -229,7 +229,7 @@ async fn without_credentials_nothing_holds_up_a_deletion() -> TestResult {
     gone(&on, &namespace, "sent", DEADLINE).await?;
     gone(&on, &namespace, "unsent", DEADLINE).await?;
     // Not because two minutes are over.
-    let note = on.event(&namespace, "sent", "EntityLeftBehind").await?;
+    let note = on.event(&namespace, "sent", "EntityOrphaned").await?;
     assert!(note.contains("no Port credentials are set"), "{note}");
     let log = controller.process.log()?;
     assert!(!log.contains("not deleted from Port yet"), "{log}");

@@ -69,8 +69,8 @@ async fn sizes_are_bounded() -> TestResult {
         (json!({"identifier": long(1001)}), "spec.identifier"),
         (json!({"properties": many}), "spec.properties"),
         (json!({"relations": many}), "spec.relations"),
-        (json!({"deploymentRef": {"name": ""}}), "spec.deploymentRef.name"),
-        (json!({"deploymentRef": {"name": "web", "revision": 0}}), "spec.deploymentRef.revision"),
+        (json!({"workloadRef": {"name": ""}}), "spec.workloadRef.name"),
+        (json!({"workloadRef": {"name": "web", "revision": 0}}), "spec.workloadRef.revision"),
         (json!({"deletionPolicy": "Keep"}), r#"supported values: "Retain", "Delete""#),
     ];
     for (spec, expected) in mistakes {

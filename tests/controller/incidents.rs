@@ -80,12 +80,15 @@ async fn kubectl_shows_what_an_engineer_on_call_wants_to_know() -> TestResult {
     on.condition(&namespace, "dinc/checkout-down", "Synced", "Delivered").await?;
     let table = on.kubectl(["--namespace", &namespace, "get", "doraincidents"]).await?;
     let mut lines = table.lines();
-    let columns = ["NAME", "STATUS", "PRIORITY", "OPENED", "RESOLVED", "TIME TO RESOLVE", "SYNCED", "REASON"];
+    let columns = ["NAME", "TITLE", "WORKLOAD", "STATUS", "PRIORITY", "OPENED", "TIME-TO-RESOLVE", "SYNCED", "REASON"];
     let headings: Vec<&str> =
         lines.next().unwrap().split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
     assert_eq!(headings, columns);
     let cells: Vec<&str> = lines.next().unwrap().split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
-    assert_eq!(cells, ["checkout-down", "resolved", "high", "20h", "19h", "1h 2m 5s", "True", "Delivered"]);
+    assert_eq!(
+        cells,
+        ["checkout-down", "Checkout is down", "resolved", "high", "20h", "1h 2m 5s", "True", "Delivered"]
+    );
     let all = on.kubectl(["--namespace", &namespace, "get", "dora", "--output", "name"]).await?;
     assert_eq!(all.trim(), "doraincident.dora.port.io/checkout-down");
 

@@ -152,11 +152,8 @@ async fn a_replica_set_that_is_deleted_by_hand_after_its_rollout_makes_a_restart
     expected.push("web:2 Release Succeeded success");
     let all = stage.table(&expected).await?;
     assert_eq!(revision_of(&stage.replica_set("app:v3").await?), Some(2));
-    let sets: BTreeSet<&str> = all
-        .iter()
-        .filter_map(|row| row.record.spec.deployment.as_ref())
-        .map(|rollout| rollout.replica_set_uid.as_str())
-        .collect();
+    let sets: BTreeSet<&str> =
+        all.iter().filter_map(|row| row.record.spec.revision.as_ref()).map(|revision| revision.uid.as_str()).collect();
     assert_eq!(sets.len(), all.len(), "each record is of another ReplicaSet");
     assert!(all.iter().all(|row| row.writes() <= 1), "no entity was used for two rollouts");
     Ok(())
@@ -176,7 +173,7 @@ async fn a_rollout_goes_on_in_its_record_when_its_replica_set_is_deleted_by_hand
     assert_eq!(all[1].record.metadata.uid, open[1].record.metadata.uid);
     assert_eq!(all[1].started(), open[1].started());
     let set = stage.replica_set("app:v2").await?.metadata.uid;
-    assert_eq!(all[1].record.spec.deployment.as_ref().map(|rollout| rollout.replica_set_uid.clone()), set);
+    assert_eq!(all[1].record.spec.revision.as_ref().map(|revision| revision.uid.clone()), set);
     Ok(())
 }
 

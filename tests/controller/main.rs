@@ -4,6 +4,7 @@
 
 mod absence;
 mod alertmanager;
+mod automatic_incidents;
 mod bad_input;
 mod blueprints;
 mod chaos;
@@ -29,7 +30,6 @@ mod restarts;
 mod retention;
 mod rollouts;
 mod selection;
-mod self_opened;
 mod settings;
 mod stage;
 mod times;

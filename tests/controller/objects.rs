@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
+use port_dora_controller::resources::{DoraDeployment, RevisionReference, WorkloadReference};
 
 use crate::web::Web;
 
@@ -72,4 +73,9 @@ pub fn progressing(deployment: &Deployment) -> &DeploymentCondition {
 /// When the condition Progressing was last renewed.
 pub fn progressed(deployment: &Deployment) -> Timestamp {
     progressing(deployment).last_update_time.as_ref().unwrap().0
+}
+
+/// The workload and the revision of a record of the controller's own.
+pub fn rollout_of(record: &DoraDeployment) -> Option<(&WorkloadReference, &RevisionReference)> {
+    record.spec.workload.as_ref().zip(record.spec.revision.as_ref())
 }

@@ -306,16 +306,33 @@ async fn kubectl_shows_how_each_rollout_ended() -> TestResult {
     stage.table(&["web:1 Initial Succeeded success"]).await?;
     stage.apply_failing(&Web::broken()).await?;
     stage.table(&["web:1 Initial Succeeded success", "web:2 Release Failed failed"]).await?;
-    let listed = stage.kubectl("get doradeployments --sort-by=.spec.deployment.revision").await?;
+    let listed = stage.kubectl("get doradeployments --sort-by=.spec.revision.number").await?;
     let words: Vec<Vec<&str>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(
-        words[0],
-        ["NAME", "DEPLOYMENT", "REVISION", "ENVIRONMENT", "CHANGE", "OUTCOME", "FINISHED", "SYNCED", "REASON"]
-    );
+    let columns = [
+        "NAME",
+        "WORKLOAD",
+        "REVISION",
+        "ENVIRONMENT",
+        "CHANGE",
+        "OUTCOME",
+        "LEAD-TIME",
+        "FINISHED",
+        "SYNCED",
+        "REASON",
+    ];
+    assert_eq!(words[0], columns);
     assert_eq!(words[1][1..6], ["web", "1", "production", "Initial", "Succeeded"], "{listed}");
     assert_eq!(words[1][7..], ["True", "Delivered"], "{listed}");
     assert_eq!(words[2][1..6], ["web", "2", "production", "Release", "Failed"], "{listed}");
+    let labelled = "dora.port.io/workload=web,dora.port.io/workload-kind=Deployment,dora.port.io/environment=production,\
+                    dora.port.io/group=all_teams,dora.port.io/change=Release,dora.port.io/outcome";
+    let selected = stage.kubectl(&format!("get ddep --selector={labelled}=Failed --output=name")).await?;
+    assert_eq!(selected.lines().count(), 1, "{selected}");
+    let selected = stage.kubectl(&format!("get ddep --selector={labelled}=InProgress --output=name")).await?;
+    assert_eq!(selected, "", "the labels follow the outcome");
     let wide = stage.kubectl("get ddep --output=wide").await?;
+    let heads: Vec<&str> = wide.lines().next().unwrap_or_default().split_whitespace().collect();
+    assert_eq!(heads[10..], ["KIND", "GROUP", "COMMIT", "DURATION", "FAILURE", "MESSAGE"], "{wide}");
     assert!(wide.contains("can't pull the image of container app"), "{wide}");
     Ok(())
 }

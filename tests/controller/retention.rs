@@ -28,7 +28,7 @@ async fn kept(stage: &Stage<'_>, revisions: std::ops::RangeInclusive<i64>) -> Te
     wait_for(format!("the records {expected:?}"), DEADLINE, async || {
         let records = api.list(&ListParams::default()).await?.items;
         let mut found: Vec<i64> =
-            records.iter().filter_map(|record| Some(record.spec.deployment.as_ref()?.revision)).collect();
+            records.iter().filter_map(|record| Some(record.spec.revision.as_ref()?.number)).collect();
         found.sort_unstable();
         if found != expected {
             stage.settled().await?;

@@ -37,7 +37,7 @@ async fn the_settings_name_namespaces_and_labels_and_their_change_deletes_nothin
     system.table(&[]).await?;
     let mut controller = on
         .start_controller_with_settings(
-            "deployments:\n  include: {namespaces: [kube-system, team-*]}\n  exclude: {namespaces: [team-trial-*], labels: {matchLabels: \
+            "workloads:\n  include: {namespaces: [kube-system, team-*]}\n  exclude: {namespaces: [team-trial-*], labels: {matchLabels: \
              {preview: 'true'}}}\n",
         )
         .await?;
@@ -61,7 +61,7 @@ async fn the_settings_name_namespaces_and_labels_and_their_change_deletes_nothin
     trial.table(&[]).await?;
     let mut controller = on
         .start_controller_with_settings(
-            "deployments: {include: {labels: {matchExpressions: [{key: tier, operator: In, values: [web, api]}]}}}",
+            "workloads: {include: {labels: {matchExpressions: [{key: tier, operator: In, values: [web, api]}]}}}",
         )
         .await?;
     let api = json!({"labels": {"tier": "api"}});

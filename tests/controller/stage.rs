@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::fixture::{DEADLINE, Installation, RELEASE, text};
 use crate::objects::{
-    created, is_counted, is_on_node, is_unscheduled, obstacle, progressing, revision_of, updated_replicas,
+    created, is_counted, is_on_node, is_unscheduled, obstacle, progressing, revision_of, rollout_of, updated_replicas,
 };
 use crate::web::Web;
 
@@ -79,8 +79,9 @@ impl Row {
     /// revisions came and went unseen.
     fn line(&self) -> String {
         let spec = &self.record.spec;
-        let (name, revision) =
-            spec.deployment.as_ref().map(|rollout| (rollout.name.as_str(), rollout.revision)).unwrap_or_default();
+        let (name, revision) = rollout_of(&self.record)
+            .map(|(workload, revision)| (workload.name.as_str(), revision.number))
+            .unwrap_or_default();
         let change = spec.change.map_or("?", |change| change.as_str());
         let status = self.record.status.as_ref();
         let synced = status.and_then(|status| status.conditions.iter().find(|condition| condition.type_ == "Synced"));
@@ -247,7 +248,7 @@ impl<'a> Stage<'a> {
             let installed = leases.get_opt(FIELD_MANAGER).await?.as_ref().map(created);
             let mut records = api.list(&ListParams::default()).await?.items;
             records.sort_by_key(|record| {
-                let rollout = record.spec.deployment.as_ref().map(|rollout| (rollout.name.clone(), rollout.revision));
+                let rollout = rollout_of(record).map(|(workload, revision)| (workload.name.clone(), revision.number));
                 (rollout, record.metadata.creation_timestamp.as_ref().map(|time| time.0))
             });
             let rows: Vec<Row> = records.into_iter().map(|record| self.row(record, installed)).collect();
@@ -307,7 +308,7 @@ impl<'a> Stage<'a> {
         let spec = wait_for(format!("the record of revision {revision} to be {what}"), DEADLINE, async || {
             let records = api.list(&ListParams::default()).await?.items;
             let is_it = |record: &DoraDeployment| {
-                record.spec.deployment.as_ref().is_some_and(|rollout| rollout.revision == revision)
+                record.spec.revision.as_ref().is_some_and(|reference| reference.number == revision)
             };
             let record = records.into_iter().find(is_it).ok_or("it is not there")?;
             if !fulfils(&record.spec) {

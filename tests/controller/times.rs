@@ -335,7 +335,7 @@ async fn a_stray_replica_set_that_is_adopted_is_no_rollout() -> TestResult {
         stage.apply(&Web::image("app:v3")).await?;
         let rows = stage.table(&[&TWICE[..], &["web:11 Release Succeeded success"]].concat()).await?;
         assert_eq!(versions(&rows[..2]), versions(&two), "{prefix}");
-        let ran = rows[1].record.spec.deployment.as_ref().map(|rollout| rollout.replica_set_uid.clone());
+        let ran = rows[1].record.spec.revision.as_ref().map(|revision| revision.uid.clone());
         assert_eq!(ran, stage.replica_set("app:v2").await?.metadata.uid);
     }
     Ok(())
@@ -424,7 +424,7 @@ async fn a_deployment_that_finds_its_orphaned_replica_set_has_rolled_out_nothing
     let three = [&TWICE[..], &["web:3 Release Succeeded success"]].concat();
     let rows = stage.table(&three).await?;
     assert_eq!(versions(&rows[..2]), versions(&two));
-    let uid = |row: &Row| row.record.spec.deployment.as_ref().map(|rollout| rollout.uid.clone());
+    let uid = |row: &Row| row.record.spec.workload.as_ref().map(|workload| workload.uid.clone());
     assert_eq!(uid(&rows[0]), uid(&rows[1]));
     assert_ne!(uid(&rows[1]), uid(&rows[2]));
 

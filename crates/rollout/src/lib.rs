@@ -6,6 +6,7 @@
 mod change;
 mod decide;
 mod failure;
+mod kind;
 mod metadata;
 mod observation;
 mod outcome;
@@ -22,6 +23,7 @@ pub use failure::{
     Activity, ContainerRole, ContainerState, Deadline, Explanation, POD_SAMPLE, PodState, Readiness, Termination,
     failure,
 };
+pub use kind::{WorkloadKey, WorkloadKind};
 pub use metadata::{MetadataSources, RolloutMetadata, is_ignored, keys, read_metadata};
 pub use observation::{Observation, PastObservation, Source};
 pub use outcome::{Accuracy, ChangeKind, Outcome};

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 
-use crate::{Metadata, ProgressReason, Progressing, Revision, Workload};
+use crate::{Metadata, ProgressReason, Progressing, Revision, Workload, WorkloadKind};
 
 /// The time `second` seconds after 1970.
 #[must_use]
@@ -22,6 +22,7 @@ pub fn progressing(reason: ProgressReason, named: &str, updated: i64) -> Progres
 #[must_use]
 pub fn deployment(revision: i64) -> Workload {
     Workload {
+        kind: WorkloadKind::Deployment,
         uid: "d".into(),
         namespace: "shop".into(),
         name: "web".into(),

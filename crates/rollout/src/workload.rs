@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::UnixSeconds;
+use crate::{UnixSeconds, WorkloadKind};
 
 /// UID of an object in the cluster.
 pub type Uid = Arc<str>;
@@ -40,6 +40,8 @@ impl<'a> FromIterator<(&'a str, &'a str)> for Metadata {
 /// What is kept of a Deployment.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Workload {
+    /// Its kind.
+    pub kind: WorkloadKind,
     /// Its UID.
     pub uid: Uid,
     /// Its namespace.

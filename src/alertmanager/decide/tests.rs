@@ -85,7 +85,7 @@ fn an_alert_that_fires_makes_an_incident_of_what_it_says() {
             "url": "http://prometheus:9090/graph?g0.expr=up",
             "priority": "critical",
             "createdAt": "2026-01-01T10:00:00Z",
-            "deploymentRef": {"name": "web"},
+            "workloadRef": {"kind": "Deployment", "name": "web"},
         })
     );
 }
@@ -123,7 +123,7 @@ fn outside_of_its_namespace_an_incident_names_the_namespace_and_no_deployment() 
     let sent = notification(&[alert("2026-01-01T10:00:00Z", None)]);
     let Decision::Create(incident) = decide(&sent, &[], &AlertFields::default(), &place, at(NOW)) else { panic!() };
     assert_eq!(incident.annotations()[NAMESPACE_ANNOTATION], "gone");
-    assert_eq!((incident.namespace().as_deref(), &incident.spec.deployment_ref), (Some("own"), &None));
+    assert_eq!((incident.namespace().as_deref(), &incident.spec.workload_ref), (Some("own"), &None));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::decide::{IncidentInput, OpenedBy, Opening, Recorded, Rules, Verdict, Write, decide, loss_name, may_open};
-use super::index::{IncidentIndex, WorkloadKey, newest};
+use super::index::{IncidentIndex, newest};
 use super::input as scene;
 use super::manifest::{INCIDENTS_MANAGER, OPENED_BY, OPENING_MANAGER, noted, opened, reopened, resolved};
 use crate::records::{Records, record_name};
@@ -23,7 +23,7 @@ use crate::resources::{DoraDeployment, DoraIncident};
 use crate::runtime::{Backoff, Context, now};
 use crate::settings::ActiveSettings;
 use crate::workloads::{Index, Snapshot};
-use rollout::{RecordedRevision, Uid};
+use rollout::{RecordedRevision, Uid, WorkloadKey};
 
 /// Deployments whose incidents are written at once.
 const WRITES_IN_FLIGHT: usize = 4;
@@ -133,8 +133,12 @@ impl AutoIncidentController {
         let snapshot = self.index.snapshot(uid);
         let recorded = self.records.of(uid);
         let place = match (snapshot.row(), &recorded) {
-            (Some(row), _) => Some(WorkloadKey { namespace: Arc::clone(&row.namespace), name: row.name.clone() }),
-            (None, Some(it)) => Some(WorkloadKey { namespace: Arc::clone(&it.namespace), name: it.name.clone() }),
+            (Some(row), _) => {
+                Some(WorkloadKey { namespace: Arc::clone(&row.namespace), kind: row.kind, name: row.name.clone() })
+            }
+            (None, Some(it)) => {
+                Some(WorkloadKey { namespace: Arc::clone(&it.namespace), kind: it.kind, name: it.name.clone() })
+            }
             (None, None) => self.incidents.place_of(uid),
         };
         let Some(place) = place else {
@@ -151,11 +155,11 @@ impl AutoIncidentController {
         let newest = newest(&known);
         let present = lost_since.and_then(|_| scene::present_record(&snapshot, &known));
         let mut names: BTreeSet<String> = self.incidents.names(&place).into_iter().collect();
-        names.extend(lost_since.map(|since| loss_name(&place.name, since)));
+        names.extend(lost_since.map(|since| loss_name(&place, since)));
         let mut records = HashMap::new();
         for known in &known {
             let may_open = may_open(known, newest, now);
-            let name = record_name(&place.name, uid, known);
+            let name = record_name(place.kind, &place.name, uid, known);
             let has_incident = names.contains(&name);
             if may_open || has_incident || present == Some(known) {
                 if let Some(record) = self.api::<DoraDeployment>(&place).get_opt(&name).await? {
@@ -179,17 +183,17 @@ impl AutoIncidentController {
         let Sight { uid, place, snapshot, known, records, incidents } = sight;
         let defaults = &self.settings.file.defaults;
         let recorded = |known: &RecordedRevision| {
-            let name = record_name(&place.name, uid, known);
+            let name = record_name(place.kind, &place.name, uid, known);
             let details = records.get(&name).map(|record| scene::details(record, defaults));
             Recorded { name, known: known.clone(), details }
         };
         let reported_loss = self.reported_losses().get(uid).copied();
         IncidentInput {
-            name: &place.name,
+            workload: place,
             uid,
             present: scene::present(snapshot, known, sight.present_record(), reported_loss, defaults),
             records: known.iter().map(recorded).collect(),
-            incidents: incidents.values().filter_map(|it| scene::incident(it, &place.name, now)).collect(),
+            incidents: incidents.values().filter_map(|it| scene::incident(it, place, now)).collect(),
         }
     }
 
@@ -248,7 +252,7 @@ impl AutoIncidentController {
 
     /// Says that an incident was opened: in the log, as a metric, and on the Deployment that it concerns.
     async fn tell(&self, sight: &Sight, opened_by: OpenedBy, incident: &DoraIncident) {
-        let Sight { place: WorkloadKey { namespace, name: deployment }, uid, .. } = sight;
+        let Sight { place: WorkloadKey { namespace, kind: _, name: deployment }, uid, .. } = sight;
         let name = incident.metadata.name.as_deref().unwrap_or_default();
         let cause = opened_by.as_str();
         self.context.metrics.incident_opened(cause);
@@ -344,7 +348,7 @@ impl Sight {
     /// The record of the present revision, if it was read.
     fn present_record(&self) -> Option<&DoraDeployment> {
         let known = scene::present_record(&self.snapshot, &self.known)?;
-        self.records.get(&record_name(&self.place.name, &self.uid, known))
+        self.records.get(&record_name(self.place.kind, &self.place.name, &self.uid, known))
     }
 }
 

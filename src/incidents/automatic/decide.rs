@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::settings::Incidents;
-use rollout::{Availability, ChangeKind, Outcome, RecordedRevision, UnixSeconds};
+use rollout::{Availability, ChangeKind, Outcome, RecordedRevision, UnixSeconds, WorkloadKey};
 
 /// What failed longer ago than this opens nothing: a setting that is switched on must not flood Port with the past.
 pub const LONGEST_AGO: SignedDuration = SignedDuration::from_hours(24);
@@ -49,7 +49,7 @@ impl OpenedBy {
 #[derive(Clone, Debug)]
 pub struct IncidentInput<'a> {
     /// Its name.
-    pub name: &'a str,
+    pub workload: &'a WorkloadKey,
     /// Its UID.
     pub uid: &'a str,
     /// How it stands; `None` once it is deleted.
@@ -226,9 +226,9 @@ pub fn decide(scene: &IncidentInput<'_>, rules: &Rules<'_>, now: Timestamp) -> V
 
 /// Name of the incident of a Deployment that is unavailable since this time.
 #[must_use]
-pub fn loss_name(deployment: &str, since: Timestamp) -> String {
+pub fn loss_name(workload: &WorkloadKey, since: Timestamp) -> String {
     let ending = format!("-unavailable-{}", since.strftime("%Y%m%d%H%M%S"));
-    let kept: String = deployment.chars().take(NAME_CHARACTERS - ending.len()).collect();
+    let kept: String = workload.kind.qualified(&workload.name).chars().take(NAME_CHARACTERS - ending.len()).collect();
     // A name must not have a dot before a dash.
     format!("{}{ending}", kept.trim_end_matches(['.', '-']))
 }
@@ -343,7 +343,7 @@ fn lost(scene: &IncidentInput<'_>, present: &Present, rules: &Rules<'_>, now: Ti
         return Verdict { look_again: Some(due), ..nothing };
     }
     let write = |writes: Vec<Write>| Verdict { writes, look_again: None };
-    let name = loss_name(scene.name, since);
+    let name = loss_name(scene.workload, since);
     let is_its_own =
         |incident: &Incident| incident.name == name || (incident.is_own(scene.uid) && incident.reopened == Some(since));
     if scene.incidents.iter().any(is_its_own) {

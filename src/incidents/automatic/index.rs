@@ -7,22 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 use kube::Resource;
 
 use super::decide::{LONGEST_AGO, OpenedBy, may_open};
-use super::manifest::{DEPLOYMENT_UID, OPENED_BY};
-use crate::resources::SlimDoraIncident;
+use super::manifest::{OPENED_BY, WORKLOAD_UID};
+use crate::resources::{SlimDoraIncident, WorkloadRef};
 use crate::runtime::WorkQueue;
-use rollout::{Availability, RecordedRevision, Uid, UnixSeconds};
+use rollout::{Availability, RecordedRevision, Uid, UnixSeconds, WorkloadKey};
 
 /// An incident that was over longer ago can't concern anything that still opens one.
 const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_hours(2 * LONGEST_AGO.as_hours());
-
-/// A Deployment by its name: that is what an incident refers to.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct WorkloadKey {
-    /// Its namespace.
-    pub namespace: Arc<str>,
-    /// Its name.
-    pub name: Box<str>,
-}
 
 /// The incidents that still matter, a few bytes each, by the Deployment that they refer to.
 ///
@@ -143,13 +134,14 @@ pub fn newest(known: &[RecordedRevision]) -> Option<Timestamp> {
 
 fn place(incident: &SlimDoraIncident) -> Option<(WorkloadKey, Box<str>)> {
     let metadata = incident.meta();
-    let name = incident.spec.deployment_ref.as_ref()?.name.as_str().into();
-    let place = WorkloadKey { namespace: metadata.namespace.as_deref()?.into(), name };
+    let WorkloadRef { kind, name, .. } = incident.spec.workload_ref.as_ref()?;
+    let place =
+        WorkloadKey { namespace: metadata.namespace.as_deref()?.into(), kind: *kind, name: name.as_str().into() };
     Some((place, metadata.name.as_deref()?.into()))
 }
 
 fn own(incident: &SlimDoraIncident) -> Option<Uid> {
     let metadata = incident.meta();
     OpenedBy::of(metadata.labels.as_ref()?.get(OPENED_BY)?)?;
-    metadata.annotations.as_ref()?.get(DEPLOYMENT_UID).map(|uid| uid.as_str().into())
+    metadata.annotations.as_ref()?.get(WORKLOAD_UID).map(|uid| uid.as_str().into())
 }

@@ -4,12 +4,14 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::decide::{Details, Incident, OpenedBy, Present};
-use super::manifest::{DEPLOYMENT_UID, INCIDENTS_MANAGER, OPENED_BY, OPENING_MANAGER, REOPENED_AT, ROLLED_BACK_BY};
+use super::manifest::{INCIDENTS_MANAGER, OPENED_BY, OPENING_MANAGER, REOPENED_AT, ROLLED_BACK_BY, WORKLOAD_UID};
 use crate::incidents::times::times;
 use crate::resources::{DoraDeployment, DoraIncident};
 use crate::settings::Defaults;
 use crate::workloads::Snapshot;
-use rollout::{MetadataSources, Outcome, ProgressReason, RecordedRevision, RolloutMetadata, is_ignored, read_metadata};
+use rollout::{
+    MetadataSources, Outcome, ProgressReason, RecordedRevision, RolloutMetadata, WorkloadKey, is_ignored, read_metadata,
+};
 
 /// What `record` says that is not kept in memory.
 #[must_use]
@@ -78,16 +80,20 @@ pub fn group(snapshot: &Snapshot) -> Option<String> {
 
 /// The incident that `resource` is, if it concerns the Deployment `deployment` or is one of the controller's own.
 #[must_use]
-pub fn incident(resource: &DoraIncident, deployment: &str, now: Timestamp) -> Option<Incident> {
-    let refers = resource.spec.deployment_ref.as_ref().is_some_and(|reference| reference.name == deployment);
+pub fn incident(resource: &DoraIncident, workload: &WorkloadKey, now: Timestamp) -> Option<Incident> {
+    let refers = resource
+        .spec
+        .workload_ref
+        .as_ref()
+        .is_some_and(|reference| reference.kind == workload.kind && reference.name == *workload.name);
     let opened_by = resource.labels().get(OPENED_BY).and_then(|label| OpenedBy::of(label));
     let times = times(resource, now);
     let annotation = |key: &str| resource.annotations().get(key);
     (refers || opened_by.is_some()).then(|| Incident {
         name: resource.name_any(),
         opened_by,
-        uid: annotation(DEPLOYMENT_UID).cloned(),
-        revision: resource.spec.deployment_ref.as_ref().and_then(|reference| reference.revision),
+        uid: annotation(WORKLOAD_UID).cloned(),
+        revision: resource.spec.workload_ref.as_ref().and_then(|reference| reference.revision),
         rolled_back_by: annotation(ROLLED_BACK_BY).and_then(|revision| revision.parse().ok()),
         opened: times.opened,
         resolved: times.resolved,

@@ -9,15 +9,16 @@ use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::decide::{OpenedBy, Opening};
-use super::index::WorkloadKey;
+use rollout::WorkloadKey;
+
 use crate::resources::{
-    DeletionPolicy, DeploymentRef, DoraDeployment, DoraIncident, DoraIncidentSpec, FIELD_MANAGER, IncidentStatus,
+    DeletionPolicy, DoraDeployment, DoraIncident, DoraIncidentSpec, FIELD_MANAGER, IncidentStatus, WorkloadRef,
 };
 
 /// Label of the incidents that the controller opened: what opened it.
 pub const OPENED_BY: &str = "dora.port.io/opened-by";
 /// Annotation: UID of the Deployment for which the controller opened it. A later Deployment of that name is another.
-pub const DEPLOYMENT_UID: &str = "dora.port.io/deployment-uid";
+pub const WORKLOAD_UID: &str = "dora.port.io/workload-uid";
 /// Annotation: the revision that took the one back that the incident is about.
 pub const ROLLED_BACK_BY: &str = "dora.port.io/rolled-back-by";
 /// Annotation: since when the incident is open again.
@@ -38,20 +39,21 @@ pub fn opened(
     description: Option<String>,
     group: Option<String>,
 ) -> DoraIncident {
-    let Opening { name, opened_by, opened, revision, rolled_back_by } = opening;
-    let WorkloadKey { namespace, name: deployment } = place;
+    let Opening { name: incident, opened_by, opened, revision, rolled_back_by } = opening;
+    let WorkloadKey { namespace, kind, name } = place;
+    let workload = kind.titled(name);
     let which = revision.map(|revision| format!(" revision {revision}")).unwrap_or_default();
     let title = match opened_by {
-        OpenedBy::FailedRollout => format!("Rollout of {namespace}/{deployment}{which} failed"),
-        OpenedBy::RolledBackRollout => format!("{namespace}/{deployment}{which} was rolled back"),
-        OpenedBy::LostAvailability => format!("{namespace}/{deployment} is unavailable"),
+        OpenedBy::FailedRollout => format!("Rollout of {namespace}/{workload}{which} failed"),
+        OpenedBy::RolledBackRollout => format!("{namespace}/{workload}{which} was rolled back"),
+        OpenedBy::LostAvailability => format!("{namespace}/{workload} is unavailable"),
     };
-    let mut annotations = BTreeMap::from([(DEPLOYMENT_UID.to_owned(), uid.to_owned())]);
+    let mut annotations = BTreeMap::from([(WORKLOAD_UID.to_owned(), uid.to_owned())]);
     annotations.extend(rolled_back_by.map(|revision| (ROLLED_BACK_BY.to_owned(), revision.to_string())));
     let labels = [("app.kubernetes.io/managed-by", FIELD_MANAGER), (OPENED_BY, opened_by.as_str())];
     DoraIncident {
         metadata: ObjectMeta {
-            name: Some(name.clone()),
+            name: Some(incident.clone()),
             namespace: Some(namespace.to_string()),
             labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
             annotations: Some(annotations),
@@ -67,7 +69,7 @@ pub fn opened(
             urgency: None,
             created_at: Some(Time(*opened)),
             resolved_at: None,
-            deployment_ref: Some(DeploymentRef { name: deployment.to_string(), revision: *revision }),
+            workload_ref: Some(WorkloadRef { kind: *kind, name: name.to_string(), revision: *revision }),
             group,
             identifier: None,
             relations: BTreeMap::new(),

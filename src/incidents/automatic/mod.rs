@@ -8,5 +8,5 @@ mod manifest;
 
 pub use controller::AutoIncidentController;
 pub use decide::OpenedBy;
-pub use index::{IncidentIndex, WorkloadKey};
+pub use index::IncidentIndex;
 pub use manifest::OPENED_BY;

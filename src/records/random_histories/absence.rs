@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::comparison::{expected_line, is_of, recorded_line, reference};
+use super::comparison::{expected_line, is_of, recorded_line, reference, workload_uid};
 use super::model::{Cluster, What};
 use super::observer::Observer;
 use super::truth::{Moment, Rollout};
-use crate::resources::{DeploymentReference, DoraDeployment, DoraDeploymentSpec};
+use crate::resources::{DoraDeployment, DoraDeploymentSpec, RevisionReference};
 use rollout::{Accuracy, ChangeKind, Outcome};
 
 /// What is recorded is true as far as anybody could know, no rollout is recorded twice, and what is missing is told of.
@@ -31,7 +31,7 @@ impl Check<'_> {
         for record in self.records {
             let spec = &record.spec;
             let line = recorded_line(spec, true);
-            let Some(position) = self.rollouts.iter().position(|rollout| is_of(rollout, reference(spec))) else {
+            let Some(position) = self.rollouts.iter().position(|rollout| is_of(rollout, spec)) else {
                 if spec.outcome == Outcome::Unobserved && self.was_given(reference(spec)) {
                     continue;
                 }
@@ -40,7 +40,7 @@ impl Check<'_> {
             let rollout = &self.rollouts[position];
             if !told.insert(position) {
                 // Numbered anew, when another ReplicaSet had the number in between: nothing tells that this one never ran.
-                if reference(spec).revision != rollout.number {
+                if reference(spec).number != rollout.number {
                     continue;
                 }
                 return Err(format!("recorded already: {line}"));
@@ -69,11 +69,9 @@ impl Check<'_> {
     }
 
     /// A ReplicaSet may get a number that is changed again before anything is rolled out: its annotations don't tell.
-    fn was_given(&self, reference: &DeploymentReference) -> bool {
+    fn was_given(&self, reference: &RevisionReference) -> bool {
         self.cluster.log.iter().any(|event| match &event.what {
-            What::ReplicaSet { row, .. } => {
-                *row.uid == *reference.replica_set_uid && row.revision == Some(reference.revision)
-            }
+            What::ReplicaSet { row, .. } => *row.uid == *reference.uid && row.revision == Some(reference.number),
             _ => false,
         })
     }
@@ -93,10 +91,10 @@ impl Check<'_> {
     /// Whether what took the rollout back was not observed, or it is not known what was in effect before that.
     fn may_lack_its_mark(&self, rollout: &Rollout) -> bool {
         let Some(by) = rollout.rolled_back_by else { return false };
-        let is_since = |spec: &DoraDeploymentSpec| (rollout.number + 1..=by).contains(&reference(spec).revision);
+        let is_since = |spec: &DoraDeploymentSpec| (rollout.number + 1..=by).contains(&reference(spec).number);
         let mut of_this =
-            self.records.iter().map(|record| &record.spec).filter(|spec| *reference(spec).uid == *rollout.deployment);
-        let is_recorded = of_this.clone().any(|spec| reference(spec).revision == by);
+            self.records.iter().map(|record| &record.spec).filter(|spec| *workload_uid(spec) == *rollout.deployment);
+        let is_recorded = of_this.clone().any(|spec| reference(spec).number == by);
         !is_recorded || of_this.any(|spec| is_since(spec) && spec.outcome == Outcome::Unobserved)
     }
 
@@ -110,10 +108,10 @@ impl Check<'_> {
 
     /// The revisions that are said to have left nothing have no record.
     fn check_unseen(&self, spec: &DoraDeploymentSpec) -> Result<(), String> {
-        let revision = reference(spec).revision;
+        let revision = reference(spec).number;
         let unseen = revision - spec.unseen_revisions.unwrap_or(0)..revision;
         let is_unseen = |other: &DoraDeployment| {
-            reference(&other.spec).uid == reference(spec).uid && unseen.contains(&reference(&other.spec).revision)
+            workload_uid(&other.spec) == workload_uid(spec) && unseen.contains(&reference(&other.spec).number)
         };
         if self.records.iter().any(is_unseen) {
             return Err(format!("unseen, though recorded: {}", recorded_line(spec, true)));
@@ -129,9 +127,9 @@ impl Check<'_> {
             return Ok(());
         }
         let of_this =
-            self.records.iter().map(|record| &record.spec).filter(|spec| *reference(spec).uid == *rollout.deployment);
+            self.records.iter().map(|record| &record.spec).filter(|spec| *workload_uid(spec) == *rollout.deployment);
         let later: Vec<_> = of_this
-            .map(|spec| (reference(spec).revision, spec.unseen_revisions.unwrap_or(0)))
+            .map(|spec| (reference(spec).number, spec.unseen_revisions.unwrap_or(0)))
             .filter(|(revision, _)| rollout.numbers.iter().all(|number| number < revision))
             .collect();
         let is_told =

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::model::{Cluster, START};
 use super::observer::Observer;
 use super::truth::{Moment, Rollout};
-use crate::resources::{DeploymentReference, DoraDeploymentSpec};
+use crate::resources::{DoraDeploymentSpec, RevisionReference};
 use rollout::{Accuracy, Outcome};
 
 /// When the controller looked.
@@ -19,16 +19,22 @@ pub enum Looks {
     Late,
 }
 
-/// The rollout that a record is of.
-pub fn reference(spec: &DoraDeploymentSpec) -> &DeploymentReference {
-    spec.deployment.as_ref().unwrap()
+/// UID of the Deployment of a record.
+pub fn workload_uid(spec: &DoraDeploymentSpec) -> &str {
+    &spec.workload.as_ref().unwrap().uid
+}
+
+/// The revision of a record.
+pub fn reference(spec: &DoraDeploymentSpec) -> &RevisionReference {
+    spec.revision.as_ref().unwrap()
 }
 
 /// Whether the record is of this rollout, under any number that it ever had.
-pub fn is_of(rollout: &Rollout, reference: &DeploymentReference) -> bool {
-    *rollout.deployment == *reference.uid
-        && *rollout.replica_set == *reference.replica_set_uid
-        && rollout.numbers.contains(&reference.revision)
+pub fn is_of(rollout: &Rollout, spec: &DoraDeploymentSpec) -> bool {
+    let revision = reference(spec);
+    *rollout.deployment == *workload_uid(spec)
+        && *rollout.replica_set == *revision.uid
+        && rollout.numbers.contains(&revision.number)
 }
 
 /// A record in a line.
@@ -38,9 +44,9 @@ pub fn recorded_line(spec: &DoraDeploymentSpec, with_pauses: bool) -> String {
         Some(Moment { at, is_exact: accuracy == Some(Accuracy::Exact) })
     };
     let mut line = Line {
-        deployment: &reference(spec).uid,
-        revision: reference(spec).revision,
-        replica_set: &reference(spec).replica_set_uid,
+        deployment: workload_uid(spec),
+        revision: reference(spec).number,
+        replica_set: &reference(spec).uid,
         outcome: spec.outcome,
         started: moment(&spec.started_at, spec.started_at_accuracy),
         finished: moment(&spec.finished_at, spec.finished_at_accuracy),
@@ -166,7 +172,7 @@ fn is_record(line: &str, rollout: &Rollout, looks: Looks) -> bool {
 pub fn check_kinds(cluster: &Cluster, observer: &Observer<'_>) -> Result<(), String> {
     for record in observer.recorded() {
         let rollouts = &cluster.truth.rollouts;
-        let Some(rollout) = rollouts.iter().find(|rollout| is_of(rollout, reference(&record.spec))) else { continue };
+        let Some(rollout) = rollouts.iter().find(|rollout| is_of(rollout, &record.spec)) else { continue };
         let (said, line) = (record.spec.change, recorded_line(&record.spec, true));
         if rollout.is_kind_known && said != Some(rollout.kind) {
             return Err(format!("{line} is said to be {said:?}, and is {:?}", rollout.kind));

@@ -118,7 +118,7 @@ fn nothing_is_written_twice_or_taken_back_whatever_people_and_failures_do() {
             let present = cluster.deployment.as_ref().map(|deployment| &deployment.row.uid);
             let is_left_open = |spec: &crate::resources::DoraDeploymentSpec| {
                 spec.outcome == rollout::Outcome::InProgress
-                    && present.is_none_or(|present| **present != *comparison::reference(spec).uid)
+                    && present.is_none_or(|present| **present != *comparison::workload_uid(spec))
             };
             let open = observer.recorded().into_iter().find(|record| is_left_open(&record.spec));
             open.map_or(Ok(()), |open| Err(format!("open, though its Deployment is gone: {:?}", open.spec)))

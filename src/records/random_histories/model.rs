@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::truth::Truth;
-use rollout::{Metadata, ProgressReason, Progressing, Revision, Uid, Workload};
+use rollout::{Metadata, ProgressReason, Progressing, Revision, Uid, Workload, WorkloadKind};
 
 /// UnixSeconds of the first event.
 pub const START: i64 = 1_700_000_000;
@@ -272,6 +272,7 @@ impl Cluster {
         }
         let uid = self.new_uid();
         let row = Workload {
+            kind: WorkloadKind::Deployment,
             uid,
             namespace: "shop".into(),
             name: "web".into(),

@@ -12,7 +12,8 @@ use crate::runtime::WorkQueue;
 use crate::settings::Defaults;
 use crate::workloads::{Index, Snapshot};
 use rollout::{
-    Action, Change, Decision, DecisionInput, History, Outcome, Policy, RecordedRevision, Source, Uid, decide,
+    Action, Change, Decision, DecisionInput, History, Outcome, Policy, RecordedRevision, Source, Uid, WorkloadKind,
+    decide,
 };
 
 use super::super::manifest::{finish_manifest, paused, record_name, rolled_back, start_manifest};
@@ -251,7 +252,7 @@ impl<'a> Observer<'a> {
 
     /// What the API server makes of a change.
     fn write(&mut self, uid: &Uid, snapshot: &Snapshot, change: &Change<'_>) -> Result<(), String> {
-        let name = record_name("web", uid, &change.record);
+        let name = record_name(WorkloadKind::Deployment, "web", uid, &change.record);
         let known = self.known(uid);
         let defaults = Defaults::default();
         let failure = (change.record.outcome == Outcome::Failed).then(|| "it failed".to_owned());
@@ -265,7 +266,7 @@ impl<'a> Observer<'a> {
         let patch = match change.action {
             Action::Begin => {
                 if before.is_some() {
-                    return Err(format!("{name} is start_manifest again: {change:#?}"));
+                    return Err(format!("{name} is begun again: {change:#?}"));
                 }
                 let row = snapshot.row().ok_or("a record without a Deployment")?;
                 let record = start_manifest("test", snapshot, row, &defaults, change, failure).ok_or("no record")?;
@@ -293,7 +294,7 @@ impl<'a> Observer<'a> {
         if before == Some(after) && change.action != Action::Pause {
             return Err(format!("{name} stays {after:?}, and is written: {change:#?}"));
         }
-        self.records.set(uid, "shop", "web", change.record.clone(), settled(record));
+        self.records.set(uid, "shop", WorkloadKind::Deployment, "web", change.record.clone(), settled(record));
         // What another process would read.
         let others = Records::default();
         others.seen(&slim(record), settled(record));
@@ -360,5 +361,5 @@ fn merge(target: &mut Value, patch: &Value) {
 /// The state of a record that nothing is left to do for.
 fn settled(record: &Value) -> RecordState {
     let generation = u32::try_from(record["metadata"]["generation"].as_i64().unwrap_or(0)).unwrap();
-    RecordState { generation, is_settled: true, ..RecordState::default() }
+    RecordState { generation, is_settled: true }
 }

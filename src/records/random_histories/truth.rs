@@ -50,7 +50,7 @@ pub struct Rollout {
     /// A pause and resume of the complete Deployment gave its condition a new time.
     pub is_restated: bool,
     pub rolled_back_by: Option<i64>,
-    /// Whether it was seen to run: it has or needs no pods, or was not start_manifest by a resume.
+    /// Whether it was seen to run: it has or needs no pods, or was not begun by a resume.
     pub has_shown: bool,
     /// The counts called it complete when it had no replicas.
     pub is_complete_at_nothing: bool,

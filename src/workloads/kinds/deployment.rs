@@ -14,7 +14,7 @@ use crate::resources::{REVISION, REVISION_HISTORY, own_entries, slim_metadata};
 use crate::runtime::{Synced, watch_each};
 use crate::workloads::template::PodTemplate;
 use crate::workloads::{Index, Selection};
-use rollout::{Availability, ProgressReason, Progressing, Revision, Source, Uid, UnixSeconds, Workload};
+use rollout::{Availability, ProgressReason, Progressing, Revision, Source, Uid, UnixSeconds, Workload, WorkloadKind};
 
 /// The value of `progressDeadlineSeconds` that means none (`HasProgressDeadline` in `deployment_util.go`).
 const NO_DEADLINE: i32 = i32::MAX;
@@ -78,6 +78,7 @@ impl SlimDeployment {
         let none = BTreeMap::new();
         let condition = |kind: &str| status.conditions.iter().find(|condition| condition.kind == kind);
         Some(Workload {
+            kind: WorkloadKind::Deployment,
             uid: metadata.uid.as_deref()?.into(),
             namespace: namespace.into(),
             name: metadata.name.as_deref()?.into(),

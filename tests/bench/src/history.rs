@@ -37,12 +37,11 @@ impl Records {
         let uid = format!("{:08x}-0000-4000-8000-000000000000", number / REVISIONS);
         let short_uid = &uid[..8];
         let record = DynamicObject::new(&format!("{name}-{revision}-{short_uid}"), &self.kind).data(json!({"spec": {
-            "deployment": {
-                "name": name,
-                "uid": uid,
-                "revision": revision,
-                "replicaSet": format!("{name}-7679c567ff"),
-                "replicaSetUid": format!("{number:08x}-0000-4000-8000-000000000001"),
+            "workload": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "uid": uid},
+            "revision": {
+                "number": revision,
+                "name": format!("{name}-7679c567ff"),
+                "uid": format!("{number:08x}-0000-4000-8000-000000000001"),
             },
             "outcome": "Succeeded",
             "startedAt": "2026-01-31T12:00:00Z",

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::operations::Plan;
 use crate::fixture::{CLUSTER, Installation};
-use crate::objects::revision_of;
+use crate::objects::{revision_of, rollout_of};
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -32,8 +32,8 @@ pub async fn disagreements(on: &Installation, namespace: &str, plan: Plan) -> Re
         sets.iter().filter_map(|set| Some((set.labels().get("app")?.clone(), revision_of(set)?))).collect();
     let mut recorded: Vec<_> = records
         .iter()
-        .filter_map(|record| record.spec.deployment.as_ref())
-        .map(|rollout| (rollout.name.clone(), rollout.revision))
+        .filter_map(rollout_of)
+        .map(|(workload, revision)| (workload.name.clone(), revision.number))
         .collect();
     ran.sort();
     recorded.sort();
@@ -103,8 +103,8 @@ fn compare(expected: &BTreeMap<String, Value>, entities: &[Entity], found: &mut 
 fn deployment(record: &DoraDeployment) -> (String, Value) {
     let namespace = record.namespace().unwrap_or_default();
     let spec = &record.spec;
-    let (name, revision, uid) = spec.deployment.as_ref().map_or_else(Default::default, |rollout| {
-        (rollout.name.clone(), rollout.revision, rollout.uid.chars().take(8).collect::<String>())
+    let (name, revision, uid) = rollout_of(record).map_or_else(Default::default, |(workload, revision)| {
+        (workload.name.clone(), revision.number, workload.uid.chars().take(8).collect::<String>())
     });
     let status = match spec.outcome {
         Outcome::Succeeded | Outcome::Recovered => "success",

@@ -10,6 +10,7 @@ use rollout::{Accuracy, ChangeKind, Outcome};
 use super::course::{Rollout, numbered_while_paused, rollouts};
 use super::observer::{RecordCourse, Seen};
 use crate::fixture::{CLUSTER, text};
+use crate::objects::rollout_of;
 
 /// The longest time after which the controller looks again at a Deployment that stands still.
 const NEXT_LOOK: Duration = Duration::from_secs(1);
@@ -89,8 +90,8 @@ impl<'a> Comparison<'a> {
     fn records(&self) -> BTreeMap<(&'a str, i64), &'a DoraDeployment> {
         let last = self.seen.records.values().filter_map(RecordCourse::last);
         last.filter_map(|record| {
-            let rollout = record.spec.deployment.as_ref()?;
-            Some(((rollout.uid.as_str(), rollout.revision), record))
+            let (workload, revision) = rollout_of(record)?;
+            Some(((workload.uid.as_str(), revision.number), record))
         })
         .collect()
     }
@@ -109,7 +110,7 @@ impl<'a> Comparison<'a> {
                 | (Outcome::Succeeded | Outcome::Recovered, Outcome::RolledBack) => true,
                 _ => false,
             };
-            let is_same = before.deployment == after.deployment
+            let is_same = (&before.workload, &before.revision) == (&after.workload, &after.revision)
                 && (before.change, &before.started_at) == (after.change, &after.started_at);
             if !is_forward || !is_same {
                 self.say(&format!("the record {name} went from {before:?} to {after:?}"));
@@ -168,8 +169,8 @@ impl<'a> Comparison<'a> {
         if record.change != Some(rollout.change) && !is_by_number && !is_unknowable {
             problems.push(format!("the change is {:?}", rollout.change));
         }
-        let reference = record.deployment.as_ref();
-        if reference.is_none_or(|reference| reference.replica_set_uid != rollout.replica_set.uid) {
+        let reference = record.revision.as_ref();
+        if reference.is_none_or(|reference| reference.uid != rollout.replica_set.uid) {
             problems.push("another ReplicaSet".to_owned());
         }
         let started = record.started_at.as_ref().map(|time| time.0);
@@ -196,8 +197,10 @@ impl<'a> Comparison<'a> {
     /// Whether its record was begun when its Deployment, and with it the other ReplicaSets, were gone: no controller led by then.
     fn was_recorded_after_deletion(&self, rollout: &Rollout<'_>) -> bool {
         let of_it = |course: &&RecordCourse| {
-            let reference = course.last().and_then(|record| record.spec.deployment.as_ref());
-            reference.is_some_and(|of| (of.uid.as_str(), of.revision) == (rollout.uid, rollout.revision))
+            let reference = course.last().and_then(rollout_of);
+            reference.is_some_and(|(workload, revision)| {
+                (workload.uid.as_str(), revision.number) == (rollout.uid, rollout.revision)
+            })
         };
         let begun = self.seen.records.values().find(of_it).and_then(|course| course.states.first()).map(|(at, _)| *at);
         self.seen.deployments[rollout.uid].deleted.is_some_and(|deleted| begun.is_some_and(|begun| deleted < begun))
@@ -280,7 +283,7 @@ impl<'a> Comparison<'a> {
             }
             for (key, former) in records.range((*uid, 0)..(*uid, *revision)).rev() {
                 let uid_of =
-                    |record: &DoraDeployment| record.spec.deployment.as_ref().map(|of| of.replica_set_uid.clone());
+                    |record: &DoraDeployment| record.spec.revision.as_ref().map(|revision| revision.uid.clone());
                 match former.spec.outcome {
                     Outcome::Failed | Outcome::Superseded | Outcome::Abandoned => continue,
                     Outcome::Unobserved | Outcome::InProgress => break,
@@ -310,8 +313,7 @@ impl<'a> Comparison<'a> {
     fn check_entities(&mut self, entities: &[Entity], namespace: &str) {
         let mut expected = BTreeMap::new();
         for record in self.records().into_values() {
-            let DoraDeploymentSpec { deployment, outcome, change, replicas, started_at, finished_at, .. } =
-                &record.spec;
+            let DoraDeploymentSpec { outcome, change, replicas, started_at, finished_at, .. } = &record.spec;
             let status = match outcome {
                 Outcome::InProgress | Outcome::Abandoned => continue,
                 Outcome::Succeeded | Outcome::Recovered => "success",
@@ -320,14 +322,16 @@ impl<'a> Comparison<'a> {
                 Outcome::RolledBack => "rolled_back",
                 Outcome::Unobserved => "unknown",
             };
-            let (Some(rollout), Some(time)) = (deployment, finished_at.as_ref().or(started_at.as_ref())) else {
+            let (Some((workload, revision)), Some(time)) =
+                (rollout_of(record), finished_at.as_ref().or(started_at.as_ref()))
+            else {
                 continue;
             };
             if *change == Some(ChangeKind::Restart) || *replicas == Some(0) {
                 continue;
             }
-            let uid: String = rollout.uid.chars().take(8).collect();
-            let identifier = format!("{CLUSTER}:{namespace}:{}:{}:{uid}", rollout.name, rollout.revision);
+            let uid: String = workload.uid.chars().take(8).collect();
+            let identifier = format!("{CLUSTER}:{namespace}:{}:{}:{uid}", workload.name, revision.number);
             expected.insert(identifier, (status.to_owned(), format!("{:.3}", time.0)));
         }
         let found: BTreeMap<_, _> = entities
@@ -365,10 +369,9 @@ mod tests {
     /// A record of a revision whose ReplicaSet has this UID, taken back by another one or in effect.
     fn record(revision: i64, replica_set: &str, change: &str, by: Option<i64>) -> DoraDeployment {
         let outcome = if by.is_some() { "RolledBack" } else { "Succeeded" };
-        let rollout = json!({
-            "name": "web", "uid": "uid", "revision": revision, "replicaSet": replica_set, "replicaSetUid": replica_set,
-        });
-        let spec = json!({"deployment": rollout, "outcome": outcome, "change": change, "rolledBackBy": by});
+        let workload = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "uid"});
+        let revision_of = json!({"number": revision, "name": replica_set, "uid": replica_set});
+        let spec = json!({"workload": workload, "revision": revision_of, "outcome": outcome, "change": change, "rolledBackBy": by});
         DoraDeployment::new(&format!("web-{revision}"), serde_json::from_value(spec).unwrap())
     }
 

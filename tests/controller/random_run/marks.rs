@@ -62,7 +62,7 @@ impl Marks {
 
     /// Takes in a record. Returns whether it is of this Deployment.
     pub fn note_record(&mut self, record: &DoraDeployment) -> bool {
-        let is_mark = record.spec.deployment.as_ref().is_some_and(|reference| reference.name == MARKER);
+        let is_mark = record.spec.workload.as_ref().is_some_and(|workload| workload.name == MARKER);
         let mark = record.spec.commit_sha.as_ref().filter(|_| is_mark).and_then(|number| self.mark(number));
         if let Some(mark) = mark {
             mark.recorded.get_or_insert_with(Instant::now);

@@ -11,6 +11,7 @@ const START: i64 = 1_000_000;
 
 /// A Deployment, its records and incidents as the cluster has them.
 struct SimulatedCluster {
+    workload: WorkloadKey,
     random: fastrand::Rng,
     second: i64,
     is_deleted: bool,
@@ -37,6 +38,7 @@ fn seconds(second: i64) -> Option<UnixSeconds> {
 impl SimulatedCluster {
     fn new(seed: u64) -> Self {
         Self {
+            workload: super::tests::web(),
             random: fastrand::Rng::with_seed(seed),
             second: 0,
             is_deleted: false,
@@ -68,7 +70,7 @@ impl SimulatedCluster {
 
     fn verdict(&self) -> Verdict {
         let scene = IncidentInput {
-            name: "web",
+            workload: &self.workload,
             uid: "uid",
             present: self.present(),
             records: self.records.clone(),

@@ -2,10 +2,18 @@
 
 use super::*;
 use crate::settings::Opening as Opens;
-use rollout::RevisionId;
+use rollout::{RevisionId, WorkloadKind};
 
 /// When the controller was installed, in the tables: all times are seconds after that.
 const INSTALLED: i64 = 1_000_000;
+
+fn named(name: &str) -> WorkloadKey {
+    WorkloadKey { namespace: "shop".into(), kind: WorkloadKind::Deployment, name: name.into() }
+}
+
+pub fn web() -> WorkloadKey {
+    named("web")
+}
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(INSTALLED + second).unwrap()
@@ -83,7 +91,7 @@ fn own(opened_by: OpenedBy, revision: i64, opened: i64, resolved: Option<i64>) -
 }
 
 fn own_loss(opened: i64, resolved: Option<i64>) -> Incident {
-    let name = loss_name("web", at(opened));
+    let name = loss_name(&web(), at(opened));
     Incident { name, revision: None, ..own(OpenedBy::LostAvailability, 1, opened, resolved) }
 }
 
@@ -95,8 +103,13 @@ fn decided_by(
     incidents: &[Incident],
     now: i64,
 ) -> Vec<String> {
-    let scene =
-        IncidentInput { name: "web", uid: "uid", present, records: records.to_vec(), incidents: incidents.to_vec() };
+    let scene = IncidentInput {
+        workload: &web(),
+        uid: "uid",
+        present,
+        records: records.to_vec(),
+        incidents: incidents.to_vec(),
+    };
     let Verdict { writes, look_again } = decide(&scene, &Rules { settings, installed: at(0) }, at(now));
     let second = |time: &Timestamp| time.as_second() - INSTALLED;
     let line = |write: &Write| match write {
@@ -171,7 +184,7 @@ fn what_a_person_has_resolved_or_opened_again_stays_so() {
     let resolved = Incident { is_taken_over: true, ..own_loss(100, Some(400)) };
     let lost = Some(present(available(false, 450)));
     let verdict = decided_by(&Incidents::default(), lost, &[], &[resolved], 1000);
-    assert_eq!(verdict[0], format!("open {} LostAvailability 450", loss_name("web", at(450))));
+    assert_eq!(verdict[0], format!("open {} LostAvailability 450", loss_name(&web(), at(450))));
 }
 
 #[test]
@@ -269,7 +282,7 @@ fn the_settings_of_the_environment_say_what_opens_an_incident() {
 
 #[test]
 fn a_deployment_that_stays_unavailable_outside_of_a_rollout_has_an_incident() {
-    let (lost, name) = (present(available(false, 100)), loss_name("web", at(100)));
+    let (lost, name) = (present(available(false, 100)), loss_name(&web(), at(100)));
     let decided = |present: Present, incidents: &[Incident], now| {
         decided_by(&Incidents::default(), Some(present), &[], incidents, now)
     };
@@ -345,8 +358,8 @@ fn an_incident_is_never_over_before_it_began() {
 #[test]
 fn a_name_is_one_that_kubernetes_takes() {
     let since = "2026-03-04T05:06:07Z".parse().unwrap();
-    assert_eq!(loss_name("web", since), "web-unavailable-20260304050607");
-    let name = loss_name(&format!("{}.b", "a".repeat(251)), since);
+    assert_eq!(loss_name(&web(), since), "web-unavailable-20260304050607");
+    let name = loss_name(&named(&format!("{}.b", "a".repeat(251))), since);
     assert_eq!(name.len(), 253);
-    assert!(loss_name(&format!("{}.{}", "a".repeat(225), "b".repeat(27)), since).contains("a-unavailable-"));
+    assert!(loss_name(&named(&format!("{}.{}", "a".repeat(225), "b".repeat(27))), since).contains("a-unavailable-"));
 }

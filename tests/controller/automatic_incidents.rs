@@ -98,9 +98,28 @@ async fn a_failed_rollout_has_one_incident_until_the_next_success_even_if_the_co
     let resource = on.get_incident(&stage.namespace, &name).await?;
     assert_eq!(resource.labels()[OPENED_BY], "FailedRollout");
     assert_eq!(resource.labels()["app.kubernetes.io/managed-by"], "port-dora-controller");
-    let reference = resource.spec.deployment_ref.unwrap();
+    let reference = resource.spec.workload_ref.unwrap();
     assert_eq!((reference.name.as_str(), reference.revision), ("web", Some(2)));
     assert!(on.event(&stage.namespace, "web", "IncidentOpened").await?.contains(&name));
+    let listed = stage.kubectl("get dinc --output=wide").await?;
+    let heads: Vec<&str> = listed.lines().next().unwrap_or_default().split_whitespace().collect();
+    let columns = [
+        "NAME",
+        "TITLE",
+        "WORKLOAD",
+        "STATUS",
+        "PRIORITY",
+        "OPENED",
+        "TIME-TO-RESOLVE",
+        "SYNCED",
+        "REASON",
+        "CAUSE",
+        "CERTAINTY",
+        "OPENED-BY",
+        "MESSAGE",
+    ];
+    assert_eq!(heads, columns);
+    assert!(listed.contains("FailedRollout"), "{listed}");
     let (_, metrics) = controller.get("/metrics").await?;
     assert!(metrics.contains("port_dora_incidents_opened_total{cause=\"FailedRollout\"} 1"), "{metrics}");
 
@@ -203,7 +222,7 @@ async fn an_incident_that_a_person_opened_is_used_and_left_to_them() -> TestResu
     let stage = Stage::open("persons").await?;
     stage.apply(&Web::default()).await?;
     stage.table(&[FIRST]).await?;
-    stage.on.apply_in(&stage.namespace, &incident("checkout-down", "deploymentRef: {name: web}")).await?;
+    stage.on.apply_in(&stage.namespace, &incident("checkout-down", "workloadRef: {name: web}")).await?;
     stage.on.incident(&stage.namespace, "checkout-down", "open").await?;
     let before = stage.on.get_incident(&stage.namespace, "checkout-down").await?.metadata.generation;
     stage.apply_failing(&Web::broken()).await?;
