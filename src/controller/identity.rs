@@ -68,6 +68,6 @@ async fn until_answered<T, F: Future<Output = Result<T, kube::Error>>>(what: &'s
                  version",
             ),
         }
-        tokio::time::sleep_until(backoff.failed(&())).await;
+        tokio::time::sleep(backoff.next_delay(&())).await;
     }
 }

@@ -130,7 +130,7 @@ impl Blueprints {
                         "the blueprint can't be created and is tried again: {error}",
                     ),
                 }
-                tokio::time::sleep_until(waits.failed(&())).await;
+                tokio::time::sleep(waits.next_delay(&())).await;
             }
             waits.forget(&());
         }

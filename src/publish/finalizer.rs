@@ -9,7 +9,6 @@ use kube::core::{ApiResource, PartialObjectMeta, PartialObjectMetaExt};
 use kube::{Api, Resource};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{Publisher, Record};
@@ -165,7 +164,7 @@ impl<R: Record> Publisher<R> {
                 "not deleted from Port yet, which holds up the deletion of the resource for 2 minutes at most: {why}",
             );
         }
-        self.retry_before(key, Instant::now() + left);
+        self.retry_within(key, left);
     }
 
     /// Lets the resource go although Port may still have its entity.

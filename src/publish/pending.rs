@@ -9,7 +9,7 @@ impl<R: Record> Publisher<R> {
     /// or was never known.
     pub fn observed(&self, key: ResourceKey, state: DeliveryState, listed: bool) {
         match state {
-            DeliveryState::Settled => self.queue().withdraw(&key),
+            DeliveryState::Settled => self.queue().forget(&key),
             // Its own status write must not cut short the wait before the next attempt.
             DeliveryState::Failed if !listed => {}
             DeliveryState::Failed | DeliveryState::New => self.queue().add(key),

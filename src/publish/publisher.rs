@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use k8s_controller::conditions;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, ResourceExt};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -272,7 +271,7 @@ impl<R: Record> Publisher<R> {
     /// Has `key` looked up again later. Not what Port has refused: looking at it again would send it again.
     fn look_again(&self, key: &ResourceKey, may_change: bool) {
         if may_change {
-            self.looks.add_at(key.clone(), self.look_waits.failed(key));
+            self.looks.add_after(key.clone(), self.look_waits.next_delay(key));
         }
     }
 
@@ -425,7 +424,7 @@ impl<R: Record> Publisher<R> {
                 if error.is_temporary() {
                     self.retry(&key);
                 } else {
-                    self.queue.add_at(key.clone(), Instant::now() + RETRY_REFUSED);
+                    self.queue.add_after(key.clone(), RETRY_REFUSED);
                 }
                 let mut delivered = resource.delivery().entity;
                 if let Some(delivered) = delivered.as_mut().filter(|_| error.is_temporary()) {
@@ -438,12 +437,12 @@ impl<R: Record> Publisher<R> {
     }
 
     pub(super) fn retry(&self, key: &ResourceKey) {
-        self.queue.add_at(key.clone(), self.waits.failed(key));
+        self.queue.add_after(key.clone(), self.waits.next_delay(key));
     }
 
-    /// As [`Publisher::retry`], but at `latest` at the latest.
-    pub(super) fn retry_before(&self, key: &ResourceKey, latest: Instant) {
-        self.queue.add_at(key.clone(), self.waits.failed(key).min(latest));
+    /// As [`Publisher::retry`], but after `longest` at the latest.
+    pub(super) fn retry_within(&self, key: &ResourceKey, longest: Duration) {
+        self.queue.add_after(key.clone(), self.waits.next_delay(key).min(longest));
     }
 
     /// Whether the last attempt with `key` failed.
@@ -455,7 +454,7 @@ impl<R: Record> Publisher<R> {
     pub(super) fn forget(&self, key: &ResourceKey) {
         self.waits.forget(key);
         self.look_waits.forget(key);
-        self.looks.withdraw(key);
+        self.looks.forget(key);
     }
 
     pub(super) fn tools(&self) -> &Context {

@@ -9,7 +9,6 @@ use k8s_controller::events::{Event as ObjectEvent, EventType};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -185,13 +184,13 @@ impl RolloutRecorder {
         if let Some(time) = time {
             let wait = Duration::try_from(time.duration_since(Timestamp::now())).unwrap_or_default();
             // Who writes nothing must not look again and again.
-            self.changed.add_at(uid, Instant::now() + wait.max(SHORTEST_WAIT));
+            self.changed.add_after(uid, wait.max(SHORTEST_WAIT));
         }
     }
 
     fn retry(&self, place: RecordOwner<'_>, error: &kube::Error) {
         self.explain(place, error);
-        self.changed.add_at(Arc::clone(place.uid), self.waits.failed(place.uid));
+        self.changed.add_after(Arc::clone(place.uid), self.waits.next_delay(place.uid));
     }
 
     /// Writes `change`; breaks off if the record is not as it was known to be.

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::manifest::record_name;
 use super::retention::Expiry;
 use crate::resources::{DeliveryState, NamedWorkload, SlimDoraDeployment, SlimSpec, WorkloadReference};
+use crate::runtime::{ListMark, Listing};
 use crate::settings::ActiveSettings;
 use rollout::{Outcome, RecordedRevision, RevisionId, Uid, UnixSeconds, WorkloadKind};
 
@@ -20,7 +21,7 @@ pub struct Records(Mutex<State>);
 struct State {
     deployments: HashMap<Uid, RecordedWorkload>,
     /// Which listing is under way; a record that the finished listing has not named is gone.
-    listing: u32,
+    listing: Listing,
 }
 
 #[derive(Debug)]
@@ -35,7 +36,7 @@ struct RecordedWorkload {
 struct RecordRow {
     known: RecordedRevision,
     standing: RecordState,
-    listing: u32,
+    listing: ListMark,
 }
 
 /// How a record stands, beside what it records.
@@ -145,7 +146,7 @@ impl Records {
         standing: RecordState,
     ) {
         let mut state = self.state();
-        let listing = state.listing;
+        let listing = state.listing.mark();
         let recorded = state.deployments.entry(Arc::clone(uid)).or_insert_with(|| RecordedWorkload {
             namespace: namespace.into(),
             kind,
@@ -200,13 +201,13 @@ impl Records {
 
     /// A list of all records begins.
     pub fn listed_anew(&self) {
-        self.state().listing += 1;
+        self.state().listing.begin();
     }
 
     /// The list of all records is complete: those that it did not name are gone.
     pub fn listed(&self) {
         let mut state = self.state();
-        let listing = state.listing;
+        let listing = state.listing.mark();
         state.deployments.retain(|_, recorded| {
             recorded.revisions.retain(|revision| revision.listing == listing);
             !recorded.revisions.is_empty()

@@ -6,7 +6,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use tokio::time::Instant;
 
 /// The waits of all keys whose last attempt failed: exponential, with full jitter, without an end.
 #[derive(Debug)]
@@ -29,8 +28,8 @@ impl<K: Clone + Eq + Hash> Backoff<K> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Work on `key` has failed (again): when to try the next time.
-    pub fn failed(&self, key: &K) -> Instant {
+    /// Work on `key` has failed (again): the delay before the next attempt.
+    pub fn next_delay(&self, key: &K) -> Duration {
         let bound = self
             .failing()
             .entry(key.clone())
@@ -42,7 +41,7 @@ impl<K: Clone + Eq + Hash> Backoff<K> {
                     .build()
             })
             .next();
-        Instant::now() + bound.unwrap_or(self.longest).mul_f64(fastrand::f64())
+        bound.unwrap_or(self.longest).mul_f64(fastrand::f64())
     }
 
     /// Work on `key` has succeeded, or is not wanted any more; whether it had failed before.
@@ -65,7 +64,7 @@ mod tests {
     async fn waits_are_spread_below_a_bound_that_grows_and_begins_anew_after_a_success() {
         let (first, longest) = (Duration::from_secs(1), Duration::from_secs(60));
         let waits = Backoff::new(first, longest);
-        let next = |key: &'static str| waits.failed(&key) - Instant::now();
+        let next = |key: &'static str| waits.next_delay(&key);
         for doublings in 0..6 {
             assert!(next("a") <= first * 2_u32.pow(doublings));
         }

@@ -68,9 +68,9 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
         self.added.notify_one();
     }
 
-    /// Adds `key`, to be handed out at `time` unless it is added for an earlier time.
-    pub fn add_at(&self, key: K, time: Instant) {
-        self.state().add_at(key, time);
+    /// Adds `key`, to be handed out after `delay` unless it is added for an earlier time.
+    pub fn add_after(&self, key: K, delay: Duration) {
+        self.state().add_at(key, Instant::now() + delay);
         self.added.notify_one();
     }
 
@@ -81,8 +81,8 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
     }
 
     /// Takes back `key`: there is nothing to do for it any more. What is under way goes on.
-    pub fn withdraw(&self, key: &K) {
-        self.state().withdraw(key);
+    pub fn forget(&self, key: &K) {
+        self.state().forget(key);
     }
 
     /// Hands out at once all keys that were to wait for a time.
@@ -231,7 +231,7 @@ impl<K: Clone + Eq + Hash> State<K> {
         self.later.insert((time, self.count), key);
     }
 
-    fn withdraw(&mut self, key: &K) {
+    fn forget(&mut self, key: &K) {
         if let Some(slot) = self.due.remove(key) {
             self.later.remove(&slot);
         }
@@ -292,8 +292,8 @@ mod tests {
     async fn a_key_for_later_comes_at_its_time_or_when_it_is_hastened() {
         let queue = WorkQueue::default();
         let start = Instant::now();
-        queue.add_at("late", start + Duration::from_secs(60));
-        queue.add_at("soon", start + Duration::from_secs(1));
+        queue.add_after("late", Duration::from_secs(60));
+        queue.add_after("soon", Duration::from_secs(1));
         assert_eq!(queue.next(20).await, ["soon"]);
         assert_eq!(start.elapsed().as_secs(), 1);
         queue.retry_all_now();
@@ -309,12 +309,12 @@ mod tests {
         tokio::time::advance(Duration::from_secs(10)).await;
         queue.add("b");
         assert_eq!(queue.next(20).await, ["a", "b"]);
-        queue.add_at("a", Instant::now() + Duration::from_secs(60));
+        queue.add_after("a", Duration::from_secs(60));
         queue.done(&"a");
         queue.done(&"b");
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!(queue.oldest(), Some(Duration::from_secs(20)), "a is tried again");
-        queue.withdraw(&"a");
+        queue.forget(&"a");
         assert_eq!(queue.oldest(), None);
     }
 
@@ -325,7 +325,7 @@ mod tests {
             queue.add(key);
         }
         assert_eq!(queue.next(20).await.len(), 3);
-        queue.add_at("later", Instant::now() + Duration::from_secs(60));
+        queue.add_after("later", Duration::from_secs(60));
         queue.add("again");
         assert_eq!(queue.len(), 3);
         for key in ["later", "again", "other"] {
@@ -337,10 +337,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_change_overtakes_a_time() {
         let queue = WorkQueue::default();
-        queue.add_at("a", Instant::now() + Duration::from_secs(300));
+        queue.add_after("a", Duration::from_secs(300));
         queue.add("a");
         assert_eq!(queue.next(20).await, ["a"]);
-        queue.add_at("a", Instant::now() + Duration::from_secs(300));
+        queue.add_after("a", Duration::from_secs(300));
         queue.add("a");
         queue.done(&"a");
         assert_eq!(queue.next(20).await, ["a"]);
@@ -397,17 +397,17 @@ mod tests {
         let queue = WorkQueue::default();
         queue.add("a");
         queue.add("b");
-        queue.add_at("c", Instant::now() + Duration::from_secs(1));
-        queue.withdraw(&"a");
-        queue.withdraw(&"c");
+        queue.add_after("c", Duration::from_secs(1));
+        queue.forget(&"a");
+        queue.forget(&"c");
         queue.add("d");
         assert_eq!((queue.len(), queue.next(20).await), (2, vec!["b", "d"]));
         queue.add("a");
-        queue.withdraw(&"a");
+        queue.forget(&"a");
         queue.add("a");
         assert_eq!(queue.next(20).await, ["a"]);
         queue.add("a");
-        queue.withdraw(&"a");
+        queue.forget(&"a");
         for key in ["a", "b", "d"] {
             queue.done(&key);
         }

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::runtime::ListMark;
 use rollout::{Observation, PastObservation, Revision, Source, Workload};
 
 /// PastObservation states of one Deployment that are kept until they are recorded.
@@ -13,7 +14,7 @@ pub struct Seen<R> {
     /// The row.
     pub row: R,
     /// The listing.
-    pub listing: u32,
+    pub listing: ListMark,
 }
 
 /// What the index has of one Deployment. Small, since a good part of the room in a hash map is unused.
@@ -50,7 +51,7 @@ impl Entry {
     }
 
     /// Takes in a state of the Deployment; whether it is another than before.
-    pub fn apply(&mut self, row: Workload, listing: u32, source: Source, now: Timestamp) -> bool {
+    pub fn apply(&mut self, row: Workload, listing: ListMark, source: Source, now: Timestamp) -> bool {
         let Some(seen) = &mut self.deployment else {
             self.deployment = Some(Box::new(Seen { row: Observation::new(row, source, now), listing }));
             return true;
@@ -79,7 +80,7 @@ impl Entry {
     }
 
     /// Takes in a state of a ReplicaSet; whether it is another than before.
-    pub fn apply_replica_set(&mut self, row: Revision, listing: u32) -> bool {
+    pub fn apply_replica_set(&mut self, row: Revision, listing: ListMark) -> bool {
         for former in self.past.iter_mut().flat_map(|past| &mut past.former) {
             if former.replica_set.is_none() && ran(&row, former.observation.row.revision) {
                 former.replica_set = Some(row.clone());

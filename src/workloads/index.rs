@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 
 use super::entry::Entry;
-use crate::runtime::WorkQueue;
+use crate::runtime::{ListMark, Listing, WorkQueue};
 use rollout::{Metadata, Observation, PastObservation, Revision, Source, Uid, Workload};
 
 /// Rows of the cluster. Each change names its Deployment in the queue of those to look at.
@@ -49,16 +49,16 @@ struct Rows {
     owners: HashMap<Uid, Uid>,
     namespaces: HashMap<Arc<str>, NamespaceRow>,
     /// Which listing is under way; a row that the finished listing has not named is gone.
-    deployment_listing: u32,
-    replica_set_listing: u32,
-    namespace_listing: u32,
+    deployment_listing: Listing,
+    replica_set_listing: Listing,
+    namespace_listing: Listing,
 }
 
 #[derive(Debug)]
 struct NamespaceRow {
     annotations: Metadata,
     labels: Metadata,
-    listing: u32,
+    listing: ListMark,
 }
 
 impl Index {
@@ -135,7 +135,7 @@ impl Index {
     pub fn deployment_applied(&self, row: Workload, source: Source, now: Timestamp) {
         let uid = Arc::clone(&row.uid);
         let mut rows = self.rows();
-        let listing = rows.deployment_listing;
+        let listing = rows.deployment_listing.mark();
         let entry = rows.deployments.entry(Arc::clone(&uid)).or_default();
         let is_changed = entry.apply(row, listing, source, now);
         drop(rows);
@@ -159,17 +159,18 @@ impl Index {
 
     /// A list of all Deployments begins.
     pub fn deployments_listed_anew(&self) {
-        self.rows().deployment_listing += 1;
+        self.rows().deployment_listing.begin();
     }
 
     /// The list of all Deployments is complete: those that it did not name are gone.
     pub fn deployments_listed(&self, now: Timestamp) {
         let rows = self.rows();
-        let listing = rows.deployment_listing;
         let gone: Vec<Uid> = rows
             .deployments
             .iter()
-            .filter(|(_, entry)| entry.deployment.as_ref().is_some_and(|seen| seen.listing != listing))
+            .filter(|(_, entry)| {
+                entry.deployment.as_ref().is_some_and(|seen| rows.deployment_listing.is_stale(seen.listing))
+            })
             .map(|(uid, _)| Arc::clone(uid))
             .collect();
         drop(rows);
@@ -185,7 +186,7 @@ impl Index {
         if let Some(former) = &former {
             rows.drop_replica_set(former, &row.uid);
         }
-        let listing = rows.replica_set_listing;
+        let listing = rows.replica_set_listing.mark();
         let entry = rows.deployments.entry(Arc::clone(&owner)).or_default();
         let is_changed = entry.apply_replica_set(row, listing);
         drop(rows);
@@ -210,18 +211,17 @@ impl Index {
 
     /// A list of all ReplicaSets begins.
     pub fn replica_sets_listed_anew(&self) {
-        self.rows().replica_set_listing += 1;
+        self.rows().replica_set_listing.begin();
     }
 
     /// The list of all ReplicaSets is complete: those that it did not name are gone.
     pub fn replica_sets_listed(&self) {
         let rows = self.rows();
-        let listing = rows.replica_set_listing;
         let gone: Vec<Uid> = rows
             .deployments
             .values()
             .flat_map(|entry| &entry.replica_sets)
-            .filter(|seen| seen.listing != listing)
+            .filter(|seen| rows.replica_set_listing.is_stale(seen.listing))
             .map(|seen| Arc::clone(&seen.row.uid))
             .collect();
         drop(rows);
@@ -233,7 +233,7 @@ impl Index {
     /// A Namespace was added or has changed. What is recorded stays as it is: its metadata counts at a rollout.
     pub fn namespace_applied(&self, name: Arc<str>, annotations: Metadata, labels: Metadata) {
         let mut rows = self.rows();
-        let listing = rows.namespace_listing;
+        let listing = rows.namespace_listing.mark();
         rows.namespaces.insert(name, NamespaceRow { annotations, labels, listing });
     }
 
@@ -244,13 +244,13 @@ impl Index {
 
     /// A list of all Namespaces begins.
     pub fn namespaces_listed_anew(&self) {
-        self.rows().namespace_listing += 1;
+        self.rows().namespace_listing.begin();
     }
 
     /// The list of all Namespaces is complete: those that it did not name are gone.
     pub fn namespaces_listed(&self) {
         let mut rows = self.rows();
-        let listing = rows.namespace_listing;
+        let listing = rows.namespace_listing.mark();
         rows.namespaces.retain(|_, row| row.listing == listing);
     }
 }

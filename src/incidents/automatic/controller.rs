@@ -10,7 +10,6 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::Value;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -93,23 +92,23 @@ impl AutoIncidentController {
             Ok(next) => {
                 self.waits.forget(&uid);
                 if let Some(next) = next {
-                    queue.add_at(uid, next);
+                    queue.add_after(uid, next);
                 }
             }
             // What is known is not what is there any more.
             Err(kube::Error::Api(status)) if status.is_conflict() => {
-                queue.add_at(uid, Instant::now() + CONFLICT_WAIT);
+                queue.add_after(uid, CONFLICT_WAIT);
             }
             Err(error) => {
                 self.explain(&uid, &error);
-                let next = self.waits.failed(&uid);
-                queue.add_at(uid, next);
+                let delay = self.waits.next_delay(&uid);
+                queue.add_after(uid, delay);
             }
         }
     }
 
     /// Writes what there is to write of one Deployment; when to look again.
-    async fn look(&self, uid: &Uid, installed: Timestamp) -> Result<Option<Instant>, kube::Error> {
+    async fn look(&self, uid: &Uid, installed: Timestamp) -> Result<Option<Duration>, kube::Error> {
         let now = now();
         let Some(sight) = self.sight(uid, now).await? else {
             return Ok(None);
@@ -120,11 +119,11 @@ impl AutoIncidentController {
             self.write(&sight, write).await?;
         }
         if !writes.is_empty() {
-            return Ok(Some(Instant::now()));
+            return Ok(Some(Duration::ZERO));
         }
         Ok(look_again.map(|time| {
             let wait = Duration::try_from(time.duration_since(now)).unwrap_or_default();
-            Instant::now() + wait.max(SHORTEST_WAIT)
+            wait.max(SHORTEST_WAIT)
         }))
     }
 
