@@ -59,7 +59,7 @@ bench: cluster-programs ## memory and latency of the release binary on a real lo
 	cargo run --release --package bench -- $(BENCH_FLAGS)
 
 .PHONY: check
-check: check-format check-lints check-docs check-crds check-chart check-dependencies ## format, lints, docs, generated files, chart, dependencies
+check: check-format check-lints check-walls check-docs check-crds check-chart check-dependencies ## format, lints, walls between rooms, docs, generated files, chart, dependencies
 
 .PHONY: check-format
 check-format:
@@ -69,6 +69,14 @@ check-format:
 .PHONY: check-lints
 check-lints:
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+# A room of src/ uses only those above it in docs/architecture.md, and the pure core depends on neither kube nor tokio.
+.PHONY: check-walls
+check-walls:
+	cargo test --package port-dora-controller --test walls
+	@if cargo tree --package rollout --edges normal --prefix none | grep -E '^(kube|k8s-openapi|tokio)'; then \
+		echo "crates/rollout is pure: remove the dependencies above from it." >&2; exit 1; \
+	fi
 
 .PHONY: check-docs
 check-docs:

@@ -1,4 +1,4 @@
-//! The binary: arguments, TLS provider, log, runtime.
+//! The binary: it parses the arguments, sets up TLS, the log and the runtime, and starts the controller.
 
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -21,14 +21,14 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             use std::io::Write as _;
-            // Nothing is left to tell it to if stderr is closed.
+            // If stderr is closed, nobody can read the error.
             let _ = writeln!(std::io::stderr(), "port-dora-controller: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// One thread is enough for what waits on the network nearly all of the time, and keeps the memory of one.
+/// One thread is enough for work that nearly always waits for the network, and it needs less memory than several.
 #[tokio::main(flavor = "current_thread")]
 async fn run(arguments: RunArguments) -> Result<(), Box<dyn std::error::Error>> {
     let log = tracing_subscriber::fmt()
@@ -39,7 +39,7 @@ async fn run(arguments: RunArguments) -> Result<(), Box<dyn std::error::Error>> 
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
-    // kube and reqwest share it; with two providers linked, rustls would refuse to choose one.
+    // kube and reqwest share this provider. With two providers linked, rustls refuses to choose one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let settings = Settings::load(arguments)?;
     let stop = CancellationToken::new();

@@ -53,6 +53,13 @@ async fn the_service_account_can_do_what_is_needed_and_no_more() -> TestResult {
         ["watch", "pods"],
         ["delete", "doraincidents.dora.port.io"],
         ["get", "leases.coordination.k8s.io"],
+        ["get", "replicasets.apps"],
+        ["update", "doradeployments.dora.port.io"],
+        ["update", "doraincidents.dora.port.io"],
+        ["get", "doradeployments.dora.port.io/status"],
+        ["update", "doraincidents.dora.port.io/status"],
+        ["update", "doraincidents.dora.port.io/finalizers"],
+        ["create", "events"],
         ["get", "*"],
     ];
     for [verb, resource] in denied {

@@ -42,7 +42,7 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 {{- end }}
 
-{{/* The Secret that is mounted: made by the chart, made by the user now, or made by the user later. */}}
+{{/* The Secret that is mounted. The chart creates it, or the user does, now or later. */}}
 {{- define "port-dora-controller.secretName" -}}
 {{- if .Values.secret.create }}
 {{- default (include "port-dora-controller.fullname" .) .Values.secret.name }}
@@ -51,7 +51,7 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 {{- end }}
 
-{{/* "true" when the chart makes the Secret, else empty. Refuses values that contradict each other. */}}
+{{/* "true" if the chart creates the Secret, otherwise empty. Refuses values that contradict each other. */}}
 {{- define "port-dora-controller.makesSecret" -}}
 {{- $id := .Values.port.clientId }}
 {{- $secret := .Values.port.clientSecret }}
