@@ -11,8 +11,8 @@ use crate::resources::{DoraDeployment, DoraDeploymentSpec, RevisionReference, Wo
 use crate::settings::Defaults;
 use crate::workloads::Snapshot;
 use rollout::{
-    Change, Metadata, MetadataSources, RecordedRevision, Revision, RolloutMetadata, UnixSeconds, Workload,
-    WorkloadKind, read_metadata,
+    Change, MetadataSources, RecordedRevision, Revision, RolloutMetadata, UnixSeconds, Workload, WorkloadKind,
+    read_metadata,
 };
 
 /// Longest name of an object in Kubernetes.
@@ -25,7 +25,7 @@ pub fn record_name(kind: WorkloadKind, name: &str, uid: &str, record: &RecordedR
     let uid: String = uid.chars().take(8).collect();
     let mut ending = format!("-{}-{uid}", record.revision);
     if record.repeated {
-        ending = format!("{ending}-{:08x}", record.replica_set.uid);
+        ending = format!("{ending}-{:08x}", record.id.uid);
     }
     let kept: String = kind.qualified(name).chars().take(NAME_CHARACTERS - ending.len()).collect();
     // A name must not have a dot before a dash.
@@ -61,15 +61,12 @@ pub fn start_manifest(
     change: &Change<'_>,
     failure: Option<String>,
 ) -> Option<DoraDeployment> {
-    let Change { record, replica_set, is_described, started, finished, unseen, rolled_back_by, action: _ } = change;
+    let Change { record, revision: replica_set, is_described, started, finished, unseen, rolled_back_by, action: _ } =
+        change;
     let replica_set = (*replica_set)?;
     let Workload { namespace, kind, name, uid, .. } = deployment;
     let identifier = record.repeated.then(|| {
-        format!(
-            "{}:{:08x}",
-            entity_identifier(cluster, namespace, *kind, name, record.revision, uid),
-            record.replica_set.uid
-        )
+        format!("{}:{:08x}", entity_identifier(cluster, namespace, *kind, name, record.revision, uid), record.id.uid)
     });
     let RolloutMetadata { environment, group, service, deployment_type, commit_time, commit_sha, repository, warnings } =
         facts_of(snapshot, deployment, replica_set, *is_described);
@@ -97,7 +94,7 @@ pub fn start_manifest(
         duration_seconds: record.duration_seconds(),
         paused_at: record.paused_at.map(|at| Time(at.time())),
         paused_seconds: paused_seconds(record),
-        replicas: is_present.then_some(deployment.replicas),
+        replicas: is_present.then_some(deployment.counts.desired),
         failure,
         rolled_back_by: *rolled_back_by,
         unseen_revisions: *unseen,
@@ -123,7 +120,7 @@ pub fn start_manifest(
 /// longer said.
 #[must_use]
 pub fn finish_manifest(snapshot: &Snapshot, defaults: &Defaults, change: &Change<'_>, failure: Option<&str>) -> Value {
-    let Change { record, replica_set, is_described, finished, .. } = change;
+    let Change { record, revision: replica_set, is_described, finished, .. } = change;
     let mut spec = json!({
         "outcome": record.outcome,
         "finishedAt": finished.map(|finished| Time(finished.at)),
@@ -139,7 +136,7 @@ pub fn finish_manifest(snapshot: &Snapshot, defaults: &Defaults, change: &Change
     if let (Some(replica_set), Some(deployment)) = (replica_set, snapshot.row()) {
         spec["revision"] = json!({ "name": &*replica_set.name, "uid": &*replica_set.uid });
         if deployment.revision == Some(record.revision) {
-            spec["replicas"] = json!(deployment.replicas);
+            spec["replicas"] = json!(deployment.counts.desired);
         }
         if *is_described {
             let RolloutMetadata {
@@ -193,11 +190,10 @@ fn paused_seconds(record: &RecordedRevision) -> Option<i64> {
 /// What the metadata of a revision says. A ReplicaSet that was re-used has the annotations of its last revision, which say nothing of
 /// the ones before.
 fn facts_of(snapshot: &Snapshot, deployment: &Workload, replica_set: &Revision, is_described: bool) -> RolloutMetadata {
-    let none = Metadata::default();
     let mut layers =
         MetadataSources::new(deployment, replica_set, &snapshot.namespace_annotations, &snapshot.namespace_labels);
     if !is_described {
-        layers = layers.without_snapshot(&none);
+        layers = layers.without_workload_annotations();
     }
     read_metadata(&layers)
 }
@@ -210,7 +206,7 @@ mod tests {
     fn record(revision: i64, repeated: bool) -> RecordedRevision {
         RecordedRevision {
             revision,
-            replica_set: RevisionId::new("00abcdef-0000", "web-5f"),
+            id: RevisionId::new("00abcdef-0000", "web-5f"),
             repeated,
             outcome: Outcome::InProgress,
             change: None,

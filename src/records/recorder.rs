@@ -105,11 +105,11 @@ impl RolloutRecorder {
         let look = async |uids: Vec<Uid>| {
             for uid in uids {
                 let (snapshot, known) = self.state_of(&uid);
-                let Decision { changes, is_behind, look_again } = Self::decided(&snapshot, &known, policy);
+                let Decision { changes, is_behind, requeue_at } = Self::decided(&snapshot, &known, policy);
                 if changes.is_empty() && !is_behind {
                     self.index.recorded(&uid, &snapshot);
                 }
-                self.look_again(uid, look_again);
+                self.look_again(uid, requeue_at);
             }
         };
         self.changed.run(1, 1, stop, look).await;
@@ -137,18 +137,18 @@ impl RolloutRecorder {
             row.selected && !is_ignored(&MetadataSources::new(row, replica_set, annotations, labels))
         };
         let scene = DecisionInput {
-            deployment: snapshot.deployment.as_ref(),
-            former: &snapshot.former,
-            owned: &snapshot.replica_sets,
+            current: snapshot.deployment.as_ref(),
+            past: &snapshot.former,
+            revisions: &snapshot.replica_sets,
         };
         decide(&scene, known, policy, &is_wanted, now())
     }
 
     async fn look_at(&self, uid: Uid, policy: &Policy) {
         let (snapshot, known) = self.state_of(&uid);
-        let Decision { changes, look_again, is_behind } = Self::decided(&snapshot, &known, policy);
+        let Decision { changes, requeue_at, is_behind } = Self::decided(&snapshot, &known, policy);
         if is_behind {
-            return self.look_again(uid, look_again);
+            return self.look_again(uid, requeue_at);
         }
         let recorded = self.records.of(&uid);
         let place = match (snapshot.row(), &recorded) {
@@ -171,13 +171,13 @@ impl RolloutRecorder {
         }
         self.index.recorded(&uid, &snapshot);
         let known = self.records.of(&uid).map(|recorded| recorded.known).unwrap_or_default();
-        let available = snapshot.deployment.as_ref().and_then(|observation| observation.row.available);
+        let available = snapshot.deployment.as_ref().and_then(|observation| observation.workload.conditions.available);
         (self.callbacks.on_looked_at)(&uid, available, &known);
         if let Err(error) = self.delete_expired(place, snapshot.deployment.is_some()).await {
             return self.retry(place, &error);
         }
         self.waits.forget(&uid);
-        self.look_again(uid, look_again);
+        self.look_again(uid, requeue_at);
     }
 
     fn look_again(&self, uid: Uid, time: Option<Timestamp>) {
@@ -205,15 +205,15 @@ impl RolloutRecorder {
         let defaults = &file.defaults;
         let failure = self.failure(place, snapshot, policy, change).await;
         let patch = match (change.action, snapshot.row()) {
-            (Action::Begin, Some(row)) => {
+            (Action::Start, Some(row)) => {
                 let Some(record) = start_manifest(cluster, snapshot, row, defaults, change, failure) else {
                     return Ok(ControlFlow::Continue(()));
                 };
                 self.warn(row, &record.spec.warnings).await;
                 return self.create(place, change, &record).await;
             }
-            (Action::Begin, None) => return Ok(ControlFlow::Continue(())),
-            (Action::End, _) => finish_manifest(snapshot, defaults, change, failure.as_deref()),
+            (Action::Start, None) => return Ok(ControlFlow::Continue(())),
+            (Action::Finish, _) => finish_manifest(snapshot, defaults, change, failure.as_deref()),
             (Action::Pause, _) => paused(&change.record),
             (Action::RollBack, _) => rolled_back(change),
         };
@@ -299,7 +299,7 @@ impl RolloutRecorder {
             None => Deadline::Timeout(policy.fail_after),
         };
         // The pods of a former revision are gone, and the refusal is not about them.
-        let Some(replica_set) = change.replica_set.filter(|_| is_present) else {
+        let Some(replica_set) = change.revision.filter(|_| is_present) else {
             return Some(failure(None, standstill, None));
         };
         let hash =
@@ -315,7 +315,7 @@ impl RolloutRecorder {
             );
             None
         });
-        Some(failure(row.refusal.as_deref(), standstill, pods.as_deref()))
+        Some(failure(row.conditions.replica_failure.as_deref(), standstill, pods.as_deref()))
     }
 
     /// Deletes the records that are no longer kept, each only as it was looked at.

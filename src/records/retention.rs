@@ -54,7 +54,7 @@ mod tests {
     fn known(revision: i64, outcome: Outcome, finished: i64) -> RecordedRevision {
         RecordedRevision {
             revision,
-            replica_set: RevisionId::new("0123456789", "web-5f"),
+            id: RevisionId::new("0123456789", "web-5f"),
             repeated: false,
             outcome,
             change: None,

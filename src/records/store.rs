@@ -238,9 +238,7 @@ pub fn generation(generation: i64) -> u32 {
 
 /// Whether two states are of one record: they have the same name ([`record_name`]).
 fn is_same(one: &RecordedRevision, other: &RecordedRevision) -> bool {
-    one.revision == other.revision
-        && one.repeated == other.repeated
-        && (!one.repeated || one.replica_set.uid == other.replica_set.uid)
+    one.revision == other.revision && one.repeated == other.repeated && (!one.repeated || one.id.uid == other.id.uid)
 }
 
 /// What is known of a recorded rollout; `None` of a deployment outside of Kubernetes.
@@ -252,7 +250,7 @@ fn known(record: &SlimDoraDeployment) -> Option<(Uid, RecordedRevision)> {
     let second = |time: &Option<Time>| time.as_ref().and_then(|time| UnixSeconds::of(time.0));
     let known = RecordedRevision {
         revision: revision.number,
-        replica_set: RevisionId::new(&revision.uid, &revision.name),
+        id: RevisionId::new(&revision.uid, &revision.name),
         repeated: false,
         outcome: *outcome,
         change: *change,
@@ -272,7 +270,7 @@ mod tests {
     fn known(revision: i64, outcome: Outcome) -> RecordedRevision {
         RecordedRevision {
             revision,
-            replica_set: RevisionId::new("0123456789", "web-5f"),
+            id: RevisionId::new("0123456789", "web-5f"),
             repeated: false,
             outcome,
             change: None,
@@ -325,7 +323,7 @@ mod tests {
     fn two_records_of_one_number_are_two() {
         let records = Records::default();
         let other = RevisionId::new("abcdef0123", "web-6c");
-        let repeated = RecordedRevision { repeated: true, replica_set: other, ..known(1, Outcome::InProgress) };
+        let repeated = RecordedRevision { repeated: true, id: other, ..known(1, Outcome::InProgress) };
         set(&records, known(1, Outcome::Succeeded), 1);
         set(&records, repeated.clone(), 1);
         assert_eq!(all(&records), [known(1, Outcome::Succeeded), repeated]);

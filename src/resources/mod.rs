@@ -28,7 +28,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 
 /// The API group of both resources; also the prefix of every annotation and label that the controller reads.
-pub const GROUP: &str = rollout::PREFIX;
+pub const GROUP: &str = rollout::KEY_PREFIX;
 
 /// The name under which the controller owns fields (server-side apply) and publishes Events.
 pub const FIELD_MANAGER: &str = "port-dora-controller";

@@ -57,7 +57,7 @@ impl Entry {
             return true;
         };
         seen.listing = listing;
-        if seen.row.row == row {
+        if seen.row.workload == row {
             return false;
         }
         if let Some(former) = seen.row.update(row, source, now) {
@@ -82,8 +82,8 @@ impl Entry {
     /// Takes in a state of a ReplicaSet; whether it is another than before.
     pub fn apply_replica_set(&mut self, row: Revision, listing: ListMark) -> bool {
         for former in self.past.iter_mut().flat_map(|past| &mut past.former) {
-            if former.replica_set.is_none() && ran(&row, former.observation.row.revision) {
-                former.replica_set = Some(row.clone());
+            if former.revision.is_none() && ran(&row, former.observation.workload.revision) {
+                former.revision = Some(row.clone());
             }
         }
         let Some(seen) = self.replica_sets.iter_mut().find(|seen| seen.row.uid == row.uid) else {
@@ -100,7 +100,7 @@ impl Entry {
             return;
         };
         let Seen { row, listing: _ } = *self.replica_sets.swap_remove(position);
-        let present = self.deployment.as_ref().map(|seen| seen.row.row.revision.unwrap_or_default());
+        let present = self.deployment.as_ref().map(|seen| seen.row.workload.revision.unwrap_or_default());
         if present.is_some_and(|present| row.revision >= Some(present)) {
             self.past.get_or_insert_default().gone.push(row);
         }
@@ -122,12 +122,12 @@ impl Entry {
     }
 
     /// Keeps the last state at a former revision until it is recorded.
-    fn keep(&mut self, observation: Observation, left: Source, until: Timestamp) {
+    fn keep(&mut self, observation: Observation, next_source: Source, until: Timestamp) {
         let past = self.past.get_or_insert_default();
         let owned = self.replica_sets.iter().map(|seen| &seen.row);
-        let replica_set = owned.chain(&past.gone).find(|row| ran(row, observation.row.revision)).cloned();
+        let revision = owned.chain(&past.gone).find(|row| ran(row, observation.workload.revision)).cloned();
         past.count += 1;
-        past.former.push(PastObservation { observation, replica_set, left, until });
+        past.former.push(PastObservation { observation, revision, next_source, until });
         if past.former.len() > PAST_LENGTH {
             past.former.remove(0);
         }
@@ -135,7 +135,7 @@ impl Entry {
 
     /// Keeps of the ReplicaSets that are gone only those that may be needed.
     fn forget_gone(&mut self) {
-        let present = self.deployment.as_ref().map(|seen| seen.row.row.revision);
+        let present = self.deployment.as_ref().map(|seen| seen.row.workload.revision);
         if let Some(past) = &mut self.past {
             past.gone.retain(|row| present.is_some_and(|present| row.revision >= present));
         }

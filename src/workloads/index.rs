@@ -38,7 +38,7 @@ impl Snapshot {
     #[must_use]
     pub fn row(&self) -> Option<&Workload> {
         let last = || self.former.last().map(|former| &former.observation);
-        self.deployment.as_ref().or_else(last).map(|observation| &observation.row)
+        self.deployment.as_ref().or_else(last).map(|observation| &observation.workload)
     }
 }
 
@@ -371,16 +371,19 @@ mod tests {
         let uid: Uid = "d".into();
         index.replica_set_applied("d".into(), replica_set("r"));
         applied(&index, deployment("d", 1));
-        applied(&index, Workload { available_replicas: 1, ..deployment("d", 1) });
+        let mut unavailable = deployment("d", 1);
+        unavailable.counts.available = 1;
+        applied(&index, unavailable);
         applied(&index, deployment("d", 2));
         let seen = index.snapshot(&uid);
         let former = |snapshot: &Snapshot| -> Vec<_> {
-            let row =
-                |former: &PastObservation| (former.observation.row.revision, former.observation.row.available_replicas);
+            let row = |former: &PastObservation| {
+                (former.observation.workload.revision, former.observation.workload.counts.available)
+            };
             snapshot.former.iter().map(row).collect()
         };
         assert_eq!(former(&seen), [(Some(1), 1)]);
-        assert_eq!(seen.former[0].replica_set.as_ref().map(|row| &*row.name), Some("r"));
+        assert_eq!(seen.former[0].revision.as_ref().map(|row| &*row.name), Some("r"));
         applied(&index, deployment("d", 3));
         index.recorded(&uid, &seen);
         assert_eq!(former(&index.snapshot(&uid)), [(Some(2), 2)], "what came meanwhile is not recorded");
@@ -404,7 +407,7 @@ mod tests {
         index.replica_set_applied("d".into(), replica_set("r"));
         index.replica_set_deleted("r");
         let former = index.snapshot(&"d".into()).former;
-        assert_eq!(former[0].replica_set.as_ref().map(|row| &*row.name), Some("r"));
+        assert_eq!(former[0].revision.as_ref().map(|row| &*row.name), Some("r"));
     }
 
     #[test]
@@ -415,7 +418,7 @@ mod tests {
         index.replica_set_deleted("r");
         applied(&index, deployment("d", 2));
         let snapshot = index.snapshot(&"d".into());
-        assert_eq!(snapshot.former[0].replica_set.as_ref().map(|row| &*row.name), Some("r"));
+        assert_eq!(snapshot.former[0].revision.as_ref().map(|row| &*row.name), Some("r"));
         assert!(snapshot.replica_sets.is_empty());
         index.recorded(&"d".into(), &snapshot);
         index.deployment_deleted(&"d".into(), None, Source::Watch, test_support::time(9));
@@ -431,6 +434,6 @@ mod tests {
         }
         let snapshot = index.snapshot(&"d".into());
         assert_eq!(snapshot.former.len(), PAST_LENGTH);
-        assert_eq!(snapshot.former.last().unwrap().observation.row.revision, Some(98));
+        assert_eq!(snapshot.former.last().unwrap().observation.workload.revision, Some(98));
     }
 }

@@ -41,7 +41,7 @@ async fn a_failure_says_what_the_pods_of_its_revision_wait_for() -> TestResult {
         "the only pod: container app keeps crashing (CrashLoopBackOff): exit code 1, ",
         "2 of 2 pods can't be scheduled: 0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector",
         "the only pod can't pull the image of container app: ImagePullBackOff: Back-off pulling image \"app:broken\"",
-        "the only pod got a node, which hasn't reported any container",
+        "the only pod: the node hasn't reported any container",
         "",
         "2 of 2 pods can't pull the image of container app: ImagePullBackOff: Back-off pulling image \"app:broken\"",
     ]) {

@@ -1,4 +1,4 @@
-//! What has to be written down: changes of the records of a Deployment.
+//! Changes of the records of a workload.
 
 use jiff::Timestamp;
 
@@ -9,7 +9,7 @@ use crate::{Accuracy, RecordedRevision, Revision};
 pub struct TimeWithAccuracy {
     /// The time.
     pub at: Timestamp,
-    /// Where it comes from.
+    /// Where the time comes from.
     pub accuracy: Accuracy,
 }
 
@@ -20,50 +20,50 @@ impl TimeWithAccuracy {
         Self { at, accuracy: Accuracy::Exact }
     }
 
-    /// A time at which something was seen.
+    /// A time at which the controller observed something.
     #[must_use]
     pub fn observed(at: Timestamp) -> Self {
         Self { at, accuracy: Accuracy::Observed }
     }
 
-    /// The later of this and `other`: an end is not before its beginning, whatever the clocks say.
+    /// The later one of this time and `other`. A rollout doesn't end before it starts, even if clocks differ.
     #[must_use]
     pub fn not_before(self, other: Option<Timestamp>) -> Self {
         Self { at: other.map_or(self.at, |other| self.at.max(other)), ..self }
     }
 }
 
-/// What a change does to the record.
+/// What a [`Change`] does to a record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Action {
-    /// It is made. Its name has the number of the revision; if an older record of the same Deployment has that number already (the
-    /// numbers begin anew when the only ReplicaSet is deleted by hand), also the UID of the ReplicaSet.
-    Begin,
-    /// It comes to an end, or to another one than recorded.
-    End,
-    /// The rollout is paused, or resumed.
+    /// Create the record. If [`RecordedRevision::repeated`] is set, the workload has an older record with the same number.
+    Start,
+    /// Record that the rollout ended, or that its outcome changed.
+    Finish,
+    /// Record that the rollout was paused or resumed.
     Pause,
-    /// A later revision took it back.
+    /// Record that a later revision rolled this one back.
     RollBack,
 }
 
-/// A change of the records of a Deployment.
+/// A change of the records of a workload.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Change<'a> {
-    /// What is done.
+    /// What the change does.
     pub action: Action,
-    /// What is known of the record afterwards.
+    /// The record after the change.
     pub record: RecordedRevision,
-    /// The ReplicaSet of the revision, for its metadata; present for [`Action::Begin`] and for the end of the present revision.
-    pub replica_set: Option<&'a Revision>,
-    /// Whether the annotations of the ReplicaSet are those of this revision: one that was re-used has those of its last.
+    /// The revision, for its metadata. Present for [`Action::Start`], and for [`Action::Finish`] of the current revision.
+    pub revision: Option<&'a Revision>,
+    /// Whether the annotations of the revision are those of this rollout. After a rollback, a ReplicaSet has the annotations of its latest
+    /// rollout.
     pub is_described: bool,
-    /// When the revision began.
+    /// When the rollout started.
     pub started: Option<TimeWithAccuracy>,
-    /// When it ended.
+    /// When the rollout ended.
     pub finished: Option<TimeWithAccuracy>,
-    /// Revisions between this one and the one before that left nothing.
+    /// Number of revisions between this one and the one before that left no trace.
     pub unseen: Option<i64>,
-    /// The revision that took it back.
+    /// Number of the revision that rolled this one back.
     pub rolled_back_by: Option<i64>,
 }

@@ -1,4 +1,4 @@
-//! Kinds of workloads, and how one workload is named.
+//! Kinds of workloads, and names of workloads.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A kind of workload: what rolls out pods.
+/// A kind of workload.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum WorkloadKind {
     /// `apps/v1` Deployment.
@@ -19,7 +19,7 @@ pub enum WorkloadKind {
 }
 
 impl WorkloadKind {
-    /// The kind, as Kubernetes writes it.
+    /// The kind as Kubernetes writes it, such as `Deployment`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -29,7 +29,7 @@ impl WorkloadKind {
         }
     }
 
-    /// Its API group and version.
+    /// The API group and version of the kind, such as `apps/v1`.
     #[must_use]
     pub fn api_version(self) -> &'static str {
         match self {
@@ -37,7 +37,7 @@ impl WorkloadKind {
         }
     }
 
-    /// `name` for people: a Deployment stands there under its own name, and every other kind is named before it.
+    /// The workload `name` in a text for people: `web` for a Deployment, `StatefulSet web` for another kind.
     #[must_use]
     pub fn titled(self, name: &str) -> String {
         match self {
@@ -46,8 +46,9 @@ impl WorkloadKind {
         }
     }
 
-    /// `name` for names of other objects, where workloads of all kinds share one space: a Deployment stands there under its own name,
-    /// and every other kind has its lower-case name before it.
+    /// The workload `name` in the name of another object: `web` for a Deployment, `statefulset-web` for another kind.
+    ///
+    /// Such objects exist for workloads of all kinds in one namespace. With the kind in the name, two workloads never share an object.
     #[must_use]
     pub fn qualified(self, name: &str) -> String {
         match self {
@@ -63,14 +64,16 @@ impl fmt::Display for WorkloadKind {
     }
 }
 
-/// A workload by its name: that is what an incident refers to. A later workload of the same name has the same key, but another UID.
+/// The name of a workload, by which an incident refers to it.
+///
+/// If a workload is deleted and another one is created under its name, both have the same key and different UIDs.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct WorkloadKey {
-    /// Its namespace.
+    /// Namespace of the workload.
     pub namespace: Arc<str>,
-    /// Its kind.
+    /// Kind of the workload.
     pub kind: WorkloadKind,
-    /// Its name.
+    /// Name of the workload.
     pub name: Box<str>,
 }
 

@@ -1,202 +1,223 @@
-//! What was seen of a Deployment, one state after another.
+//! The states of a workload, one after another.
 
 use jiff::Timestamp;
 
 use crate::{ProgressReason, Progressing, Revision, Workload, is_complete};
 
-/// Revisions that are remembered as having been followed.
-const PATH_LENGTH: usize = 8;
+/// Number of previous revisions that an observation remembers as followed.
+const MAX_FOLLOWED: usize = 8;
 
-/// How a state came to be seen.
+/// How the controller received a state.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Source {
-    /// The watch brought it: no state between the last one and this was missed.
+    /// From a watch: the controller has missed no state since the last one.
     Watch,
-    /// A list brought it: states may have come and gone unseen.
+    /// From a list: the controller may have missed states since the last one.
     List,
 }
 
-/// The present state of a Deployment, and what was seen on the way to it.
-#[allow(clippy::struct_excessive_bools, reason = "each is an observation of its own")]
+/// The current state of a workload, and what the controller observed on the way to it.
+#[expect(clippy::struct_excessive_bools, reason = "each of them is a separate observation")]
 #[derive(Clone, Debug)]
 pub struct Observation {
-    /// The present state.
-    pub row: Workload,
-    /// When it was first seen at its present revision, and not paused.
-    pub since: Timestamp,
-    /// How it came to be seen there.
-    pub source: Source,
-    /// When its counts, its revision, or whether it is paused, were last seen to change.
-    pub progressed: Timestamp,
-    /// Whether the present revision has been rolled out at all: an undo while the Deployment is paused numbers a ReplicaSet anew at
-    /// once, and rolls out nothing before the Deployment is resumed.
-    pub has_run: bool,
-    /// The revisions that ran before, newest last, as far as the watch was followed without a gap.
-    pub path: Vec<i64>,
-    /// A condition that stood when the present revision began, and so speaks of another, or that came when nothing ran.
-    pub void: Option<Box<Progressing>>,
-    /// The first end of the present revision, if another condition has taken its place: a pause, for one.
-    pub passed: Option<Box<Progressing>>,
-    /// Whether it had failed before that end.
-    pub had_failed: bool,
-    /// When the counts were first seen to say that the present revision is complete, while no condition spoke of its progress.
-    pub counted: Option<Timestamp>,
-    /// Whether it has been paused since then.
-    pub was_paused_since: bool,
-    /// Whether the present revision may have ended unseen: a list brought it, and its condition names no ReplicaSet.
-    pub is_broken: bool,
+    /// The current state.
+    pub workload: Workload,
+    /// When the current revision was first observed, or resumed if it was paused then.
+    pub(crate) since: Timestamp,
+    /// How the current revision was first observed.
+    pub(crate) source: Source,
+    /// When the counts, the revision, or `spec.paused` were last observed to change.
+    pub(crate) last_progress: Timestamp,
+    /// Whether Kubernetes has rolled out the current revision at all. An undo of a paused Deployment gives a ReplicaSet a new number at
+    /// once, but Kubernetes rolls it out only when the Deployment is resumed.
+    pub(crate) has_run: bool,
+    /// Numbers of the previous revisions that ran, oldest first, as far back as the watch had no gap.
+    pub(crate) followed: Vec<i64>,
+    /// A condition that doesn't describe the current revision: it is older than the revision, or Kubernetes set it when a failed rollout was
+    /// scaled to 0.
+    pub(crate) stale: Option<Box<Progressing>>,
+    /// The first condition that stated an end of the current revision, if another condition has replaced it, for example because of a pause.
+    pub(crate) first_end: Option<Box<Progressing>>,
+    /// Whether another end, which was a failure, came before `first_end`.
+    pub(crate) had_failed: bool,
+    /// When the counts were first observed to be complete while no condition stated progress.
+    pub(crate) counted_complete: Option<Timestamp>,
+    /// Whether the workload has been paused since `counted_complete`.
+    pub(crate) paused_since_complete: bool,
+    /// Whether the current revision may have ended unobserved: its state comes from a list, and its condition names no ReplicaSet.
+    pub(crate) has_gap: bool,
 }
 
-/// The last state that was seen of a Deployment at a former revision, or before it was deleted.
+/// The last state of a workload at a previous revision, or before it was deleted.
 #[derive(Clone, Debug)]
 pub struct PastObservation {
-    /// That state.
+    /// The last state.
     pub observation: Observation,
-    /// The ReplicaSet of that revision; absent if it was not seen by then.
-    pub replica_set: Option<Revision>,
-    /// How the next state, or the deletion, came to be seen: only a watch tells that this state was the last.
-    pub left: Source,
-    /// When.
+    /// The revision. Absent if the controller had not received it by then.
+    pub revision: Option<Revision>,
+    /// How the controller received the next state, or the deletion. Only after a watch, `observation` is certainly the last state.
+    pub next_source: Source,
+    /// When the controller received the next state, or the deletion.
     pub until: Timestamp,
 }
 
 impl Observation {
-    /// A Deployment that is seen for the first time.
+    /// The first state of a workload.
     #[must_use]
-    pub fn new(row: Workload, source: Source, now: Timestamp) -> Self {
-        let has_run = !row.paused;
-        // Found while it is paused or was just resumed, the condition doesn't tell whether it was complete before.
-        let is_hidden = source == Source::List
-            && row
-                .progressing
-                .as_ref()
-                .is_some_and(|condition| matches!(condition.reason, ProgressReason::Paused | ProgressReason::Resumed));
-        // Scaled to nothing, what has failed is complete to the counts alone.
-        let is_nothing = source == Source::List
-            && row.replicas == 0
-            && row.progressing.as_ref().is_some_and(|condition| condition.reason == ProgressReason::DeadlineExceeded);
-        let is_counted = counts_as_complete(&row) && !is_nothing;
-        let counted = (is_counted || (is_hidden && is_complete(&row))).then_some(now);
-        let is_broken = source == Source::List && !names_a_replica_set(&row);
+    pub fn new(workload: Workload, source: Source, now: Timestamp) -> Self {
+        let has_run = !workload.paused;
+        let has_gap = source == Source::List && !names_a_replica_set(&workload);
+        let counted_complete = is_complete_at_first(&workload, source).then_some(now);
         Self {
-            row,
+            workload,
             since: now,
             source,
-            progressed: now,
+            last_progress: now,
             has_run,
-            path: Vec::new(),
-            void: None,
-            passed: None,
+            followed: Vec::new(),
+            stale: None,
+            first_end: None,
             had_failed: false,
-            counted,
-            was_paused_since: false,
-            is_broken,
+            counted_complete,
+            paused_since_complete: false,
+            has_gap,
         }
     }
 
-    /// Takes in the next state. Returns the last one at the former revision if the revision has changed.
-    pub fn update(&mut self, row: Workload, source: Source, now: Timestamp) -> Option<Self> {
-        // `kubectl replace` takes the annotation away, and the Deployment controller puts one back.
-        let row = Workload { revision: row.revision.or(self.row.revision), ..row };
-        if row.revision == self.row.revision {
-            self.is_broken |=
-                source == Source::List && !names_a_replica_set(&row) && row.generation != self.row.generation;
-            self.go_on(row, now);
+    /// Replaces the current state. If the revision has changed, returns the last state at the previous revision.
+    pub fn update(&mut self, workload: Workload, source: Source, now: Timestamp) -> Option<Self> {
+        // `kubectl replace` removes the annotation with the number, and the Deployment controller adds it again.
+        let workload = Workload { revision: workload.revision.or(self.workload.revision), ..workload };
+        if workload.revision == self.workload.revision {
+            self.has_gap |= source == Source::List
+                && !names_a_replica_set(&workload)
+                && workload.generation != self.workload.generation;
+            self.continue_revision(workload, now);
             return None;
         }
-        let stands = row.progressing.is_some() && row.progressing == self.row.progressing;
-        let mut next = Self::new(row, source, now);
-        if stands && self.row.revision.is_some() {
-            next.void = next.row.progressing.clone().map(Box::new);
+        let condition = &workload.conditions.progressing;
+        let is_unchanged = condition.is_some() && *condition == self.workload.conditions.progressing;
+        let mut next = Self::new(workload, source, now);
+        if is_unchanged && self.workload.revision.is_some() {
+            next.stale = next.workload.conditions.progressing.clone().map(Box::new);
         }
         if source == Source::Watch {
-            next.path.clone_from(&self.path);
-            if self.is_broken {
-                next.path.clear();
-            } else if self.has_run {
-                next.path.extend(self.row.revision);
-            }
-            let excess = next.path.len().saturating_sub(PATH_LENGTH);
-            next.path.drain(..excess);
+            next.follow(self);
         }
-        let former = std::mem::replace(self, next);
-        (former.row.revision.is_some() && former.has_run).then_some(former)
+        let previous = std::mem::replace(self, next);
+        (previous.workload.revision.is_some() && previous.has_run).then_some(previous)
     }
 
-    /// Takes in the next state at the same revision.
-    fn go_on(&mut self, row: Workload, now: Timestamp) {
-        if steps(&row) != steps(&self.row) {
-            self.progressed = now;
+    /// Remembers the revisions before this one, since the watch has brought all of them.
+    fn follow(&mut self, previous: &Self) {
+        self.followed.clone_from(&previous.followed);
+        if previous.has_gap {
+            self.followed.clear();
+        } else if previous.has_run {
+            self.followed.extend(previous.workload.revision);
         }
-        if !self.has_run {
-            if self.row.paused && !row.paused {
-                self.since = now;
-            }
-            // Until it is observed and has pods, the template may be another one than that of the revision.
-            let has_pods = row.updated_replicas > 0 || row.replicas == 0;
-            self.has_run = !row.paused && row.observed_generation >= row.generation && has_pods;
-            if self.has_run {
-                self.counted = None;
-            }
+        let excess = self.followed.len().saturating_sub(MAX_FOLLOWED);
+        self.followed.drain(..excess);
+    }
+
+    /// Replaces the current state by one of the same revision.
+    fn continue_revision(&mut self, workload: Workload, now: Timestamp) {
+        if has_progressed(&self.workload, &workload) {
+            self.last_progress = now;
         }
-        // A failure that a list brought may be that of another revision, without being known to be void: its name tells.
-        let named = row.progressing.as_ref().and_then(|condition| condition.replica_set.as_deref());
-        let had_failed =
-            [self.passed.as_deref(), self.row.progressing.as_ref()].into_iter().flatten().any(|condition| {
-                condition.reason == ProgressReason::DeadlineExceeded
-                    && self.void.as_deref() != Some(condition)
-                    && named.is_none_or(|named| condition.replica_set.as_deref() == Some(named))
-            });
-        let is_nothing = had_failed && row.replicas == 0;
-        self.was_paused_since |= self.counted.is_some() && row.paused;
-        if self.counted.is_none() && !is_nothing && counts_as_complete(&row) {
-            self.counted = Some(now);
+        self.note_start(&workload, now);
+        let is_failed_at_zero = workload.counts.desired == 0 && self.has_failed_before(&workload);
+        self.paused_since_complete |= self.counted_complete.is_some() && workload.paused;
+        if self.counted_complete.is_none() && !is_failed_at_zero && counts_as_complete(&workload) {
+            self.counted_complete = Some(now);
         }
-        let former = std::mem::replace(&mut self.row, row).progressing;
-        let present = self.row.progressing.as_ref();
-        if former.as_ref() == present {
+        let replaced = std::mem::replace(&mut self.workload, workload).conditions.progressing;
+        if replaced != self.workload.conditions.progressing {
+            self.note_condition(replaced, is_failed_at_zero);
+        }
+    }
+
+    /// Notes whether Kubernetes has begun to roll out the revision, if it was paused before.
+    fn note_start(&mut self, workload: &Workload, now: Timestamp) {
+        if self.has_run {
             return;
         }
-        let reason = |condition: Option<&Progressing>| condition.map(|condition| condition.reason);
-        let was_void = self.void.as_deref() == former.as_ref();
-        if self.void.as_deref() != present {
-            self.void = None;
+        if self.workload.paused && !workload.paused {
+            self.since = now;
         }
-        if is_nothing && reason(present) == Some(ProgressReason::Complete) {
-            // Scaled to nothing, a failed rollout is complete to Kubernetes, and stays so when it is scaled up again.
-            self.void = present.cloned().map(Box::new);
-        }
-        let is_end =
-            matches!(reason(former.as_ref()), Some(ProgressReason::Complete | ProgressReason::DeadlineExceeded));
-        // A completion takes the place of a failure, and nothing that of a completion.
-        let is_first = self.passed.as_ref().is_none_or(|passed| passed.reason == ProgressReason::DeadlineExceeded);
-        if is_end && is_first && !was_void {
-            self.had_failed |= self.passed.is_some();
-            self.passed = former.map(Box::new);
+        // Before the Deployment controller has observed the workload and has created pods, the revision may not have its pod template.
+        let has_pods = workload.counts.updated > 0 || workload.counts.desired == 0;
+        self.has_run = !workload.paused && workload.observed_generation >= workload.generation && has_pods;
+        if self.has_run {
+            self.counted_complete = None;
         }
     }
 
-    /// Whether the watch saw `revision` run, and every revision since.
-    #[must_use]
-    pub fn has_followed(&self, revision: i64) -> bool {
-        self.path.contains(&revision)
+    /// Whether a failure of the revision that `workload` is at was observed.
+    fn has_failed_before(&self, workload: &Workload) -> bool {
+        // A failure from a list may be one of another revision. If the conditions name ReplicaSets, the names have to be equal.
+        let named = workload.conditions.progressing.as_ref().and_then(|condition| condition.replica_set.as_deref());
+        let observed = [self.first_end.as_deref(), self.workload.conditions.progressing.as_ref()];
+        observed.into_iter().flatten().any(|condition| {
+            condition.reason == ProgressReason::DeadlineExceeded
+                && self.stale.as_deref() != Some(condition)
+                && named.is_none_or(|named| condition.replica_set.as_deref() == Some(named))
+        })
+    }
+
+    /// Notes that the current condition has replaced another one.
+    fn note_condition(&mut self, replaced: Option<Progressing>, is_failed_at_zero: bool) {
+        let current = self.workload.conditions.progressing.as_ref();
+        let was_stale = self.stale.as_deref() == replaced.as_ref();
+        if self.stale.as_deref() != current {
+            self.stale = None;
+        }
+        if is_failed_at_zero && current.is_some_and(|condition| condition.reason == ProgressReason::Complete) {
+            // Kubernetes calls a failed rollout complete when it is scaled to 0, and also when it is scaled up again.
+            self.stale = current.cloned().map(Box::new);
+        }
+        let is_end = replaced.as_ref().is_some_and(|condition| condition.reason.is_end());
+        // A completion replaces a failure. Nothing replaces a completion.
+        let is_first = self.first_end.as_ref().is_none_or(|end| end.reason == ProgressReason::DeadlineExceeded);
+        if is_end && is_first && !was_stale {
+            self.had_failed |= self.first_end.is_some();
+            self.first_end = replaced.map(Box::new);
+        }
+    }
+
+    /// Whether the watch brought the revision with this number while it ran, and every revision since.
+    pub(crate) fn has_followed(&self, revision: i64) -> bool {
+        self.followed.contains(&revision)
     }
 }
 
-/// Whether a condition tells how the revision of a ReplicaSet stands.
-fn names_a_replica_set(row: &Workload) -> bool {
-    row.progressing.as_ref().is_some_and(|condition| condition.replica_set.is_some())
+/// Whether the condition says which revision it describes.
+fn names_a_replica_set(workload: &Workload) -> bool {
+    workload.conditions.progressing.as_ref().is_some_and(|condition| condition.replica_set.is_some())
 }
 
-/// Whether the counts say that it is complete, and no condition that it is on its way.
-fn counts_as_complete(row: &Workload) -> bool {
-    let is_on_its_way = row.progressing.as_ref().is_some_and(|condition| {
-        !matches!(condition.reason, ProgressReason::Complete | ProgressReason::DeadlineExceeded)
-    });
-    !is_on_its_way && is_complete(row)
+/// Whether a workload that is observed for the first time counts as complete.
+fn is_complete_at_first(workload: &Workload, source: Source) -> bool {
+    let reason = workload.conditions.progressing.as_ref().map(|condition| condition.reason);
+    let is_listed =
+        |reasons: &[ProgressReason]| source == Source::List && reason.is_some_and(|reason| reasons.contains(&reason));
+    // The condition of a paused or resumed workload doesn't say whether the rollout was complete before.
+    let is_hidden_by_pause = is_listed(&[ProgressReason::Paused, ProgressReason::Resumed]);
+    // The counts of a failed rollout that is scaled to 0 look complete.
+    let is_failed_at_zero = workload.counts.desired == 0 && is_listed(&[ProgressReason::DeadlineExceeded]);
+    (counts_as_complete(workload) && !is_failed_at_zero) || (is_hidden_by_pause && is_complete(workload))
 }
 
-/// What moves when a rollout makes progress, and when it is paused or resumed.
-fn steps(row: &Workload) -> (i32, i32, i32, bool) {
-    (row.current_replicas, row.updated_replicas, row.available_replicas, row.paused)
+/// Whether the counts are complete and no condition states that the rollout is in progress.
+fn counts_as_complete(workload: &Workload) -> bool {
+    let is_in_progress = workload.conditions.progressing.as_ref().is_some_and(|condition| !condition.reason.is_end());
+    !is_in_progress && is_complete(workload)
+}
+
+/// Whether pods have changed between two states, or the workload was paused or resumed.
+fn has_progressed(before: &Workload, after: &Workload) -> bool {
+    let progress = |workload: &Workload| {
+        (workload.counts.total, workload.counts.updated, workload.counts.available, workload.paused)
+    };
+    progress(before) != progress(after)
 }

@@ -1,4 +1,4 @@
-//! The words of the domain that the custom resources use too: how a deployment ended, what it changed, where a time comes from.
+//! Values that records contain: outcomes, kinds of changes, and where a time comes from.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,26 +6,26 @@ use serde::{Deserialize, Serialize};
 /// How a deployment ended.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum Outcome {
-    /// It has not ended yet.
+    /// The rollout has not ended.
     InProgress,
-    /// It became complete.
+    /// The rollout became complete.
     Succeeded,
-    /// It did not become complete within its deadline.
+    /// The rollout made no progress within its deadline.
     Failed,
-    /// It failed, and became complete after all.
+    /// The rollout failed and became complete later.
     Recovered,
-    /// A newer revision came before it was complete.
+    /// A newer revision started before the rollout was complete.
     Superseded,
-    /// It had become complete, and a later revision took it back by re-using an older ReplicaSet.
+    /// The rollout was complete, and a later rollback used an older revision again.
     RolledBack,
-    /// The Deployment was deleted before it was complete.
+    /// The workload was deleted before the rollout was complete.
     Abandoned,
-    /// It ended while nobody watched, and the cluster can't tell how.
+    /// The rollout ended while the controller was away, and the cluster doesn't show how.
     Unobserved,
 }
 
 impl Outcome {
-    /// All of them.
+    /// All outcomes.
     pub const ALL: [Self; 8] = [
         Self::InProgress,
         Self::Succeeded,
@@ -37,7 +37,7 @@ impl Outcome {
         Self::Unobserved,
     ];
 
-    /// The word for it in the resource.
+    /// The value in a `DoraDeployment`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -52,7 +52,7 @@ impl Outcome {
         }
     }
 
-    /// Whether the rollout may still become complete: a failed one can recover.
+    /// Whether the rollout may still become complete. A failed rollout may recover.
     #[must_use]
     pub fn is_open(self) -> bool {
         match self {
@@ -66,7 +66,7 @@ impl Outcome {
         }
     }
 
-    /// Whether a record may go from this outcome to `next`: none ever moves backwards.
+    /// Whether a record with this outcome may change to `next`. An outcome never changes back.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
         match self {
@@ -78,23 +78,23 @@ impl Outcome {
     }
 }
 
-/// What a rollout changed, from the pod templates of its ReplicaSet and of the one before.
+/// What a rollout changed, compared with the pod template that ran before.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
 pub enum ChangeKind {
-    /// The first revision of a Deployment.
+    /// The first revision of the workload.
     Initial,
-    /// The image of a container.
+    /// The image of a container or init container changed.
     Release,
-    /// Something else of the pod template.
+    /// Another part of the pod template changed.
     Config,
-    /// An older ReplicaSet was re-used.
+    /// An older revision is used again.
     Rollback,
-    /// Nothing: `kubectl rollout restart`, or a ReplicaSet that was deleted by hand and made again.
+    /// The pod template is the same, after `kubectl rollout restart` or because somebody deleted the revision and Kubernetes created it again.
     Restart,
 }
 
 impl ChangeKind {
-    /// The word for it in the resource.
+    /// The value in a `DoraDeployment`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -107,11 +107,11 @@ impl ChangeKind {
     }
 }
 
-/// Where a time comes from.
+/// Where a time comes from: the cluster states it (`Exact`), or the controller observed the event at that time (`Observed`).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 pub enum Accuracy {
-    /// The cluster states it.
+    /// The cluster states the time.
     Exact,
-    /// The controller saw it at that time: it may have happened a little earlier.
+    /// The controller observed the event at that time. The event may have happened a little earlier.
     Observed,
 }

@@ -1,51 +1,41 @@
-//! Rows for tests.
+//! Workloads and revisions for tests.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test that fails panics")]
 
 use jiff::Timestamp;
 
-use crate::{Metadata, ProgressReason, Progressing, Revision, Workload, WorkloadKind};
+use crate::{PodCounts, ProgressReason, Progressing, Revision, Workload};
 
-/// The time `second` seconds after 1970.
+/// The time that is `second` seconds after the beginning of 1970.
 #[must_use]
 pub fn time(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-/// A condition of second `updated` that names the ReplicaSet `named`.
+/// A condition `Progressing` that was updated at second `updated` and names the ReplicaSet `name`.
 #[must_use]
-pub fn progressing(reason: ProgressReason, named: &str, updated: i64) -> Progressing {
-    Progressing { reason, replica_set: Some(named.into()), updated: Some(time(updated)) }
+pub fn progressing(reason: ProgressReason, name: &str, updated: i64) -> Progressing {
+    Progressing { reason, replica_set: Some(name.into()), updated: Some(time(updated)) }
 }
 
-/// The Deployment `web` of two replicas, all of them available, at `revision`, without a condition.
+/// The Deployment `web` at `revision`, with two available pods and without conditions.
 #[must_use]
 pub fn deployment(revision: i64) -> Workload {
     Workload {
-        kind: WorkloadKind::Deployment,
         uid: "d".into(),
         namespace: "shop".into(),
         name: "web".into(),
-        created: None,
         generation: 3,
         observed_generation: 3,
         revision: Some(revision),
-        replicas: 2,
-        current_replicas: 2,
-        updated_replicas: 2,
-        available_replicas: 2,
-        paused: false,
-        recreates: false,
+        counts: PodCounts { desired: 2, total: 2, updated: 2, available: 2 },
         progress_deadline: Some(600),
-        progressing: None,
-        available: None,
-        refusal: None,
-        labels: Metadata::default(),
         selected: true,
+        ..Workload::default()
     }
 }
 
-/// A ReplicaSet whose UID is its name, made for `revision` at second `created`, with images and a template of its own.
+/// A ReplicaSet with the UID `name`, created for `revision` at second `created`, with its own pod template and images.
 #[must_use]
 pub fn replica_set(name: &str, revision: i64, created: i64) -> Revision {
     let template = name.bytes().map(u64::from).sum();
@@ -53,19 +43,16 @@ pub fn replica_set(name: &str, revision: i64, created: i64) -> Revision {
         uid: name.into(),
         name: name.into(),
         revision: Some(revision),
-        earlier_revisions: Box::default(),
         created: Some(time(created)),
-        annotations: Metadata::default(),
         images: template,
         template,
-        template_annotations: Metadata::default(),
-        template_labels: Metadata::default(),
+        ..Revision::default()
     }
 }
 
-/// The same ReplicaSet after a rollback gave it `revision`.
+/// The same ReplicaSet after a rollback gave it the number `revision`.
 #[must_use]
-pub fn reused(row: &Revision, revision: i64) -> Revision {
-    let earlier_revisions = row.earlier_revisions.iter().copied().chain(row.revision).collect();
-    Revision { revision: Some(revision), earlier_revisions, ..row.clone() }
+pub fn reused(replica_set: &Revision, revision: i64) -> Revision {
+    let earlier_revisions = replica_set.earlier_revisions.iter().copied().chain(replica_set.revision).collect();
+    Revision { revision: Some(revision), earlier_revisions, ..replica_set.clone() }
 }

@@ -1,4 +1,6 @@
-//! The rows that the decision about a rollout is made from: what is kept of a Deployment and of a ReplicaSet.
+//! Workloads and revisions, reduced to the fields that the decisions depend on.
+//!
+//! One row of each is in memory for each workload and each revision in the cluster.
 
 use std::sync::Arc;
 
@@ -9,23 +11,24 @@ use crate::{UnixSeconds, WorkloadKind};
 /// UID of an object in the cluster.
 pub type Uid = Arc<str>;
 
-/// A number that differs where the content differs, but for one case in 2⁶⁴. Comparable within one process only.
+/// A hash of some content. Equal content has equal fingerprints, and different content has different ones, except by a chance of 1 in 2⁶⁴.
+/// Fingerprints are comparable within one process only.
 pub type Fingerprint = u64;
 
-/// The annotations or labels of one object that begin with `dora.port.io/`, under the rest of their key.
+/// The annotations or labels of one object whose keys begin with [`KEY_PREFIX`](crate::KEY_PREFIX).
 ///
-/// Nearly always empty or tiny, hence a list.
+/// The keys are kept without the prefix. Most objects have none or few of them, so they are in a list.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Metadata(Vec<(Box<str>, Box<str>)>);
 
 impl Metadata {
-    /// The value under `key` (without the prefix).
+    /// The value of `key`, which has no prefix.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(name, _)| &**name == key).map(|(_, value)| &**value)
     }
 
-    /// Keeps `value` under `key` (without the prefix).
+    /// Adds `value` under `key`, which has no prefix.
     pub fn insert(&mut self, key: &str, value: &str) {
         self.0.push((key.into(), value.into()));
     }
@@ -37,16 +40,16 @@ impl<'a> FromIterator<(&'a str, &'a str)> for Metadata {
     }
 }
 
-/// What is kept of a Deployment.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// The state of a workload.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Workload {
-    /// Its kind.
+    /// Kind of the workload.
     pub kind: WorkloadKind,
-    /// Its UID.
+    /// UID of the workload.
     pub uid: Uid,
-    /// Its namespace.
+    /// Namespace of the workload.
     pub namespace: Arc<str>,
-    /// Its name.
+    /// Name of the workload.
     pub name: Box<str>,
     /// `metadata.creationTimestamp`.
     pub created: Option<Timestamp>,
@@ -54,108 +57,145 @@ pub struct Workload {
     pub generation: i64,
     /// `status.observedGeneration`.
     pub observed_generation: i64,
-    /// The annotation `deployment.kubernetes.io/revision`. Absent until the Deployment controller has seen it.
+    /// Number of the current revision. For a Deployment, the annotation `deployment.kubernetes.io/revision`, which is absent until the
+    /// Deployment controller has observed the Deployment.
     pub revision: Option<i64>,
-    /// `spec.replicas`.
-    pub replicas: i32,
-    /// `status.replicas`.
-    pub current_replicas: i32,
-    /// `status.updatedReplicas`.
-    pub updated_replicas: i32,
-    /// `status.availableReplicas`.
-    pub available_replicas: i32,
+    /// Numbers of pods.
+    pub counts: PodCounts,
+    /// Conditions in the status.
+    pub conditions: Conditions,
     /// `spec.paused`.
     pub paused: bool,
-    /// Whether `spec.strategy` is `Recreate`: the old pods go before the new ReplicaSet is made.
+    /// Whether `spec.strategy.type` is `Recreate`: Kubernetes deletes the old pods before it creates the new ReplicaSet.
     pub recreates: bool,
-    /// `spec.progressDeadlineSeconds`; `None` for 2147483647, which Kubernetes takes for none.
+    /// `spec.progressDeadlineSeconds`. `None` stands for 2147483647, with which Kubernetes sets no deadline.
     pub progress_deadline: Option<i32>,
-    /// The condition `Progressing`. Absent without a progress deadline.
-    pub progressing: Option<Progressing>,
-    /// The condition `Available`. Absent until the Deployment controller has set it.
-    pub available: Option<Availability>,
-    /// Message of the condition `ReplicaFailure` with the reason `FailedCreate`: why pods can't be created.
-    pub refusal: Option<Box<str>>,
-    /// Labels of the Deployment (its annotations are read from the ReplicaSet's snapshot of them).
+    /// Labels of the workload. For a Deployment, the annotations are in [`Revision::annotations`].
     pub labels: Metadata,
-    /// Whether the settings name it among those to report.
+    /// Whether the settings select this workload.
     pub selected: bool,
 }
 
-/// The condition `Available` of a Deployment: whether as many replicas are available as its strategy asks for.
+/// Numbers of pods of a workload.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PodCounts {
+    /// Pods that the workload asks for. For a Deployment: `spec.replicas`.
+    pub desired: i32,
+    /// Pods of all revisions. For a Deployment: `status.replicas`.
+    pub total: i32,
+    /// Pods of the current revision. For a Deployment: `status.updatedReplicas`.
+    pub updated: i32,
+    /// Available pods of all revisions. For a Deployment: `status.availableReplicas`.
+    pub available: i32,
+}
+
+/// Conditions of a Deployment. The controllers of StatefulSets and DaemonSets set none.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Conditions {
+    /// The condition `Progressing`. Absent if the Deployment has no progress deadline.
+    pub progressing: Option<Progressing>,
+    /// The condition `Available`. Absent until the Deployment controller has set it.
+    pub available: Option<Availability>,
+    /// The message of the condition `ReplicaFailure` with the reason `FailedCreate`: why Kubernetes can't create pods.
+    pub replica_failure: Option<Box<str>>,
+}
+
+/// The condition `Available` of a Deployment: whether the Deployment has as many available pods as its strategy requires.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Availability {
-    /// Whether it is `True`.
+    /// Whether the status of the condition is `True`.
     pub is_available: bool,
-    /// Its `lastTransitionTime`.
+    /// `lastTransitionTime` of the condition.
     pub since: UnixSeconds,
 }
 
 /// The condition `Progressing` of a Deployment.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Progressing {
-    /// Its reason, as far as it matters.
+    /// Reason of the condition.
     pub reason: ProgressReason,
-    /// The ReplicaSet that its message names.
+    /// Name of the ReplicaSet in the message of the condition.
     pub replica_set: Option<Box<str>>,
-    /// Its `lastUpdateTime`.
+    /// `lastUpdateTime` of the condition.
     pub updated: Option<Timestamp>,
 }
 
-/// Reasons of the condition `Progressing` that decide about a rollout.
+/// Reason of the condition `Progressing`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ProgressReason {
-    /// `NewReplicaSetAvailable`: complete.
+    /// `NewReplicaSetAvailable`: the rollout is complete.
     Complete,
-    /// `ProgressDeadlineExceeded`: failed, so far.
+    /// `ProgressDeadlineExceeded`: the rollout has failed. It may still become complete.
     DeadlineExceeded,
-    /// `FoundNewReplicaSet`: one that existed was taken over.
+    /// `FoundNewReplicaSet`: the Deployment uses a ReplicaSet that existed already.
     Found,
     /// `DeploymentPaused`.
     Paused,
     /// `DeploymentResumed`.
     Resumed,
-    /// Any other: on the way.
+    /// Any other reason: the rollout is in progress.
     Other,
 }
 
-/// What is kept of a ReplicaSet.
-#[derive(Clone, Debug, Eq, PartialEq)]
+impl ProgressReason {
+    /// Whether the reason states the end of a rollout.
+    pub(crate) fn is_end(self) -> bool {
+        matches!(self, Self::Complete | Self::DeadlineExceeded)
+    }
+}
+
+/// A revision of a workload. For a Deployment: a ReplicaSet.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Revision {
-    /// Its UID.
+    /// UID of the object that stores the revision.
     pub uid: Uid,
-    /// Its name.
+    /// Name of that object.
     pub name: Box<str>,
-    /// The annotation `deployment.kubernetes.io/revision`.
+    /// Number of the revision. For a ReplicaSet: the annotation `deployment.kubernetes.io/revision`.
     pub revision: Option<i64>,
-    /// Its earlier revisions (`deployment.kubernetes.io/revision-history`): a rollback that re-uses it gives it a new one.
+    /// Numbers that the revision had before a rollback gave it a new one. For a ReplicaSet: the annotation
+    /// `deployment.kubernetes.io/revision-history`.
     pub earlier_revisions: Box<[i64]>,
     /// `metadata.creationTimestamp`.
     pub created: Option<Timestamp>,
-    /// Annotations of the ReplicaSet: the Deployment controller copies those of the Deployment to the current
-    /// ReplicaSet, so they are a snapshot of the Deployment's at the time of this revision.
+    /// Annotations of the object. The Deployment controller copies the annotations of the Deployment to the current ReplicaSet, so a
+    /// ReplicaSet keeps those that the Deployment had at the time of the revision (`SetNewReplicaSetAnnotations` in
+    /// `deployment_util.go`).
     pub annotations: Metadata,
-    /// Fingerprint of the images in its pod template.
+    /// Fingerprint of the images in the pod template.
     pub images: Fingerprint,
-    /// Fingerprint of its pod template, without what only tells one rollout from another of the same
-    /// (`kubectl.kubernetes.io/restartedAt`, `pod-template-hash`).
+    /// Fingerprint of the pod template, without the fields that only distinguish equal revisions: the annotation
+    /// `kubectl.kubernetes.io/restartedAt` and the label `pod-template-hash`.
     pub template: Fingerprint,
-    /// Annotations of its pod template.
+    /// Annotations of the pod template.
     pub template_annotations: Metadata,
-    /// Labels of its pod template.
+    /// Labels of the pod template.
     pub template_labels: Metadata,
 }
 
 impl Revision {
-    /// Number of the revision for which it was made.
+    /// The number for which the revision was created.
     #[must_use]
     pub fn first_revision(&self) -> Option<i64> {
         self.earlier_revisions.iter().copied().chain(self.revision).min()
     }
 
-    /// Whether it is or was the ReplicaSet of this revision.
+    /// Whether the revision has, or had, the number `revision`.
     #[must_use]
     pub fn ran(&self, revision: i64) -> bool {
         self.revision == Some(revision) || self.earlier_revisions.contains(&revision)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Observation;
+
+    #[test]
+    fn rows_are_small() {
+        assert!(size_of::<Workload>() <= 232, "{}", size_of::<Workload>());
+        assert!(size_of::<Revision>() <= 176, "{}", size_of::<Revision>());
+        assert!(size_of::<Observation>() <= 336, "{}", size_of::<Observation>());
     }
 }

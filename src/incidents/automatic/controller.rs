@@ -148,7 +148,7 @@ impl AutoIncidentController {
         let lost_since = snapshot
             .deployment
             .as_ref()
-            .and_then(|observation| observation.row.available)
+            .and_then(|observation| observation.workload.conditions.available)
             .filter(|available| !available.is_available)
             .map(|available| available.since.time());
         let newest = newest(&known);

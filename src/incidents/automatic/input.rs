@@ -27,7 +27,7 @@ pub fn details(record: &DoraDeployment, defaults: &Defaults) -> Details {
 /// The record of the present revision, among `known`.
 #[must_use]
 pub fn present_record<'a>(snapshot: &Snapshot, known: &'a [RecordedRevision]) -> Option<&'a RecordedRevision> {
-    let revision = snapshot.deployment.as_ref()?.row.revision?;
+    let revision = snapshot.deployment.as_ref()?.workload.revision?;
     known.iter().filter(|known| known.revision == revision).max_by_key(|known| known.started)
 }
 
@@ -41,7 +41,7 @@ pub fn present(
     reported_loss: Option<Timestamp>,
     defaults: &Defaults,
 ) -> Option<Present> {
-    let row = &snapshot.deployment.as_ref()?.row;
+    let row = &snapshot.deployment.as_ref()?.workload;
     let layers = || {
         let replica_set = snapshot.replica_sets.iter().find(|set| row.revision.is_some_and(|it| set.ran(it)))?;
         Some(MetadataSources::new(row, replica_set, &snapshot.namespace_annotations, &snapshot.namespace_labels))
@@ -51,15 +51,17 @@ pub fn present(
     let is_complete = match present_record(snapshot, known).map(|known| known.outcome) {
         Some(outcome) => !matches!(outcome, Outcome::InProgress | Outcome::Failed),
         // It was there before the controller was.
-        None => row.progressing.as_ref().is_some_and(|condition| condition.reason == ProgressReason::Complete),
+        None => {
+            row.conditions.progressing.as_ref().is_some_and(|condition| condition.reason == ProgressReason::Complete)
+        }
     };
     let is_under_way = known.iter().any(|known| known.outcome == Outcome::InProgress);
     let noted = record.and_then(|record| record.status.as_ref()?.reported_loss.as_ref()).map(|time| time.0);
     Some(Present {
-        availability: row.available,
+        availability: row.conditions.available,
         is_in_effect: is_complete
             && !is_under_way
-            && row.replicas > 0
+            && row.counts.desired > 0
             && row.revision.is_some()
             && row.observed_generation >= row.generation,
         is_wanted: row.selected && !layers().is_some_and(|layers| is_ignored(&layers)),
@@ -71,7 +73,7 @@ pub fn present(
 /// The group in Port of the Deployment of `snapshot`, as far as its metadata names one.
 #[must_use]
 pub fn group(snapshot: &Snapshot) -> Option<String> {
-    let row = &snapshot.deployment.as_ref()?.row;
+    let row = &snapshot.deployment.as_ref()?.workload;
     let replica_set = snapshot.replica_sets.iter().find(|set| row.revision.is_some_and(|it| set.ran(it)))?;
     let layers = MetadataSources::new(row, replica_set, &snapshot.namespace_annotations, &snapshot.namespace_labels);
     let RolloutMetadata { group, .. } = read_metadata(&layers);

@@ -60,7 +60,7 @@ impl Cluster {
     /// `isScalingEvent`.
     fn is_scaling_event(&self) -> bool {
         let Some(deployment) = &self.deployment else { return false };
-        let replicas = deployment.row.replicas;
+        let replicas = deployment.row.counts.desired;
         self.owned()
             .into_iter()
             .map(|position| &self.replica_sets[position])
@@ -134,7 +134,7 @@ impl Cluster {
     /// `NewRSNewReplicas`.
     fn new_replicas(&self, new: Option<usize>) -> i32 {
         let Some(deployment) = &self.deployment else { return 0 };
-        let (replicas, wanted) = (deployment.row.replicas, new.map_or(0, |new| self.replica_sets[new].wanted));
+        let (replicas, wanted) = (deployment.row.counts.desired, new.map_or(0, |new| self.replica_sets[new].wanted));
         if deployment.shape.recreates {
             return replicas;
         }
@@ -145,7 +145,9 @@ impl Cluster {
 
     /// `scaleReplicaSet`.
     fn scale_to(&mut self, position: usize, wanted: i32) -> bool {
-        let Some(replicas) = self.deployment.as_ref().map(|deployment| deployment.row.replicas) else { return false };
+        let Some(replicas) = self.deployment.as_ref().map(|deployment| deployment.row.counts.desired) else {
+            return false;
+        };
         let one = &mut self.replica_sets[position];
         let is_changed = one.wanted != wanted || one.desired != replicas;
         (one.wanted, one.desired) = (wanted, replicas);
@@ -156,7 +158,7 @@ impl Cluster {
     fn scale(&mut self) -> bool {
         let Some(deployment) = &self.deployment else { return false };
         let (replicas, surge, recreates) =
-            (deployment.row.replicas, deployment.shape.surge, deployment.shape.recreates);
+            (deployment.row.counts.desired, deployment.shape.surge, deployment.shape.recreates);
         let owned = self.owned();
         let active: Vec<_> = owned.iter().copied().filter(|position| self.replica_sets[*position].wanted > 0).collect();
         let new = self.new_replica_set();
@@ -200,7 +202,7 @@ impl Cluster {
         }
         let Some(new) = self.new_replica_set() else { return false };
         let Some(deployment) = &self.deployment else { return false };
-        let (replicas, unavailable) = (deployment.row.replicas, deployment.shape.unavailable);
+        let (replicas, unavailable) = (deployment.row.counts.desired, deployment.shape.unavailable);
         let wanted = self.replica_sets[new].wanted.min(replicas);
         let wanted = if self.replica_sets[new].wanted > replicas { wanted } else { self.new_replicas(Some(new)) };
         if self.scale_to(new, wanted) {
@@ -256,7 +258,7 @@ impl Cluster {
             return true;
         }
         let Some(new) = new else { return false };
-        let replicas = self.deployment.as_ref().map_or(0, |deployment| deployment.row.replicas);
+        let replicas = self.deployment.as_ref().map_or(0, |deployment| deployment.row.counts.desired);
         self.scale_to(new, replicas) || (self.is_complete() && self.clean_up()) || self.sync_status(true)
     }
 
@@ -301,10 +303,9 @@ impl Cluster {
         let (now, position) = (self.now, self.log.len());
         let Some(deployment) = &mut self.deployment else { return false };
         let row = &mut deployment.row;
-        let before =
-            Counts { current: row.current_replicas, updated: row.updated_replicas, available: row.available_replicas };
+        let before = Counts { current: row.counts.total, updated: row.counts.updated, available: row.counts.available };
         row.observed_generation = row.generation;
-        (row.current_replicas, row.updated_replicas, row.available_replicas) =
+        (row.counts.total, row.counts.updated, row.counts.available) =
             (counts.current, counts.updated, counts.available);
         if tracks {
             let present = deployment.condition.as_ref();
@@ -330,7 +331,7 @@ impl Cluster {
                 None
             };
             if let Some(reason) = reason {
-                let at_nothing = row.replicas == 0;
+                let at_nothing = row.counts.desired == 0;
                 let next = Condition { reason, names: name, updated: now, about, position, at_nothing };
                 // Progress moves its time each time.
                 if reason == Reason::Updated || next.replaces(present) {

@@ -12,7 +12,7 @@ pub fn told(log: &[Event]) -> String {
         match what {
             What::Nothing => {}
             What::Deployment(row) => {
-                let condition = row.progressing.as_ref().map_or_else(
+                let condition = row.conditions.progressing.as_ref().map_or_else(
                     || "-".to_owned(),
                     |condition| {
                         let updated = condition.updated.map_or(0, |updated| updated.as_second() - START);
@@ -26,10 +26,10 @@ pub fn told(log: &[Event]) -> String {
                     row.revision,
                     row.observed_generation,
                     row.generation,
-                    row.replicas,
-                    row.current_replicas,
-                    row.updated_replicas,
-                    row.available_replicas,
+                    row.counts.desired,
+                    row.counts.total,
+                    row.counts.updated,
+                    row.counts.available,
                     if row.paused { " paused" } else { "" },
                 )
                 .unwrap();

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::truth::Truth;
-use rollout::{Metadata, ProgressReason, Progressing, Revision, Uid, Workload, WorkloadKind};
+use rollout::{Conditions, Metadata, PodCounts, ProgressReason, Progressing, Revision, Uid, Workload, WorkloadKind};
 
 /// UnixSeconds of the first event.
 pub const START: i64 = 1_700_000_000;
@@ -196,7 +196,7 @@ impl Cluster {
     /// Writes the Deployment, if it has changed.
     pub fn write_deployment(&mut self) -> bool {
         let Some(deployment) = &mut self.deployment else { return false };
-        deployment.row.progressing = deployment.condition.as_ref().map(|condition| Progressing {
+        deployment.row.conditions.progressing = deployment.condition.as_ref().map(|condition| Progressing {
             reason: condition.reason.shown(),
             replica_set: condition.names.clone(),
             updated: Some(time(condition.updated)),
@@ -255,7 +255,7 @@ impl Cluster {
             owner: Some(deployment.row.uid.clone()),
             template,
             wanted,
-            desired: deployment.row.replicas,
+            desired: deployment.row.counts.desired,
             pods: 0,
             available: 0,
         });
@@ -280,16 +280,11 @@ impl Cluster {
             generation: 1,
             observed_generation: 0,
             revision: None,
-            replicas: shape.replicas,
-            current_replicas: 0,
-            updated_replicas: 0,
-            available_replicas: 0,
+            counts: PodCounts { desired: shape.replicas, ..PodCounts::default() },
+            conditions: Conditions::default(),
             paused: false,
             recreates: shape.recreates,
             progress_deadline: shape.has_deadline.then_some(DEADLINE),
-            progressing: None,
-            available: None,
-            refusal: None,
             labels: Metadata::default(),
             selected: true,
         };
@@ -300,9 +295,9 @@ impl Cluster {
     /// Changes the specification of the Deployment, if there is one.
     pub fn change(&mut self, change: impl FnOnce(&mut Deployment)) {
         let Some(deployment) = self.deployment.as_mut().filter(|deployment| !deployment.is_deleting) else { return };
-        let before = (deployment.template, deployment.row.replicas, deployment.row.paused);
+        let before = (deployment.template, deployment.row.counts.desired, deployment.row.paused);
         change(deployment);
-        if before != (deployment.template, deployment.row.replicas, deployment.row.paused) {
+        if before != (deployment.template, deployment.row.counts.desired, deployment.row.paused) {
             deployment.row.generation += 1;
             self.write_deployment();
         }

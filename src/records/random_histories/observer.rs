@@ -212,7 +212,7 @@ impl<'a> Observer<'a> {
         for uid in std::mem::take(&mut self.pending) {
             let snapshot = self.index.snapshot(&uid);
             let decision = self.decided(&uid, &snapshot);
-            match decision.look_again {
+            match decision.requeue_at {
                 Some(at) => self.due.insert(uid.clone(), at.as_second()),
                 None => self.due.remove(&uid),
             };
@@ -243,9 +243,9 @@ impl<'a> Observer<'a> {
 
     fn decided<'s>(&self, uid: &Uid, snapshot: &'s Snapshot) -> Decision<'s> {
         let scene = DecisionInput {
-            deployment: snapshot.deployment.as_ref(),
-            former: &snapshot.former,
-            owned: &snapshot.replica_sets,
+            current: snapshot.deployment.as_ref(),
+            past: &snapshot.former,
+            revisions: &snapshot.replica_sets,
         };
         decide(&scene, &self.known(uid), &self.policy, &|_, _| true, time(self.now()))
     }
@@ -264,7 +264,7 @@ impl<'a> Observer<'a> {
             change.action
         ));
         let patch = match change.action {
-            Action::Begin => {
+            Action::Start => {
                 if before.is_some() {
                     return Err(format!("{name} is begun again: {change:#?}"));
                 }
@@ -274,7 +274,7 @@ impl<'a> Observer<'a> {
                 self.ledger.insert(name.clone(), record);
                 json!({})
             }
-            Action::End => finish_manifest(snapshot, &defaults, change, failure.as_deref()),
+            Action::Finish => finish_manifest(snapshot, &defaults, change, failure.as_deref()),
             Action::Pause => paused(&change.record),
             Action::RollBack => rolled_back(change),
         };

@@ -148,7 +148,7 @@ impl Story {
                         }
                     });
                 }
-                Step::Scale(replicas) => cluster.change(|deployment| deployment.row.replicas = replicas),
+                Step::Scale(replicas) => cluster.change(|deployment| deployment.row.counts.desired = replicas),
                 Step::Pause => cluster.change(|deployment| deployment.row.paused = true),
                 Step::Resume => cluster.change(|deployment| deployment.row.paused = false),
                 Step::Delete => cluster.delete(),

@@ -143,14 +143,8 @@ impl Truth {
             return;
         };
         let row = &deployment.row;
-        let steps = (
-            row.uid.clone(),
-            row.revision,
-            row.current_replicas,
-            row.updated_replicas,
-            row.available_replicas,
-            row.paused,
-        );
+        let steps =
+            (row.uid.clone(), row.revision, row.counts.total, row.counts.updated, row.counts.available, row.paused);
         if self.steps.as_ref() != Some(&steps) {
             self.steps = Some(steps);
             self.progressed = now;
@@ -177,7 +171,7 @@ impl Truth {
         }
         if let Some(rollout) = self.rollouts.last_mut().filter(|last| last.deployment == row.uid) {
             let own = replica_sets.iter().find(|one| one.row.uid == rollout.replica_set);
-            rollout.has_shown |= row.updated_replicas > 0 || row.replicas == 0;
+            rollout.has_shown |= row.counts.updated > 0 || row.counts.desired == 0;
             if let Some(number) = own.and_then(|own| own.row.revision)
                 && !rollout.numbers.contains(&number)
             {
@@ -325,9 +319,9 @@ impl Truth {
         if is_tracked {
             return;
         }
-        if is_complete(row) && (rollout.failed.is_none() || row.replicas > 0) {
+        if is_complete(row) && (rollout.failed.is_none() || row.counts.desired > 0) {
             rollout.completed = Some(Moment::observed(now));
-            rollout.is_complete_at_nothing = row.replicas == 0;
+            rollout.is_complete_at_nothing = row.counts.desired == 0;
         } else if rollout.is_in_progress() && !row.paused && progressed + fail_after <= now {
             rollout.failed = Some(Moment::observed(progressed + fail_after));
         }

@@ -14,7 +14,10 @@ use crate::resources::{REVISION, REVISION_HISTORY, own_entries, slim_metadata};
 use crate::runtime::{Synced, watch_each};
 use crate::workloads::template::PodTemplate;
 use crate::workloads::{Index, Selection};
-use rollout::{Availability, ProgressReason, Progressing, Revision, Source, Uid, UnixSeconds, Workload, WorkloadKind};
+use rollout::{
+    Availability, Conditions, PodCounts, ProgressReason, Progressing, Revision, Source, Uid, UnixSeconds, Workload,
+    WorkloadKind,
+};
 
 /// The value of `progressDeadlineSeconds` that means none (`HasProgressDeadline` in `deployment_util.go`).
 const NO_DEADLINE: i32 = i32::MAX;
@@ -86,20 +89,26 @@ impl SlimDeployment {
             generation: metadata.generation.unwrap_or_default(),
             observed_generation: status.observed_generation,
             revision: revision(metadata.annotations.as_ref()),
-            // The API server defaults it to 1.
-            replicas: spec.replicas.unwrap_or(1),
-            current_replicas: status.replicas,
-            updated_replicas: status.updated_replicas,
-            available_replicas: status.available_replicas,
+            counts: PodCounts {
+                // The API server defaults it to 1.
+                desired: spec.replicas.unwrap_or(1),
+                total: status.replicas,
+                updated: status.updated_replicas,
+                available: status.available_replicas,
+            },
+            conditions: Conditions {
+                progressing: condition("Progressing").map(progressing),
+                available: condition("Available").and_then(available),
+                replica_failure: condition("ReplicaFailure")
+                    .filter(|condition| {
+                        condition.status == "True" && condition.reason.as_deref() == Some("FailedCreate")
+                    })
+                    .and_then(|condition| condition.message.as_deref().map(Into::into)),
+            },
             paused: spec.paused,
             recreates: spec.strategy.kind == "Recreate",
             // The API server defaults it to 600.
             progress_deadline: Some(spec.progress_deadline_seconds.unwrap_or(600)).filter(|it| *it != NO_DEADLINE),
-            progressing: condition("Progressing").map(progressing),
-            available: condition("Available").and_then(available),
-            refusal: condition("ReplicaFailure")
-                .filter(|condition| condition.status == "True" && condition.reason.as_deref() == Some("FailedCreate"))
-                .and_then(|condition| condition.message.as_deref().map(Into::into)),
             labels: own_entries(metadata.labels.as_ref()),
             selected: selection.selects(namespace, metadata.labels.as_ref().unwrap_or(&none)),
         })
@@ -275,11 +284,11 @@ mod tests {
         assert_eq!(metadata.managed_fields, None);
         assert_eq!(metadata.annotations.as_ref().unwrap().len(), 2);
         let row = deployment.row(&Selection::default()).unwrap();
-        assert_eq!((row.revision, row.replicas, row.updated_replicas, row.available_replicas), (Some(7), 3, 2, 1));
+        assert_eq!((row.revision, row.counts.desired, row.counts.updated, row.counts.available), (Some(7), 3, 2, 1));
         assert_eq!(row.labels.get("group"), Some("shop"));
         let since = UnixSeconds::of("2026-01-02T00:00:00Z".parse().unwrap()).unwrap();
-        assert_eq!(row.available, Some(Availability { is_available: false, since }));
-        let progressing = row.progressing.unwrap();
+        assert_eq!(row.conditions.available, Some(Availability { is_available: false, since }));
+        let progressing = row.conditions.progressing.unwrap();
         assert_eq!(progressing.reason, ProgressReason::Complete);
         assert_eq!(progressing.replica_set.as_deref(), Some("web-5f"));
         assert_eq!(progressing.updated, "2026-01-01T00:00:00Z".parse().ok());
@@ -292,7 +301,7 @@ mod tests {
         }))
         .unwrap();
         let row = deployment.row(&Selection::default()).unwrap();
-        assert_eq!((row.revision, row.progressing, row.replicas), (None, None, 1));
+        assert_eq!((row.revision, row.conditions.progressing, row.counts.desired), (None, None, 1));
     }
 
     #[test]

@@ -1,133 +1,150 @@
-//! The present revision: its record begins, goes on, pauses and ends.
+//! The record of the current rollout: it starts, is paused and resumed, and ends.
 
 use jiff::Timestamp;
 
-use super::{Evaluation, History, NumberedRevision};
+use super::History;
+use super::changes::NewRecord;
+use super::evaluation::{Evaluation, Rollout};
+use crate::state::RolloutState;
 use crate::{
-    Accuracy, Action, ChangeKind, Ending, Observation, Outcome, ProgressReason, RecordedRevision, RevisionId, Source,
+    Accuracy, Action, ChangeKind, Observation, Outcome, ProgressReason, RecordedRevision, RevisionId, Source,
     TimeWithAccuracy, UnixSeconds, Workload, is_complete,
 };
 
 impl<'a> Evaluation<'a, '_> {
-    pub(super) fn begin_present(
+    /// Starts the record of the current rollout, unless it isn't a rollout, isn't wanted, or ended before the installation.
+    pub(super) fn start_current(
         &mut self,
         observation: &Observation,
-        revision: NumberedRevision<'a>,
+        rollout: Rollout<'a>,
         started: Option<TimeWithAccuracy>,
-        standing: Ending,
+        state: RolloutState,
     ) {
-        if self.is_adopted(revision) && !is_rolled_out(&observation.row, standing) {
+        let workload = &observation.workload;
+        if self.is_adopted(rollout) && !is_rolled_out(workload, state) {
             return;
         }
-        if !(self.is_wanted)(&observation.row, revision.replica_set) {
+        if !(self.is_wanted)(workload, rollout.revision) {
             return;
         }
-        let (outcome, finished) = match standing {
-            Ending::Open { fails } => {
-                self.decision.look_again = fails;
+        let (outcome, finished) = match state {
+            RolloutState::InProgress { fails_at } => {
+                self.decision.requeue_at = fails_at;
                 (Outcome::InProgress, None)
             }
-            Ending::Complete { at, after_failure: false } => (Outcome::Succeeded, Some(at)),
-            Ending::Complete { at, after_failure: true } => (Outcome::Recovered, Some(at)),
-            Ending::Failed(at) => (Outcome::Failed, Some(at)),
+            RolloutState::Complete { at, after_failure: false } => (Outcome::Succeeded, Some(at)),
+            RolloutState::Complete { at, after_failure: true } => (Outcome::Recovered, Some(at)),
+            RolloutState::Failed(at) => (Outcome::Failed, Some(at)),
         };
-        // A ReplicaSet from before the installation may have been re-used since. Pause and resume of a complete Deployment
-        // renew the time of its condition too, so that the time alone does not tell.
-        let is_reused_since = || {
-            let exact = finished.filter(|at| at.accuracy == Accuracy::Exact);
-            self.newest.is_none()
-                && !revision.replica_set.earlier_revisions.is_empty()
-                && exact.is_some_and(|at| at.at >= self.policy.installed)
-        };
-        let is_reported = finished.is_none()
-            || self.is_news(revision)
-            || is_reused_since()
-            || observation.source == Source::Watch
-            || (self.newest.is_none() && self.policy.history != History::None);
-        if is_reported {
-            let change = self.change_of(observation, revision);
-            // A watch misses nothing: a number that it did not see was given to nothing that ran.
-            let is_gapless = observation.source == Source::Watch && self.knows_former();
-            let unseen = if is_gapless { None } else { self.unseen_before(revision.number) };
-            self.begin(revision, change, started, outcome, finished, unseen);
-            if let Some(position) = self.position(revision) {
-                self.note_pause(position, &observation.row, observation.progressed);
-            }
+        if !self.is_recorded(observation, rollout, finished) {
+            return;
+        }
+        let change = self.change_kind(observation, rollout);
+        // The watch has missed nothing: the numbers in between never ran.
+        let has_no_gap = observation.source == Source::Watch && self.has_past_revisions();
+        let unseen = if has_no_gap { None } else { self.unseen_before(rollout.number) };
+        self.start(rollout, &NewRecord { change, started, outcome, finished, unseen });
+        if let Some(position) = self.position(rollout) {
+            self.note_pause(position, workload, observation.last_progress);
         }
     }
 
-    /// What the present revision changed.
-    pub(super) fn change_of(&self, observation: &Observation, revision: NumberedRevision<'_>) -> Option<ChangeKind> {
-        let NumberedRevision { number, replica_set } = revision;
+    /// Whether a record of the current rollout starts: always, unless the rollout ended before the installation.
+    fn is_recorded(&self, observation: &Observation, rollout: Rollout<'_>, finished: Option<TimeWithAccuracy>) -> bool {
+        // A revision from before the installation may be used again after it. Only such a revision has earlier numbers: if a complete
+        // Deployment is paused and resumed, Kubernetes updates the time of its condition too.
+        let is_reused_since_installation = || {
+            let stated = finished.filter(|at| at.accuracy == Accuracy::Exact);
+            self.newest_recorded.is_none()
+                && !rollout.revision.earlier_revisions.is_empty()
+                && stated.is_some_and(|at| at.at >= self.policy.installed)
+        };
+        finished.is_none()
+            || self.is_new(rollout)
+            || is_reused_since_installation()
+            || observation.source == Source::Watch
+            || (self.newest_recorded.is_none() && self.policy.history != History::None)
+    }
+
+    /// What the current rollout changed.
+    fn change_kind(&self, observation: &Observation, rollout: Rollout<'_>) -> Option<ChangeKind> {
+        let Rollout { number, revision } = rollout;
         let latest = self.records.iter().max_by_key(|record| (record.started, record.revision));
-        // The name is made from the pod template: this one was deleted by hand and made again.
-        let mark = RevisionId::of(replica_set);
-        let is_made_again =
-            |latest: &RecordedRevision| latest.replica_set.name == mark.name && latest.replica_set.uid != mark.uid;
-        if latest.is_some_and(is_made_again) {
+        // Kubernetes derives the name from the pod template: somebody deleted the revision, and Kubernetes created it again.
+        let id = RevisionId::of(revision);
+        let is_recreated = |latest: &RecordedRevision| latest.id.name == id.name && latest.id.uid != id.uid;
+        if latest.is_some_and(is_recreated) {
             return Some(ChangeKind::Restart);
         }
-        let change = self.timeline.change(number, replica_set, observation.path.last().copied());
+        let change = self.history.change_kind(number, revision, observation.followed.last().copied());
         change.filter(|change| *change != ChangeKind::Initial || latest.is_none())
     }
 
-    /// Goes on with the record of the present revision.
-    pub(super) fn go_on(
+    /// Continues the record of the current rollout.
+    pub(super) fn continue_current(
         &mut self,
         position: usize,
         observation: &Observation,
-        revision: NumberedRevision<'a>,
-        standing: Ending,
+        rollout: Rollout<'a>,
+        state: RolloutState,
     ) {
-        let replica_set = Some(revision.replica_set);
-        match (self.records[position].outcome, standing) {
-            (Outcome::InProgress, Ending::Open { fails }) => self.decision.look_again = fails,
-            (Outcome::InProgress, Ending::Failed(at)) => self.end(position, Outcome::Failed, Some(at), replica_set),
-            (Outcome::InProgress, Ending::Complete { at, after_failure: false }) => {
-                self.end(position, Outcome::Succeeded, Some(at), replica_set);
+        let workload = &observation.workload;
+        let revision = Some(rollout.revision);
+        match (self.records[position].outcome, state) {
+            (Outcome::InProgress, RolloutState::InProgress { fails_at }) => self.decision.requeue_at = fails_at,
+            (Outcome::InProgress, RolloutState::Failed(at)) => {
+                self.finish(position, Outcome::Failed, Some(at), revision);
             }
-            (Outcome::InProgress, Ending::Complete { at, after_failure: true }) => {
-                self.end(position, Outcome::Recovered, Some(at), replica_set);
+            (Outcome::InProgress, RolloutState::Complete { at, after_failure: false }) => {
+                self.finish(position, Outcome::Succeeded, Some(at), revision);
             }
-            // Scaled to nothing, a failed rollout is complete to Kubernetes, and stays so when it is scaled up again. Where the
-            // failure was seen as well as what came after it, that condition is known to be void.
-            (Outcome::Failed, Ending::Complete { at, after_failure })
-                if after_failure || (observation.row.replicas > 0 && is_complete(&observation.row)) =>
+            (Outcome::InProgress, RolloutState::Complete { at, after_failure: true }) => {
+                self.finish(position, Outcome::Recovered, Some(at), revision);
+            }
+            // Kubernetes calls a failed rollout complete when it is scaled to 0, and also when it is scaled up again. If the failure and what
+            // followed were observed, that condition is known to be stale.
+            (Outcome::Failed, RolloutState::Complete { at, after_failure })
+                if after_failure || (workload.counts.desired > 0 && is_complete(workload)) =>
             {
-                let at = if at.accuracy == Accuracy::Exact { at } else { at.not_before(Some(observation.progressed)) };
-                self.end(position, Outcome::Recovered, Some(at), replica_set);
+                let is_exact = at.accuracy == Accuracy::Exact;
+                let at = if is_exact { at } else { at.not_before(Some(observation.last_progress)) };
+                self.finish(position, Outcome::Recovered, Some(at), revision);
             }
             _ => {}
         }
-        self.note_pause(position, &observation.row, observation.progressed);
+        self.note_pause(position, workload, observation.last_progress);
     }
 
-    /// Notes a pause or its end once Kubernetes has taken it in, so that the time is that of its condition. Where it will state none
-    /// (without a progress deadline, or while a failure stands), it is noted at once, for the moment at which it was `seen`.
-    pub(super) fn note_pause(&mut self, position: usize, row: &Workload, seen: Timestamp) {
+    /// Records that the rollout was paused or resumed.
+    ///
+    /// The time comes from the condition, so this waits until the Deployment controller has observed the pause. If it doesn't state the
+    /// pause, because there is no progress deadline or because the condition states a failure, the time is `observed`.
+    fn note_pause(&mut self, position: usize, workload: &Workload, observed: Timestamp) {
         let record = &self.records[position];
-        if !record.outcome.is_open() || row.paused == record.paused_at.is_some() {
+        if !record.outcome.is_open() || workload.paused == record.paused_at.is_some() {
             return;
         }
-        let reason = if row.paused { ProgressReason::Paused } else { ProgressReason::Resumed };
-        let stated = row.progressing.as_ref().filter(|condition| condition.reason == reason);
-        let will_state = row.progress_deadline.is_some() && record.outcome != Outcome::Failed;
-        if stated.is_none() && will_state && row.observed_generation < row.generation {
+        let reason = if workload.paused { ProgressReason::Paused } else { ProgressReason::Resumed };
+        let stated = workload.conditions.progressing.as_ref().filter(|condition| condition.reason == reason);
+        let will_be_stated = workload.progress_deadline.is_some() && record.outcome != Outcome::Failed;
+        if stated.is_none() && will_be_stated && workload.observed_generation < workload.generation {
             return;
         }
-        let at = stated.and_then(|condition| condition.updated).unwrap_or(seen);
-        let paused_seconds = record.paused_until(at);
+        let at = stated.and_then(|condition| condition.updated).unwrap_or(observed);
         let changed = RecordedRevision {
-            paused_at: UnixSeconds::of(at).filter(|_| row.paused),
-            paused_seconds,
+            paused_at: UnixSeconds::of(at).filter(|_| workload.paused),
+            paused_seconds: record.paused_seconds_until(at),
             ..record.clone()
         };
-        self.write(position, Action::Pause, changed, None, |_| {});
+        self.change(position, Action::Pause, changed, None, |_| {});
     }
 }
 
-/// Whether a Deployment that took over its ReplicaSet has more to do than that.
-fn is_rolled_out(row: &Workload, standing: Ending) -> bool {
-    let is_on_its_way = row.progressing.as_ref().is_some_and(|condition| condition.reason == ProgressReason::Other);
-    matches!(standing, Ending::Open { .. }) && is_on_its_way && row.observed_generation >= row.generation
+/// Whether a Deployment with an adopted ReplicaSet rolls out that ReplicaSet after all.
+fn is_rolled_out(workload: &Workload, state: RolloutState) -> bool {
+    let condition = workload.conditions.progressing.as_ref();
+    let has_progress = condition.is_some_and(|condition| condition.reason == ProgressReason::Other);
+    matches!(state, RolloutState::InProgress { .. })
+        && has_progress
+        && workload.observed_generation >= workload.generation
 }

@@ -1,86 +1,98 @@
-//! Revisions that nobody watched: which of them are news, and what is left of them.
+//! Rollouts that happened while the controller was away.
 
-use super::{Evaluation, History, NumberedRevision, stated_end};
-use crate::{Outcome, Revision, Source, TimeWithAccuracy, UnixSeconds, Workload};
+use super::History;
+use super::changes::NewRecord;
+use super::conditions::stated_outcome;
+use super::evaluation::{Evaluation, Rollout, created};
+use crate::{Outcome, Revision, Source, UnixSeconds, Workload};
 
 impl<'a> Evaluation<'a, '_> {
-    /// Whether the Deployment took over the ReplicaSet of its first revision from a former Deployment.
-    pub(super) fn is_adopted(&self, revision: NumberedRevision<'_>) -> bool {
-        let NumberedRevision { number, replica_set } = revision;
-        let is_first = !self.records.iter().any(|record| record.revision < number);
-        is_first && self.timeline.is_adopted(number, replica_set)
+    /// Whether this is the first rollout of the workload, and the workload adopted its revision.
+    pub(super) fn is_adopted(&self, rollout: Rollout<'_>) -> bool {
+        let is_first = !self.records.iter().any(|record| record.revision < rollout.number);
+        is_first && self.history.is_adopted(rollout.number, rollout.revision)
     }
 
-    /// Whether an unrecorded revision came since the last record, or since the installation.
-    pub(super) fn is_news(&self, revision: NumberedRevision<'_>) -> bool {
-        let NumberedRevision { number, replica_set } = revision;
-        if self.is_adopted(revision) {
+    /// Whether a rollout without a record started after the last recorded one, or after the installation.
+    pub(super) fn is_new(&self, rollout: Rollout<'_>) -> bool {
+        let Rollout { number, revision } = rollout;
+        if self.is_adopted(rollout) {
             return false;
         }
-        match self.newest {
+        match self.newest_recorded {
             Some(newest) if number > newest => true,
             None if self.policy.history == History::All => true,
             _ => {
-                self.first_since.is_some_and(|first| number >= first)
-                    && self.newest.is_none_or(|newest| {
-                        // Below a recorded number, it is either a record that was deleted, or the numbers began anew.
-                        replica_set.first_revision() == Some(number) && self.is_younger_than(replica_set, newest)
+                self.first_since_installation.is_some_and(|first| number >= first)
+                    && self.newest_recorded.is_none_or(|newest| {
+                        // With a lower number than a recorded one, either its record was deleted, or the numbers have started again.
+                        revision.first_revision() == Some(number) && self.is_younger_than(revision, newest)
                     })
             }
         }
     }
 
-    pub(super) fn is_younger_than(&self, replica_set: &Revision, newest: i64) -> bool {
-        let made = replica_set.created.and_then(UnixSeconds::of);
-        let newest =
+    /// Whether `revision` was created after the recorded rollout with the number `newest` started.
+    fn is_younger_than(&self, revision: &Revision, newest: i64) -> bool {
+        let created = revision.created.and_then(UnixSeconds::of);
+        let started =
             self.records.iter().filter(|record| record.revision == newest).filter_map(|record| record.started).max();
-        newest.is_none() || made > newest
+        started.is_none() || created > started
     }
 
-    /// Records the revisions that came and went while nobody watched, as far as ReplicaSets remember them.
-    pub(super) fn find_missed(&mut self, row: &Workload, present: NumberedRevision<'a>) {
-        let missed: Vec<_> = self.timeline.before(present.number).collect();
-        for (number, replica_set) in missed {
-            let revision = NumberedRevision { number, replica_set };
-            let is_recorded = self.records.iter().any(|record| record.revision == number);
-            if is_recorded
-                || self.newest.is_some_and(|newest| number <= newest)
-                || !self.is_news(revision)
-                || !(self.is_wanted)(row, replica_set)
-            {
+    /// Records the rollouts before `current` that happened while the controller was away, as far as their revisions still exist.
+    pub(super) fn record_missed(&mut self, workload: &Workload, current: Rollout<'a>) {
+        let before: Vec<_> = self.history.before(current.number).collect();
+        for (number, revision) in before {
+            let rollout = Rollout { number, revision };
+            let is_recorded = self.records.iter().any(|record| record.revision == number)
+                || self.newest_recorded.is_some_and(|newest| number <= newest);
+            if is_recorded || !self.is_new(rollout) || !(self.is_wanted)(workload, revision) {
                 continue;
             }
-            let is_first = replica_set.first_revision() == Some(number);
-            let started = replica_set.created.filter(|_| is_first).map(|made| {
-                if row.recreates { TimeWithAccuracy::observed(made) } else { TimeWithAccuracy::exact(made) }
-            });
-            let is_only = is_first && replica_set.revision == Some(number);
-            let since = self.conditions_since(revision, Source::List);
-            let end = is_only.then(|| stated_end(row, replica_set, since)).flatten();
-            let (outcome, finished) = end.map_or((Outcome::Unobserved, None), |(outcome, at)| (outcome, Some(at)));
-            let change = self.timeline.change(number, replica_set, None);
-            self.begin(revision, change, started, outcome, finished, self.unseen_before(number));
-            self.finish_rollback(revision);
+            let new = self.missed_record(workload, rollout);
+            self.start(rollout, &new);
+            self.mark_rolled_back_by(rollout);
         }
     }
 
-    /// Whether each former revision that was seen has its ReplicaSet: the watch on these may have been interrupted meanwhile.
-    pub(super) fn knows_former(&self) -> bool {
-        let former = self.scene.former.iter().filter_map(|former| former.observation.row.revision);
-        former.into_iter().all(|revision| self.timeline.at(revision).is_some())
+    fn missed_record(&self, workload: &Workload, rollout: Rollout<'_>) -> NewRecord {
+        let Rollout { number, revision } = rollout;
+        let is_first = revision.first_revision() == Some(number);
+        let is_only = is_first && revision.revision == Some(number);
+        let valid = self.valid_conditions(rollout, Source::List);
+        let stated = if is_only { stated_outcome(workload, revision, valid) } else { None };
+        let (outcome, finished) = stated.map_or((Outcome::Unobserved, None), |(outcome, at)| (outcome, Some(at)));
+        NewRecord {
+            change: self.history.change_kind(number, revision, None),
+            started: if is_first { created(workload, revision) } else { None },
+            outcome,
+            finished,
+            unseen: self.unseen_before(number),
+        }
     }
 
-    /// How many revisions before `number` left nothing.
+    /// Whether the revision of each past observation is known. If one is missing, the watch on revisions may have had a gap.
+    pub(super) fn has_past_revisions(&self) -> bool {
+        let mut numbers = self.input.past.iter().filter_map(|past| past.observation.workload.revision);
+        numbers.all(|number| self.history.get(number).is_some())
+    }
+
+    /// How many revisions before `number` left no trace. `None` if that is unknown.
     pub(super) fn unseen_before(&self, number: i64) -> Option<i64> {
         let recorded = self.records.iter().map(|record| record.revision).filter(|recorded| *recorded < number).max();
-        let remembered = self.timeline.before(number).next_back().map(|(remembered, _)| remembered);
-        let row = self.scene.deployment.or_else(|| self.scene.former.last().map(|former| &former.observation));
-        let made_since =
-            row.and_then(|observation| observation.row.created).is_some_and(|created| created >= self.policy.installed);
-        let before = match (recorded, remembered) {
-            (None, None) if self.newest.is_none() && made_since => 0,
-            (None, Some(remembered)) if self.first_since.is_none_or(|first| remembered < first) => return None,
-            (recorded, remembered) => recorded.max(remembered)?,
+        let existing = self.history.before(number).next_back().map(|(existing, _)| existing);
+        let is_created_since_installation = self
+            .input
+            .latest()
+            .and_then(|observation| observation.workload.created)
+            .is_some_and(|created| created >= self.policy.installed);
+        let before = match (recorded, existing) {
+            (None, None) if self.newest_recorded.is_none() && is_created_since_installation => 0,
+            (None, Some(existing)) if self.first_since_installation.is_none_or(|first| existing < first) => {
+                return None;
+            }
+            (recorded, existing) => recorded.max(existing)?,
         };
         Some(number - before - 1)
     }

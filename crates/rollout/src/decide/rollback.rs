@@ -1,47 +1,42 @@
-//! What a rollback took back.
+//! The records of rollouts that a rollback took back.
 
-use super::{Evaluation, NumberedRevision};
+use std::cmp::Reverse;
+
+use super::evaluation::{Evaluation, Rollout};
 use crate::{Action, ChangeKind, Outcome, RecordedRevision, RevisionId, UnixSeconds};
 
 impl Evaluation<'_, '_> {
-    /// Marks what `revision` took back, if it is a rollback.
-    pub(super) fn finish_rollback(&mut self, revision: NumberedRevision<'_>) {
-        if let Some(position) = self.position(revision)
-            && let RecordedRevision { revision, replica_set, started, change: Some(ChangeKind::Rollback), .. } =
-                self.records[position]
+    /// Marks what `rollout` rolled back, if it is a rollback.
+    pub(super) fn mark_rolled_back_by(&mut self, rollout: Rollout<'_>) {
+        if let Some(position) = self.position(rollout)
+            && self.records[position].change == Some(ChangeKind::Rollback)
         {
-            self.roll_back_before(revision, replica_set, started);
+            self.roll_back_before(position);
         }
     }
 
-    /// Marks what recorded rollbacks took back: the process may have ended between the two writes.
+    /// Marks what recorded rollbacks rolled back. The process may have ended after it recorded a rollback and before it marked anything.
     pub(super) fn finish_rollbacks(&mut self) {
         for position in self.positions(|record| record.change == Some(ChangeKind::Rollback)) {
-            let RecordedRevision { revision, replica_set, started, .. } = self.records[position];
-            self.roll_back_before(revision, replica_set, started);
+            self.roll_back_before(position);
         }
     }
 
-    /// Marks what was in effect before the rollback `number` by `replica_set` as taken back. A restart brings nothing of its own: what it restarted is
-    /// taken back with it.
-    pub(super) fn roll_back_before(&mut self, number: i64, replica_set: RevisionId, began: Option<UnixSeconds>) {
-        // Where the numbers began anew, a lower one may be younger.
-        let is_younger = |record: &RecordedRevision| began.is_some() && record.started > began;
-        let mut older = self.positions(|record| record.revision < number && !is_younger(record));
-        older.sort_by_key(|position| {
-            let record = &self.records[*position];
-            std::cmp::Reverse((record.revision, record.started))
-        });
-        for position in older {
+    /// Marks the rollout that was in effect before the rollback at `position` as rolled back. Restarts of the same template are rolled back
+    /// with it.
+    fn roll_back_before(&mut self, position: usize) {
+        let RecordedRevision { revision: number, id, started, .. } = self.records[position];
+        for position in self.older_positions(number, started) {
             let record = &self.records[position];
             let is_restart = record.change == Some(ChangeKind::Restart);
             match record.outcome {
-                // These never were in effect.
+                // These rollouts were never in effect.
                 Outcome::Failed | Outcome::Superseded | Outcome::Abandoned => {}
-                Outcome::Succeeded | Outcome::Recovered if record.replica_set.uid != replica_set.uid => {
+                Outcome::Succeeded | Outcome::Recovered if !is_same_revision(record, id) => {
                     let changed = RecordedRevision { outcome: Outcome::RolledBack, ..record.clone() };
-                    let by = Some(number);
-                    self.write(position, Action::RollBack, changed, None, |change| change.rolled_back_by = by);
+                    self.change(position, Action::RollBack, changed, None, |change| {
+                        change.rolled_back_by = Some(number);
+                    });
                     if !is_restart {
                         return;
                     }
@@ -51,4 +46,17 @@ impl Evaluation<'_, '_> {
             }
         }
     }
+
+    /// The positions of the records before the rollback `number`, newest first.
+    fn older_positions(&self, number: i64, started: Option<UnixSeconds>) -> Vec<usize> {
+        // If the numbers have started again, a younger record may have a lower number.
+        let is_younger = |record: &RecordedRevision| started.is_some() && record.started > started;
+        let mut positions = self.positions(|record| record.revision < number && !is_younger(record));
+        positions.sort_by_key(|position| Reverse((self.records[*position].revision, self.records[*position].started)));
+        positions
+    }
+}
+
+fn is_same_revision(record: &RecordedRevision, id: RevisionId) -> bool {
+    record.id.uid == id.uid
 }

@@ -1,28 +1,31 @@
-//! What was seen against what has to be recorded.
+//! Tables from what was observed of a workload to what has to be recorded.
 
 mod absence;
-mod endings;
 mod numbers;
+mod outcomes;
 mod pauses;
 mod revisions;
 
 use std::fmt::Write;
 
 use super::*;
-use crate::Accuracy;
 use crate::ProgressReason::{Complete, DeadlineExceeded, Found, Other, Paused, Resumed};
 use crate::test_support::{deployment, progressing, replica_set, reused, time};
+use crate::{
+    Accuracy, Action, ChangeKind, Conditions, Outcome, PodCounts, ProgressReason, RevisionId, TimeWithAccuracy,
+    UnixSeconds,
+};
 use Outcome::{Failed, InProgress, Recovered, RolledBack, Succeeded, Superseded, Unobserved};
 
 const INSTALLED: i64 = 1000;
 const NOW: i64 = 2000;
 
-/// What has been seen of a Deployment, and what is recorded of it.
+/// What was observed of a Deployment, and what is recorded of it.
 struct Case {
-    deployment: Option<Observation>,
-    former: Vec<PastObservation>,
-    owned: Vec<Revision>,
-    known: Vec<RecordedRevision>,
+    current: Option<Observation>,
+    past: Vec<PastObservation>,
+    revisions: Vec<Revision>,
+    recorded: Vec<RecordedRevision>,
     policy: Policy,
     is_wanted: bool,
     now: i64,
@@ -33,47 +36,47 @@ fn policy() -> Policy {
 }
 
 impl Case {
-    /// A Deployment that was found in a list.
-    fn listed(row: Workload, owned: &[Revision]) -> Self {
-        let deployment = Some(Observation::new(row, Source::List, time(NOW)));
-        let (owned, policy) = (owned.to_vec(), policy());
-        Self { deployment, former: Vec::new(), owned, known: Vec::new(), policy, is_wanted: true, now: NOW }
+    /// A Deployment from a list.
+    fn listed(workload: Workload, revisions: &[Revision]) -> Self {
+        let current = Some(Observation::new(workload, Source::List, time(NOW)));
+        let (revisions, policy) = (revisions.to_vec(), policy());
+        Self { current, past: Vec::new(), revisions, recorded: Vec::new(), policy, is_wanted: true, now: NOW }
     }
 
     /// A Deployment that the watch followed from state to state, each with its second.
-    fn followed(states: &[(i64, Workload)], owned: &[Revision]) -> Self {
-        let mut case = Self::listed(states[0].1.clone(), owned);
-        let mut observation = Observation::new(states[0].1.clone(), Source::Watch, time(states[0].0));
-        for (second, row) in &states[1..] {
-            if let Some(former) = observation.update(row.clone(), Source::Watch, time(*second)) {
-                case.former.push(PastObservation {
-                    observation: former,
-                    replica_set: None,
-                    left: Source::Watch,
+    fn followed(states: &[(i64, Workload)], revisions: &[Revision]) -> Self {
+        let mut case = Self::listed(states[0].1.clone(), revisions);
+        let mut current = Observation::new(states[0].1.clone(), Source::Watch, time(states[0].0));
+        for (second, workload) in &states[1..] {
+            if let Some(observation) = current.update(workload.clone(), Source::Watch, time(*second)) {
+                case.past.push(PastObservation {
+                    observation,
+                    revision: None,
+                    next_source: Source::Watch,
                     until: time(*second),
                 });
             }
         }
-        case.deployment = Some(observation);
+        case.current = Some(current);
         case
     }
 
-    /// Nothing that was seen before is kept any more.
-    fn acknowledged(mut self) -> Self {
-        self.former.clear();
+    /// The same after the past states were recorded.
+    fn without_past(mut self) -> Self {
+        self.past.clear();
         self
     }
 
-    /// It is deleted at this second.
-    fn deleted(mut self, second: i64, left: Source) -> Self {
-        if let Some(observation) = self.deployment.take() {
-            self.former.push(PastObservation { observation, replica_set: None, left, until: time(second) });
+    /// The same after the Deployment was deleted at this second.
+    fn deleted(mut self, second: i64, next_source: Source) -> Self {
+        if let Some(observation) = self.current.take() {
+            self.past.push(PastObservation { observation, revision: None, next_source, until: time(second) });
         }
         self
     }
 
-    fn known(mut self, known: &[RecordedRevision]) -> Self {
-        self.known = known.to_vec();
+    fn recorded(mut self, recorded: &[RecordedRevision]) -> Self {
+        self.recorded = recorded.to_vec();
         self
     }
 
@@ -82,39 +85,42 @@ impl Case {
         self
     }
 
-    fn decided(&self) -> Decision<'_> {
-        let scene = DecisionInput { deployment: self.deployment.as_ref(), former: &self.former, owned: &self.owned };
-        decide(&scene, &self.known, &self.policy, &|_, _| self.is_wanted, time(self.now))
+    fn decision(&self) -> Decision<'_> {
+        self.decision_with(&self.recorded)
     }
 
-    /// The changes, in words; and once they are written, there are no more.
+    fn decision_with(&self, recorded: &[RecordedRevision]) -> Decision<'_> {
+        let input = DecisionInput { current: self.current.as_ref(), past: &self.past, revisions: &self.revisions };
+        decide(&input, recorded, &self.policy, &|_, _| self.is_wanted, time(self.now))
+    }
+
+    /// The changes as texts. Once they are written, there are no further ones.
     fn changes(&self) -> Vec<String> {
-        let decision = self.decided();
-        let mut known = self.known.clone();
+        let decision = self.decision();
+        let mut recorded = self.recorded.clone();
         for change in &decision.changes {
             let is_same = |record: &&mut RecordedRevision| {
                 record.revision == change.record.revision && record.repeated == change.record.repeated
             };
-            match known.iter_mut().find(is_same) {
+            match recorded.iter_mut().find(is_same) {
                 Some(record) => {
                     let (before, after) = (record.outcome, change.record.outcome);
                     assert!(before == after || before.may_become(after), "{before:?} must not become {after:?}");
                     *record = change.record.clone();
                 }
-                None => known.push(change.record.clone()),
+                None => recorded.push(change.record.clone()),
             }
         }
-        let scene = DecisionInput { deployment: self.deployment.as_ref(), former: &self.former, owned: &self.owned };
-        let again = decide(&scene, &known, &self.policy, &|_, _| self.is_wanted, time(self.now)).changes;
-        assert!(again.is_empty(), "not the same a second time: {again:#?}");
-        decision.changes.iter().map(words).collect()
+        let further = self.decision_with(&recorded).changes;
+        assert!(further.is_empty(), "a second decision changes more: {further:#?}");
+        decision.changes.iter().map(describe).collect()
     }
 }
 
-/// A change as `begin 2 Release Succeeded 1600-1610`, with `~` before a time that was only observed.
-fn words(change: &Change<'_>) -> String {
-    let stamp = |stamp: Option<TimeWithAccuracy>| {
-        stamp.map_or_else(
+/// A change as `start 2 Release Succeeded 1600-1610`, with `~` before an observed time.
+fn describe(change: &Change<'_>) -> String {
+    let time = |time: Option<TimeWithAccuracy>| {
+        time.map_or_else(
             || "?".to_owned(),
             |TimeWithAccuracy { at, accuracy }| {
                 let mark = if accuracy == Accuracy::Observed { "~" } else { "" };
@@ -125,13 +131,13 @@ fn words(change: &Change<'_>) -> String {
     let RecordedRevision { revision, outcome, .. } = change.record;
     let outcome = outcome.as_str();
     let mut text = match change.action {
-        Action::Begin => {
+        Action::Start => {
             let kind = change.record.change.map_or("?", ChangeKind::as_str);
-            format!("begin {revision} {kind} {outcome} {}-{}", stamp(change.started), stamp(change.finished))
+            format!("start {revision} {kind} {outcome} {}-{}", time(change.started), time(change.finished))
         }
-        Action::End => format!("end {revision} {outcome} {}", stamp(change.finished)),
+        Action::Finish => format!("finish {revision} {outcome} {}", time(change.finished)),
         Action::Pause => format!("pause {revision} {:?}", change.record.paused_at.map(|at| at.time().as_second())),
-        Action::RollBack => format!("end {revision} {outcome}"),
+        Action::RollBack => format!("mark {revision} {outcome}"),
     };
     if change.record.paused_seconds > 0 {
         let _ = write!(text, " paused {} s", change.record.paused_seconds);
@@ -148,11 +154,11 @@ fn words(change: &Change<'_>) -> String {
     text
 }
 
-/// A record of `revision`, run by the ReplicaSet `named`, that ended at second `finished` (0: it has not).
-fn known(revision: i64, named: &str, outcome: Outcome, finished: i64) -> RecordedRevision {
+/// The record of a rollout of the ReplicaSet `name`, which ended at second `finished`. With 0, it hasn't ended.
+fn record(revision: i64, name: &str, outcome: Outcome, finished: i64) -> RecordedRevision {
     RecordedRevision {
         revision,
-        replica_set: RevisionId::new(named, named),
+        id: RevisionId::new(name, name),
         repeated: false,
         outcome,
         change: None,
@@ -163,14 +169,32 @@ fn known(revision: i64, named: &str, outcome: Outcome, finished: i64) -> Recorde
     }
 }
 
-/// The Deployment at `revision` with a condition that names `named` and is of second `updated`.
-fn stating(revision: i64, reason: ProgressReason, named: &str, updated: i64) -> Workload {
-    Workload { progressing: Some(progressing(reason, named, updated)), ..deployment(revision) }
+/// The Deployment at `revision`, with a condition that names the ReplicaSet `name` and was updated at second `updated`.
+fn stating(revision: i64, reason: ProgressReason, name: &str, updated: i64) -> Workload {
+    let conditions = Conditions { progressing: Some(progressing(reason, name, updated)), ..Conditions::default() };
+    Workload { conditions, ..deployment(revision) }
 }
 
-/// The same with replicas that are not updated yet.
-fn on_its_way(row: Workload) -> Workload {
-    Workload { updated_replicas: 1, available_replicas: 1, ..row }
+/// The same with other counts.
+fn counting(workload: Workload, set: impl FnOnce(&mut PodCounts)) -> Workload {
+    let mut counts = workload.counts;
+    set(&mut counts);
+    Workload { counts, ..workload }
+}
+
+/// The same with one pod that isn't updated.
+fn incomplete(workload: Workload) -> Workload {
+    counting(workload, |counts| (counts.updated, counts.available) = (1, 1))
+}
+
+/// The same at 0 replicas.
+fn at_zero(workload: Workload) -> Workload {
+    Workload { counts: PodCounts::default(), ..workload }
+}
+
+/// The same, paused.
+fn paused(workload: Workload) -> Workload {
+    Workload { paused: true, ..workload }
 }
 
 fn a() -> Revision {

@@ -1,44 +1,44 @@
-//! Why one pod isn't ready, as far as it shows.
+//! Why one pod isn't ready, as far as its state shows.
 
 use std::fmt;
 
 use super::quote::one_line;
 use crate::{Activity, ContainerRole, ContainerState, Explanation, PodState, Readiness, Termination};
 
-/// What keeps a pod from being ready. Pods with equal causes are counted together.
+/// What keeps a pod from being ready. Pods with equal causes are one group.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cause<'a> {
-    /// It has failed for good, for this reason (may be empty).
+    /// The pod has failed for good, for this reason, which may be empty.
     Failed(&'a str),
-    /// No node was found for it.
+    /// The pod has no node.
     Unscheduled,
-    /// The image of this container can't be pulled.
+    /// Kubernetes can't pull the image of this container.
     Image(Container<'a>),
-    /// What the configuration of this container refers to is missing or of no use.
+    /// The configuration of this container refers to something that is missing or invalid.
     Configuration(Container<'a>),
-    /// This container can't be made or started, or its hook fails.
+    /// Kubernetes can't create or start this container, or its hook fails.
     Start(Container<'a>),
-    /// This container waits for another reason, which it names.
+    /// This container is waiting for another reason.
     Waiting(Container<'a>),
-    /// This container does not stay up; how it ends.
-    Crash(Container<'a>, Ending<'a>),
-    /// This init container has not ended yet.
+    /// This container keeps terminating, in this way.
+    Crash(Container<'a>, ExitStatus<'a>),
+    /// This init container is still running.
     Initializing(Container<'a>),
-    /// This container runs and isn't ready.
+    /// This container is running and isn't ready.
     Unready(Container<'a>, Readiness),
-    /// Its containers are ready, but a readiness gate isn't open.
+    /// All containers are ready, but a readiness gate isn't.
     ReadinessGate,
-    /// Its node has not set up its volumes and network.
+    /// The node hasn't set up volumes or network of the pod.
     WithoutSandbox,
-    /// It is being created.
+    /// Kubernetes is creating the containers.
     Creating,
-    /// It has a node, which has reported no container.
+    /// The pod has a node, but the node hasn't reported any container.
     Unreported,
-    /// It isn't ready, and shows nothing of why.
+    /// The pod isn't ready, and its state doesn't show why.
     Unexplained,
 }
 
-/// A container as it is named in a sentence.
+/// A container, as a sentence names it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Container<'a> {
     role: ContainerRole,
@@ -56,43 +56,43 @@ impl fmt::Display for Container<'_> {
     }
 }
 
-/// How a container ends, as it is named in a sentence.
+/// How a container terminated, as a sentence names it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Ending<'a> {
+pub struct ExitStatus<'a> {
     reason: &'a str,
-    /// `None` when no end of it is on record.
+    /// `None` if Kubernetes doesn't show one.
     exit_code: Option<i32>,
 }
 
-impl Ending<'_> {
-    /// Whether it ends without an error, which is wrong too for what is meant to go on running.
+impl ExitStatus<'_> {
+    /// Whether the container terminated without an error. For a container that has to keep running, this is a problem too.
     pub fn is_success(&self) -> bool {
         self.exit_code == Some(0)
     }
 }
 
-impl fmt::Display for Ending<'_> {
+impl fmt::Display for ExitStatus<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.reason, self.exit_code) {
-            // Nothing that the exit code does not say.
+            // The reason says nothing more than the exit code.
             ("" | "Error" | "Completed", Some(code)) => write!(formatter, "exit code {code}"),
             (reason, Some(code)) => write!(formatter, "{reason} (exit code {code})"),
-            (_, None) => formatter.write_str("its exit code is unknown"),
+            (_, None) => formatter.write_str("exit code unknown"),
         }
     }
 }
 
-/// A cause, with what is not the same in each pod that has it.
+/// The cause of one pod, with what may differ between pods of the same cause.
 #[derive(Debug)]
 pub struct Finding<'a> {
     pub cause: Cause<'a>,
-    /// What Kubernetes says of it: reason and message, as far as they are to be quoted.
+    /// Reason and message from Kubernetes. A part that isn't quoted is empty.
     explanation: [&'a str; 2],
-    /// How often the container was started anew.
+    /// Number of restarts of the container.
     pub restarts: i32,
-    /// Whether the node waits before it starts the container again.
+    /// Whether the node waits before the next restart of the container.
     pub backing_off: bool,
-    /// What is missing while the container runs, between two of its ends.
+    /// The readiness of the container while it runs between two restarts.
     pub readiness: Option<Readiness>,
 }
 
@@ -101,7 +101,7 @@ impl<'a> Finding<'a> {
         Self { cause, explanation: ["", ""], restarts: 0, backing_off: false, readiness: None }
     }
 
-    /// What Kubernetes says of it, on one line; may be empty.
+    /// Reason and message from Kubernetes on one line. May be empty.
     pub fn quote(&self) -> String {
         let parts = self.explanation.map(one_line);
         parts.iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join(": ")
@@ -112,7 +112,7 @@ impl<'a> Finding<'a> {
     }
 }
 
-/// Why `pod` isn't ready; `None` if it is.
+/// Why `pod` isn't ready. `None` if it is.
 pub fn finding(pod: &PodState) -> Option<Finding<'_>> {
     if let Some(failed) = &pod.failed {
         return Some(Finding { explanation: ["", &failed.message], ..Finding::new(Cause::Failed(&failed.reason)) });
@@ -121,14 +121,14 @@ pub fn finding(pod: &PodState) -> Option<Finding<'_>> {
         return None;
     }
     if let Some(unscheduled) = &pod.unscheduled {
-        // The reason is `Unschedulable` or `SchedulingGated`: the message says it better.
+        // The reason is only `Unschedulable` or `SchedulingGated`. The message says more.
         return Some(Finding { explanation: ["", &unscheduled.message], ..Finding::new(Cause::Unscheduled) });
     }
     if pod.containers.is_empty() {
         return Some(Finding::new(Cause::Unreported));
     }
-    // Of equally telling containers, the first: the others often only wait for it.
-    let worst = pod.containers.iter().filter_map(trouble).min_by_key(|(severity, _)| *severity);
+    // Of containers with equal severity, the first: the others often only wait for it.
+    let worst = pod.containers.iter().filter_map(container_finding).min_by_key(|(severity, _)| *severity);
     Some(match (worst, &pod.readiness_gates) {
         (Some((Severity::Creating, _)), _) if pod.without_sandbox => Finding::new(Cause::WithoutSandbox),
         (Some((_, finding)), _) => finding,
@@ -137,20 +137,21 @@ pub fn finding(pod: &PodState) -> Option<Finding<'_>> {
     })
 }
 
-/// How much the state of a container explains, most first.
+/// How much the state of a container explains. The first variant explains most.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Severity {
-    /// It names an error.
+    /// The state names an error.
     Error,
-    /// It runs, but was started anew before.
+    /// The container is running after a restart.
     Restarted,
-    /// It runs.
+    /// The container is running.
     Running,
-    /// It is about to be made.
+    /// Kubernetes is creating the container.
     Creating,
 }
 
-fn trouble(container: &ContainerState) -> Option<(Severity, Finding<'_>)> {
+/// Why `container` isn't ready. `None` if it is, or if it is an init container that is done.
+fn container_finding(container: &ContainerState) -> Option<(Severity, Finding<'_>)> {
     let named = Container { role: container.role, name: &container.name };
     match &container.activity {
         Activity::Waiting(explanation) => Some(waiting(container, named, explanation)),
@@ -162,7 +163,7 @@ fn trouble(container: &ContainerState) -> Option<(Severity, Finding<'_>)> {
         Activity::Running(readiness) => Some(match (container.role, &container.last_termination) {
             (_, Some(termination)) if container.restarts > 0 => {
                 let crash = crash(container, named, Some(termination));
-                // An init container is not meant to be ready while it runs.
+                // An init container isn't expected to be ready while it runs.
                 let readiness = (container.role != ContainerRole::Init).then_some(*readiness);
                 (Severity::Restarted, Finding { readiness, ..crash })
             }
@@ -183,7 +184,7 @@ fn waiting<'a>(
             let crash = crash(container, named, container.last_termination.as_ref());
             return (Severity::Error, Finding { backing_off: true, ..crash });
         }
-        // The kubelet shows the failed start and the back-off after it in turns: they are one cause.
+        // The kubelet alternates between the failed start and the back-off. Both are one cause.
         "RunContainerError" if container.last_termination.is_some() => {
             return (Severity::Error, crash(container, named, container.last_termination.as_ref()));
         }
@@ -207,11 +208,11 @@ fn waiting<'a>(
 
 fn crash<'a>(container: &ContainerState, named: Container<'a>, termination: Option<&'a Termination>) -> Finding<'a> {
     let reason = termination.map_or("", |termination| termination.reason.as_str());
-    let ending = Ending { reason, exit_code: termination.map(|termination| termination.exit_code) };
-    // A container's own message may be a part of its log, which is not ours to pass on.
+    let status = ExitStatus { reason, exit_code: termination.map(|termination| termination.exit_code) };
+    // The message of the container itself may be a part of its log, which may contain secrets.
     let message = match termination {
         Some(termination) if matches!(reason, "StartError" | "ContainerCannotRun") => termination.message.as_str(),
         _ => "",
     };
-    Finding { explanation: ["", message], restarts: container.restarts, ..Finding::new(Cause::Crash(named, ending)) }
+    Finding { explanation: ["", message], restarts: container.restarts, ..Finding::new(Cause::Crash(named, status)) }
 }

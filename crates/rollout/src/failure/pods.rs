@@ -1,55 +1,55 @@
-//! What the pods of a revision show of their state, as far as it can explain why they aren't ready.
+//! The state of the pods of a revision, reduced to the fields that explain why a pod isn't ready.
 
-/// What a pod shows of its state.
+/// The state of a pod.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct PodState {
-    /// Whether its condition `Ready` is true.
+    /// Whether the condition `Ready` of the pod is `True`.
     pub ready: bool,
-    /// Why it failed for good (`status.phase: Failed`), for example `Evicted`. Its ReplicaSet makes another in its
-    /// place, and the failed one stays until it is collected.
+    /// Why the pod failed for good (`status.phase: Failed`), for example `Evicted`. The ReplicaSet replaces such a pod, and the failed pod
+    /// stays until Kubernetes deletes it.
     pub failed: Option<Explanation>,
-    /// What the scheduler says, if no node has been found for it yet; empty when no scheduler has said anything.
+    /// What the scheduler says, if the pod has no node yet. Empty if no scheduler has said anything.
     pub unscheduled: Option<Explanation>,
-    /// Whether its node says that volumes and network are not set up yet (`PodReadyToStartContainers` is false: the
-    /// kubelet mounts the volumes before it makes the sandbox that this condition speaks of).
+    /// Whether the condition `PodReadyToStartContainers` is `False`: the volumes or the network of the pod aren't set up.
+    ///
+    /// The kubelet mounts the volumes before it creates the sandbox that this condition is about.
     pub without_sandbox: bool,
-    /// What is said of its readiness readiness, once all of its containers are ready and a gate is not.
+    /// The message about readiness gates, if all containers are ready and a readiness gate isn't.
     pub readiness_gates: Option<String>,
-    /// Its containers, those of initialization first, in the order of the pod's specification; empty until its node
-    /// has reported any.
+    /// The containers in the order of the pod's specification, init containers first. Empty until the node has reported them.
     pub containers: Vec<ContainerState>,
 }
 
-/// A reason in one word and a message, as Kubernetes gives them. Both may be empty.
+/// A reason and a message from Kubernetes. Both may be empty.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Explanation {
-    /// The reason, such as `ImagePullBackOff`.
+    /// The reason in one word, such as `ImagePullBackOff`.
     pub reason: String,
     /// The message.
     pub message: String,
 }
 
-/// What a pod shows of one of its containers.
+/// The state of a container.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ContainerState {
-    /// Its name.
+    /// Name of the container.
     pub name: String,
-    /// What it is in its pod.
+    /// Role of the container in its pod.
     pub role: ContainerRole,
-    /// What it is doing.
+    /// What the container is doing.
     pub activity: Activity,
-    /// How it ended the last time, before it was started anew.
+    /// How the container terminated before its last restart.
     pub last_termination: Option<Termination>,
-    /// How often it was started anew.
+    /// Number of restarts.
     pub restarts: i32,
 }
 
-/// What a container is in its pod.
+/// Role of a container in its pod.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ContainerRole {
-    /// One that has to end before the next is started.
+    /// One of `initContainers`. It has to terminate before the next container starts.
     Init,
-    /// One of `initContainers` with `restartPolicy: Always`: it goes on running beside the others.
+    /// One of `initContainers` with `restartPolicy: Always`. It keeps running beside the other containers.
     Sidecar,
     /// One of `containers`.
     Main,
@@ -58,34 +58,34 @@ pub enum ContainerRole {
 /// What a container is doing.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Activity {
-    /// It is not started; why, as its node says.
+    /// The container hasn't started, for this reason.
     Waiting(Explanation),
-    /// It runs.
+    /// The container is running.
     Running(Readiness),
-    /// It has ended.
+    /// The container has terminated.
     Terminated(Termination),
 }
 
 /// Whether a running container is ready.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Readiness {
-    /// It is.
+    /// The container is ready.
     Ready,
-    /// Not yet: it has a startup probe, which it has not passed.
+    /// The container hasn't passed its startup probe.
     BehindStartupProbe,
-    /// Not now: it has a readiness probe, which it does not pass.
+    /// The container doesn't pass its readiness probe.
     BehindReadinessProbe,
-    /// It is not, and it has no probe that would tell why.
+    /// The container isn't ready, and has no probe that explains it.
     Unready,
 }
 
-/// How a container ended.
+/// How a container terminated.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Termination {
-    /// The reason, such as `Error`, `OOMKilled`, `Completed` or `StartError`; may be empty.
+    /// The reason, such as `Error`, `OOMKilled`, `Completed` or `StartError`. May be empty.
     pub reason: String,
-    /// The message. That of a `StartError` is the container runtime's; otherwise it is the container's own.
+    /// The message. With the reason `StartError`, it comes from the container runtime, otherwise from the container.
     pub message: String,
-    /// Its exit code.
+    /// The exit code.
     pub exit_code: i32,
 }

@@ -20,7 +20,7 @@ fn app(activity: Activity) -> ContainerState {
     container(ContainerRole::Main, "app", activity)
 }
 
-/// A container `app` that waits.
+/// A container `app` that is waiting.
 fn waiting(reason: &str, message: &str) -> ContainerState {
     app(Activity::Waiting(explanation(reason, message)))
 }
@@ -29,7 +29,7 @@ fn ended_before(container: ContainerState, termination: Termination, restarts: i
     ContainerState { last_termination: Some(termination), restarts, ..container }
 }
 
-/// A container `app` that the node does not start again yet.
+/// A container `app` in back-off after a crash.
 fn crashing(termination: Termination, restarts: i32) -> ContainerState {
     ended_before(waiting("CrashLoopBackOff", "back-off 5m0s restarting failed container"), termination, restarts)
 }
@@ -53,24 +53,24 @@ fn failed(reason: &str, message: &str) -> PodState {
     }
 }
 
-/// What is said of `pods`.
-fn said(pods: &[PodState]) -> String {
+/// The failure reason of a rollout with these pods.
+fn reason(pods: &[PodState]) -> String {
     failure(None, DEADLINE, Some(pods))
 }
 
 #[track_caller]
 fn check(cases: impl IntoIterator<Item = (PodState, &'static str)>) {
     for (pod, expected) in cases {
-        assert_eq!(said(&[pod]), expected);
+        assert_eq!(reason(&[pod]), expected);
     }
 }
 
 #[test]
-fn an_image_that_cannot_be_pulled() {
+fn image_that_cannot_be_pulled_is_named() {
     let back_off = || pod([waiting("ImagePullBackOff", "Back-off pulling image \"web:broken\"")]);
     let error = pod([waiting("ErrImagePull", "manifest unknown")]);
     assert_eq!(
-        said(&[back_off(), ready(), error, back_off()]),
+        reason(&[back_off(), ready(), error, back_off()]),
         "3 of 4 pods can't pull the image of container app: ImagePullBackOff: Back-off pulling image \"web:broken\"",
         "both reasons are one cause",
     );
@@ -83,19 +83,19 @@ fn an_image_that_cannot_be_pulled() {
 }
 
 #[test]
-fn a_container_that_crashes() {
+fn crashing_container_is_named_with_its_restarts() {
     let crash = |restarts| pod([crashing(termination("Error", 1), restarts)]);
     assert_eq!(
-        said(&[crash(5), crash(5), crash(5)]),
+        reason(&[crash(5), crash(5), crash(5)]),
         "3 of 3 pods: container app keeps crashing (CrashLoopBackOff): exit code 1, 5 restarts",
     );
     assert_eq!(
-        said(&[
+        reason(&[
             crash(5),
             pod([ended_before(app(Activity::Terminated(termination("Error", 1))), termination("Error", 1), 4)])
         ]),
         "2 of 2 pods: container app keeps crashing (CrashLoopBackOff): exit code 1, 4 to 5 restarts",
-        "between the end and the back-off it is the same cause",
+        "a crash and the back-off after it are one cause",
     );
     let start_error = Termination {
         message: "exec: \"nope\": executable file not found".to_owned(),
@@ -108,11 +108,11 @@ fn a_container_that_crashes() {
         ),
         (
             pod([crashing(termination("Completed", 0), 3)]),
-            "the only pod: container app keeps ending (CrashLoopBackOff): exit code 0, 3 restarts",
+            "the only pod: container app keeps exiting (CrashLoopBackOff): exit code 0, 3 restarts",
         ),
         (
             pod([ContainerState { last_termination: None, ..crashing(Termination::default(), 2) }]),
-            "the only pod: container app keeps crashing (CrashLoopBackOff): its exit code is unknown, 2 restarts",
+            "the only pod: container app keeps crashing (CrashLoopBackOff): exit code unknown, 2 restarts",
         ),
         (
             pod([app(Activity::Terminated(termination("Error", 2)))]),
@@ -132,25 +132,25 @@ fn a_container_that_crashes() {
 }
 
 #[test]
-fn what_a_container_wrote_about_its_own_end_is_not_passed_on() {
-    let own = Termination { message: "password=hunter2".to_owned(), ..termination("Error", 1) };
+fn termination_message_of_a_container_is_omitted() {
+    let with_secret = Termination { message: "password=hunter2".to_owned(), ..termination("Error", 1) };
     assert_eq!(
-        said(&[pod([crashing(own, 1)])]),
+        reason(&[pod([crashing(with_secret, 1)])]),
         "the only pod: container app keeps crashing (CrashLoopBackOff): exit code 1, 1 restart",
     );
 }
 
 #[test]
-fn pods_that_no_node_takes() {
+fn unscheduled_pods_are_explained_by_the_scheduler() {
     assert_eq!(
-        said(&[ready(), ready(), unscheduled("0/3 nodes are available: 3 Insufficient cpu.")]),
+        reason(&[ready(), ready(), unscheduled("0/3 nodes are available: 3 Insufficient cpu.")]),
         "1 of 3 pods can't be scheduled: 0/3 nodes are available: 3 Insufficient cpu",
     );
-    check([(unscheduled(""), "the only pod got no node, and no scheduler says why")]);
+    check([(unscheduled(""), "the only pod: no scheduler has assigned a node")]);
 }
 
 #[test]
-fn containers_that_run_and_are_not_ready() {
+fn running_container_fails_by_its_probe() {
     let running = |readiness| app(Activity::Running(readiness));
     check([
         (
@@ -164,19 +164,19 @@ fn containers_that_run_and_are_not_ready() {
         (pod([running(Readiness::Unready)]), "the only pod: container app runs, but isn't ready"),
         (
             pod([ended_before(running(Readiness::BehindReadinessProbe), termination("Error", 1), 2)]),
-            "the only pod: container app runs after exit code 1 and 2 restarts, but doesn't pass its readiness probe",
+            "the only pod: container app runs again after exit code 1 and 2 restarts, but doesn't pass its readiness probe",
         ),
     ]);
     let restarted = |readiness| pod([ended_before(running(readiness), termination("Error", 1), 2)]);
     assert_eq!(
-        said(&[restarted(Readiness::BehindReadinessProbe), restarted(Readiness::BehindStartupProbe)]),
+        reason(&[restarted(Readiness::BehindReadinessProbe), restarted(Readiness::BehindStartupProbe)]),
         "2 of 2 pods: container app doesn't stay up: exit code 1, 2 restarts",
-        "nothing is said of all that is true of one",
+        "the readiness of one pod isn't that of all",
     );
 }
 
 #[test]
-fn containers_that_cannot_be_started() {
+fn container_that_cannot_start_is_named() {
     check([
         (
             pod([waiting("CreateContainerConfigError", "secret \"database\" not found")]),
@@ -196,7 +196,7 @@ fn containers_that_cannot_be_started() {
 }
 
 #[test]
-fn the_container_that_the_others_wait_for_is_the_cause() {
+fn cause_is_the_container_that_others_wait_for() {
     let initializing = || waiting("PodInitializing", "");
     let init = |activity| container(ContainerRole::Init, "migrate", activity);
     let sidecar = |activity| container(ContainerRole::Sidecar, "proxy", activity);
@@ -241,7 +241,7 @@ fn the_container_that_the_others_wait_for_is_the_cause() {
 }
 
 #[test]
-fn pods_that_hang_while_they_are_created() {
+fn pods_without_running_containers_are_explained() {
     let creating = || pod([waiting("ContainerCreating", "")]);
     check([
         (creating(), "the only pod: containers are still being created (ContainerCreating)"),
@@ -249,52 +249,52 @@ fn pods_that_hang_while_they_are_created() {
             PodState { without_sandbox: true, ..creating() },
             "the only pod: the node hasn't set up the volumes or the network (ContainerCreating)",
         ),
-        (pod([]), "the only pod got a node, which hasn't reported any container"),
+        (pod([]), "the only pod: the node hasn't reported any container"),
     ]);
 }
 
 #[test]
-fn pods_whose_containers_are_all_ready() {
+fn unready_pod_with_ready_containers_is_explained() {
     let running = || pod([app(Activity::Running(Readiness::Ready))]);
     let gate = "corresponding condition of pod readiness gate \"example.com/gate\" does not exist";
     assert_eq!(
-        said(&[PodState { readiness_gates: Some(format!("{gate}.")), ..running() }]),
-        format!("the only pod: all containers are ready, but a readiness gate isn't open: {gate}"),
+        reason(&[PodState { readiness_gates: Some(format!("{gate}.")), ..running() }]),
+        format!("the only pod: all containers are ready, but a readiness gate isn't: {gate}"),
     );
     check([(running(), "the only pod: all containers are ready, but the pod isn't")]);
 }
 
 #[test]
-fn pods_that_failed_for_good_are_counted_apart() {
+fn failed_pods_are_counted_separately() {
     let evicted = || failed("Evicted", "The node was low on resource: memory. ");
-    assert_eq!(said(&[evicted()]), "1 pod failed: Evicted: The node was low on resource: memory");
+    assert_eq!(reason(&[evicted()]), "1 pod failed: Evicted: The node was low on resource: memory");
     assert_eq!(
-        said(&[evicted(), unscheduled("no room"), evicted(), ready()]),
+        reason(&[evicted(), unscheduled("no room"), evicted(), ready()]),
         "2 pods failed: Evicted: The node was low on resource: memory; 1 of 2 pods can't be scheduled: no room",
-        "their ReplicaSet has replaced them",
+        "the ReplicaSet has replaced them",
     );
     check([(failed("", ""), "1 pod failed")]);
 }
 
 #[test]
-fn refused_pods_come_first() {
+fn pods_that_cannot_be_created_come_first() {
     let quota = "exceeded quota: compute, requested: cpu=1, used: cpu=2, limited: cpu=2";
-    let refusal = format!("pods \"web-7679c567ff-x8zqj\" is forbidden: {quota}");
-    assert_eq!(failure(Some(&refusal), DEADLINE, Some(&[])), format!("pods can't be created: {quota}"));
-    assert_eq!(failure(Some(&refusal), DEADLINE, None), format!("pods can't be created: {quota}"));
-    assert_eq!(failure(Some(&refusal), DEADLINE, Some(&[ready()])), format!("further pods can't be created: {quota}"));
+    let message = format!("pods \"web-7679c567ff-x8zqj\" is forbidden: {quota}");
+    assert_eq!(failure(Some(&message), DEADLINE, Some(&[])), format!("pods can't be created: {quota}"));
+    assert_eq!(failure(Some(&message), DEADLINE, None), format!("pods can't be created: {quota}"));
+    assert_eq!(failure(Some(&message), DEADLINE, Some(&[ready()])), format!("further pods can't be created: {quota}"));
     assert_eq!(
-        failure(Some(&refusal), DEADLINE, Some(&[unscheduled("full"), pod([]), pod([])])),
+        failure(Some(&message), DEADLINE, Some(&[unscheduled("full"), pod([]), pod([])])),
         format!(
-            "further pods can't be created: {quota}; 2 of 3 pods got a node, which hasn't reported any container; \
+            "further pods can't be created: {quota}; 2 of 3 pods: the node hasn't reported any container; \
              other causes: 1 pod"
         ),
     );
 }
 
 #[test]
-fn only_the_made_up_name_of_the_pod_is_left_out_of_a_refusal() {
-    let refusals = [
+fn generated_pod_name_is_omitted() {
+    let messages = [
         (
             "Pod \"web-1-x\" is invalid: spec.containers[0].image: Required value",
             "spec.containers[0].image: Required value",
@@ -306,29 +306,29 @@ fn only_the_made_up_name_of_the_pod_is_left_out_of_a_refusal() {
         ("pods \"web-1-x\" already exists", "pods \"web-1-x\" already exists"),
         ("pods \"web", "pods \"web"),
     ];
-    for (refusal, quoted) in refusals {
-        assert_eq!(failure(Some(refusal), DEADLINE, None), format!("pods can't be created: {quoted}"));
+    for (message, quoted) in messages {
+        assert_eq!(failure(Some(message), DEADLINE, None), format!("pods can't be created: {quoted}"));
     }
 }
 
 #[test]
-fn when_nothing_else_shows_why_the_time_is_all_there_is_to_say() {
+fn without_a_cause_the_reason_is_the_deadline() {
     let timeout = Deadline::Timeout(SignedDuration::from_mins(15));
     assert_eq!(failure(None, DEADLINE, None), "no progress for 600 s (progressDeadlineSeconds)");
     assert_eq!(
         failure(None, timeout, None),
-        "no progress for 900 s (the controller's timeout for Deployments without progressDeadlineSeconds)",
+        "no progress for 900 s (rollouts.failAfter, since the workload has no progress deadline)",
     );
-    assert_eq!(said(&[]), "no progress for 600 s (progressDeadlineSeconds), and there is no pod");
+    assert_eq!(reason(&[]), "no progress for 600 s (progressDeadlineSeconds), and there are no pods");
     assert_eq!(
-        said(&[ready(), ready()]),
-        "no progress for 600 s (progressDeadlineSeconds), though 2 of 2 pods became ready; a pod counts as available \
+        reason(&[ready(), ready()]),
+        "no progress for 600 s (progressDeadlineSeconds), although 2 of 2 pods became ready; a pod counts as available \
          only after minReadySeconds",
     );
 }
 
 #[test]
-fn the_two_most_common_causes_are_told_and_the_rest_counted() {
+fn two_most_frequent_causes_are_named() {
     let pods = [
         unscheduled("full"),
         pod([crashing(termination("Error", 1), 1)]),
@@ -340,38 +340,44 @@ fn the_two_most_common_causes_are_told_and_the_rest_counted() {
         ready(),
     ];
     assert_eq!(
-        said(&pods),
+        reason(&pods),
         "3 of 8 pods can't be scheduled: full; 2 of 8 pods: container app keeps crashing (CrashLoopBackOff): \
          OOMKilled (exit code 137), 1 to 2 restarts; other causes: 2 pods",
     );
 }
 
 #[test]
-fn a_sample_is_called_one() {
+fn sample_of_pods_is_called_checked() {
     let pods = vec![unscheduled("full"); POD_SAMPLE];
-    assert_eq!(said(&pods), "100 of 100 pods looked at can't be scheduled: full");
-    assert_eq!(said(&pods[1..]), "99 of 99 pods can't be scheduled: full");
+    assert_eq!(reason(&pods), "100 of 100 checked pods can't be scheduled: full");
+    assert_eq!(reason(&pods[1..]), "99 of 99 pods can't be scheduled: full");
 }
 
 #[test]
-fn long_messages_share_the_room_and_all_that_we_say_stays() {
-    let long = "ö".repeat(2 * LONGEST_REASON);
+fn long_messages_are_shortened_but_statements_are_not() {
+    let long = "ö".repeat(2 * MAX_REASON_CHARACTERS);
     let pods = [unscheduled(&long), pod([waiting("ErrImagePull", &long)]), pod([])];
-    let reason = said(&pods);
-    assert!(reason.chars().count() <= LONGEST_REASON && reason.chars().count() > LONGEST_REASON - 10, "{reason}");
-    let (first, rest) = reason.split_once("; ").unwrap();
+    let text = reason(&pods);
+    assert!(
+        text.chars().count() <= MAX_REASON_CHARACTERS && text.chars().count() > MAX_REASON_CHARACTERS - 10,
+        "{text}"
+    );
+    let (first, rest) = text.split_once("; ").unwrap();
     let (second, rest) = rest.split_once("; ").unwrap();
     assert!(first.starts_with("1 of 3 pods can't be scheduled: öö") && first.ends_with("ö…"), "{first}");
     assert!(second.starts_with("1 of 3 pods can't pull the image of container app: ErrImagePull: öö"), "{second}");
     assert!(second.ends_with("ö…"), "{second}");
     assert_eq!(rest, "other causes: 1 pod");
 
-    let short_first = said(&[unscheduled("full"), unscheduled("full"), pod([waiting("ErrImagePull", &long)])]);
-    assert!(short_first.chars().count() > LONGEST_REASON - 10, "what one does not need is the other's: {short_first}");
+    let short_first = reason(&[unscheduled("full"), unscheduled("full"), pod([waiting("ErrImagePull", &long)])]);
+    assert!(
+        short_first.chars().count() > MAX_REASON_CHARACTERS - 10,
+        "what the first quotation doesn't need is free: {short_first}"
+    );
 }
 
 #[test]
-fn whatever_the_cluster_says_the_reason_is_one_line_and_bounded() {
+fn reason_is_one_short_line_for_any_text() {
     let texts = ["a\nb\r\nc", "\u{2028}", "x\ty", &"long\n".repeat(1000), &"😀".repeat(1000)];
     for text in texts {
         let activity = || Activity::Waiting(explanation(text, text));
@@ -382,11 +388,11 @@ fn whatever_the_cluster_says_the_reason_is_one_line_and_bounded() {
             PodState { readiness_gates: Some(text.to_owned()), ..pod([app(Activity::Running(Readiness::Ready))]) },
             pod([crashing(Termination { reason: text.to_owned(), message: text.to_owned(), exit_code: 1 }, 1)]),
         ];
-        for (number, refusal) in (0..=pods.len()).flat_map(|number| [(number, None), (number, Some(text))]) {
+        for (number, message) in (0..=pods.len()).flat_map(|number| [(number, None), (number, Some(text))]) {
             for reason in
-                [failure(refusal, DEADLINE, Some(&pods[..number])), failure(refusal, DEADLINE, Some(&pods[number..]))]
+                [failure(message, DEADLINE, Some(&pods[..number])), failure(message, DEADLINE, Some(&pods[number..]))]
             {
-                assert!(reason.chars().count() <= LONGEST_REASON, "{reason}");
+                assert!(reason.chars().count() <= MAX_REASON_CHARACTERS, "{reason}");
                 assert!(!reason.contains(['\n', '\r', '\t', '\u{2028}']), "{reason}");
                 assert!(!reason.is_empty());
             }

@@ -165,7 +165,7 @@ impl SimulatedCluster {
         self.log.push(format!("{second}: revision {revision}, rollback: {has_taken_back}"));
         let known = RecordedRevision {
             revision,
-            replica_set: RevisionId::new("00abcdef-0000", "web-5f"),
+            id: RevisionId::new("00abcdef-0000", "web-5f"),
             repeated: false,
             outcome: Outcome::InProgress,
             change: Some(if has_taken_back { ChangeKind::Rollback } else { ChangeKind::Release }),

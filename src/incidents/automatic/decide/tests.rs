@@ -22,7 +22,7 @@ fn at(second: i64) -> Timestamp {
 fn record(revision: i64, outcome: Outcome, started: i64, finished: i64) -> Recorded {
     let known = RecordedRevision {
         revision,
-        replica_set: RevisionId::new("00abcdef-0000", "web-5f"),
+        id: RevisionId::new("00abcdef-0000", "web-5f"),
         repeated: false,
         outcome,
         change: Some(ChangeKind::Release),
