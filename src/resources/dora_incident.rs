@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{DeliveredEntity, NamedWorkload, WorkloadRef, schema};
+use super::{AffectedWorkload, DeliveredEntity, NamedWorkload, schema};
 
 /// One incident: apply it when it begins, set `spec.status: resolved` when it is over.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -136,7 +136,7 @@ pub struct DoraIncidentSpec {
 
     /// The workload that it concerns. The revision in effect when the incident began is named as its cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workload_ref: Option<WorkloadRef>,
+    pub workload_ref: Option<AffectedWorkload>,
 
     /// Identifier of the group (team) in Port that it belongs to. Default: the controller's setting `defaults.group`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
