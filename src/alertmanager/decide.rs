@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::notification::{AlertStatus, Notification};
 use crate::incidents::times;
-use crate::resources::{DoraIncident, DoraIncidentSpec, FIELD_MANAGER, IncidentStatus, WorkloadRef};
+use crate::resources::{AffectedWorkload, DoraIncident, DoraIncidentSpec, FIELD_MANAGER, IncidentStatus};
 use crate::settings::{AlertFields, AlertSource};
 
 /// The label that all incidents of one group have.
@@ -130,7 +130,7 @@ fn new_incident(
         urgency: text(&fields.urgency, 253),
         group: text(&fields.group, 1000),
         created_at: Some(Time(started)),
-        workload_ref: workload.map(|name| WorkloadRef { name, ..WorkloadRef::default() }),
+        workload_ref: workload.map(|name| AffectedWorkload { name, ..AffectedWorkload::default() }),
         ..DoraIncidentSpec::default()
     };
     let mut incident = DoraIncident::new(&name(notification, &hash, started), spec);

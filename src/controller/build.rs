@@ -16,7 +16,7 @@ use crate::incidents::automatic::{AutoIncidentController, IncidentIndex};
 use crate::publish::{PublishContext, Publisher, Publishing};
 use crate::records::{RecorderCallbacks, Records, RolloutRecorder};
 use crate::resources::{DoraDeployment, DoraIncident, FIELD_MANAGER, ResourceKey};
-use crate::runtime::{Context, Events, Metrics, Pending, Readiness, Synced, Waiting, WorkQueue, now};
+use crate::runtime::{Context, Events, Metrics, PendingFn, PendingResources, Readiness, Synced, WorkQueue, now};
 use crate::settings::{ActiveSettings, Settings};
 use crate::workloads::Index;
 
@@ -30,8 +30,8 @@ pub struct Queues {
 
 impl Queues {
     /// What waits to be delivered, for `/readyz` and `/metrics`.
-    pub fn pending(&self) -> Pending {
-        let waiting = |kind, queue: &WorkQueue<ResourceKey>| Waiting {
+    pub fn pending(&self) -> PendingFn {
+        let waiting = |kind, queue: &WorkQueue<ResourceKey>| PendingResources {
             kind,
             count: queue.len(),
             oldest: queue.oldest().unwrap_or_default(),
@@ -54,11 +54,11 @@ pub struct Listed {
 pub fn readiness() -> (Readiness, Listed) {
     let mut readiness = Readiness::default();
     let listed = Listed {
-        deployments: readiness.add("Deployments"),
-        replica_sets: readiness.add("ReplicaSets"),
-        namespaces: readiness.add("Namespaces"),
-        records: readiness.add("DoraDeployments"),
-        incidents: readiness.add("DoraIncidents"),
+        deployments: readiness.gate("Deployments"),
+        replica_sets: readiness.gate("ReplicaSets"),
+        namespaces: readiness.gate("Namespaces"),
+        records: readiness.gate("DoraDeployments"),
+        incidents: readiness.gate("DoraIncidents"),
     };
     (readiness, listed)
 }

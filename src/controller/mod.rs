@@ -156,7 +156,7 @@ impl Controller {
 
     /// The rules by which rollouts are recorded, once everything is listed.
     async fn policy(&self, readiness: &Readiness) -> Policy {
-        readiness.opened().await;
+        readiness.ready().await;
         let installed = installation_time(&self.context.client, &self.namespace).await;
         let rollouts = &self.settings.file.rollouts;
         Policy { installed, history: rollouts.history, fail_after: rollouts.fail_after.0 }
@@ -178,13 +178,13 @@ impl Controller {
 
     fn set_leads(&self, leads: bool) {
         self.leads.store(leads, Ordering::Relaxed);
-        self.context.metrics.leads(leads);
+        self.context.metrics.set_leader(leads);
     }
 
     async fn report_sizes(&self) {
         loop {
             let (deployments, replica_sets) = self.index.sizes();
-            self.context.metrics.indexed(deployments, replica_sets);
+            self.context.metrics.set_indexed(deployments, replica_sets);
             tokio::time::sleep(SIZES_PERIOD).await;
         }
     }

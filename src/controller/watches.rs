@@ -6,8 +6,8 @@ use kube::runtime::watcher::Event;
 use kube::{Api, Resource};
 
 use super::Controller;
-use crate::resources::{DeliveryState, ResourceKey, SlimDoraDeployment, SlimDoraIncident, readable};
-use crate::runtime::{Synced, watch_each};
+use crate::resources::{DeliveryState, ResourceKey, SlimDoraDeployment, SlimDoraIncident};
+use crate::runtime::{Synced, decoded, watch_each};
 
 impl Controller {
     /// Feeds the `DoraDeployment` resources of all namespaces into the records and to the publisher, for ever.
@@ -19,7 +19,7 @@ impl Controller {
             Event::Apply(record) => self.record_seen(record, false),
             Event::InitApply(record) => self.record_seen(record, true),
             Event::Delete(record) => {
-                if let Some(record) = readable(record) {
+                if let Some(record) = decoded(record) {
                     self.recorder.record_gone(&record);
                 }
             }
@@ -28,7 +28,7 @@ impl Controller {
     }
 
     fn record_seen(&self, record: DeserializeGuard<SlimDoraDeployment>, listed: bool) {
-        let Some(record) = readable(record) else {
+        let Some(record) = decoded(record) else {
             return;
         };
         self.recorder.record_seen(&record);
@@ -46,7 +46,7 @@ impl Controller {
             Event::Apply(incident) => self.incident_seen(incident, false),
             Event::InitApply(incident) => self.incident_seen(incident, true),
             Event::Delete(incident) => {
-                if let Some(incident) = readable(incident) {
+                if let Some(incident) = decoded(incident) {
                     self.incident_index.gone(&incident);
                 }
             }
@@ -57,7 +57,7 @@ impl Controller {
     fn incident_seen(&self, incident: DeserializeGuard<SlimDoraIncident>, listed: bool) {
         let metadata = incident.meta();
         let (key, is_deleted) = (ResourceKey::of(metadata), metadata.deletion_timestamp.is_some());
-        let incident = readable(incident);
+        let incident = decoded(incident);
         // The finalizer holds up a deletion, so the publisher has to look at it, whether or not the rest can be decoded.
         let state = if is_deleted {
             Some(DeliveryState::New)

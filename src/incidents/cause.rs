@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::resources::{Certainty, NamedWorkload, WorkloadRef};
+use crate::resources::{AffectedWorkload, Certainty, NamedWorkload};
 use rollout::Outcome;
 
 /// One recorded rollout of a Deployment.
@@ -26,7 +26,7 @@ pub struct Rollout {
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
     /// The Deployment that the incident names, if it names one.
-    pub stated: Option<&'a WorkloadRef>,
+    pub stated: Option<&'a AffectedWorkload>,
     /// When the incident began.
     pub opened: Timestamp,
     /// How long before the incident a rollout may have ended to be suspected of it.
@@ -59,7 +59,7 @@ pub fn was_under_way(question: &Question<'_>, rollouts: &[Rollout]) -> bool {
     })
 }
 
-fn in_effect<'a>(stated: &WorkloadRef, opened: Timestamp, rollouts: &'a [Rollout]) -> Option<&'a Rollout> {
+fn in_effect<'a>(stated: &AffectedWorkload, opened: Timestamp, rollouts: &'a [Rollout]) -> Option<&'a Rollout> {
     let of_deployment = rollouts.iter().filter(|rollout| is_of(rollout, stated));
     match stated.revision {
         // A Deployment that was made anew under its name counts its revisions anew.
@@ -73,7 +73,7 @@ fn in_effect<'a>(stated: &WorkloadRef, opened: Timestamp, rollouts: &'a [Rollout
     }
 }
 
-fn is_of(rollout: &Rollout, stated: &WorkloadRef) -> bool {
+fn is_of(rollout: &Rollout, stated: &AffectedWorkload) -> bool {
     rollout.workload.kind == stated.kind && rollout.workload.name == stated.name
 }
 
@@ -123,8 +123,11 @@ mod tests {
     }
 
     fn found(stated: Option<(&str, Option<i64>)>, opened: i64, lines: &[&str]) -> (Option<String>, bool) {
-        let stated =
-            stated.map(|(name, revision)| WorkloadRef { name: name.to_owned(), revision, ..WorkloadRef::default() });
+        let stated = stated.map(|(name, revision)| AffectedWorkload {
+            name: name.to_owned(),
+            revision,
+            ..AffectedWorkload::default()
+        });
         let question =
             Question { stated: stated.as_ref(), opened: at(opened), suspect_within: SignedDuration::from_hours(1) };
         let rollouts: Vec<Rollout> = lines.iter().map(|line| rollout(line)).collect();
@@ -162,7 +165,7 @@ mod tests {
     #[test]
     fn kinds_with_the_same_name_share_no_cause() {
         let kind = WorkloadKind::StatefulSet;
-        let stated = WorkloadRef { kind, name: "web".to_owned(), revision: None };
+        let stated = AffectedWorkload { kind, name: "web".to_owned(), revision: None };
         let question = Question { stated: Some(&stated), opened: at(20), suspect_within: SignedDuration::ZERO };
         let deployment = rollout("web:1 Succeeded 0 10");
         let workload = NamedWorkload { kind, name: "web".to_owned() };
@@ -188,7 +191,7 @@ mod tests {
         assert_eq!(found(Some(("web", Some(2))), 15, &lines), (Some("web-2".to_owned()), false));
         assert_eq!(found(Some(("web", Some(3))), 15, &lines).0, None);
         let rollouts: Vec<Rollout> = lines.iter().map(|line| rollout(line)).collect();
-        let stated = WorkloadRef { name: "web".to_owned(), revision: Some(1), ..WorkloadRef::default() };
+        let stated = AffectedWorkload { name: "web".to_owned(), revision: Some(1), ..AffectedWorkload::default() };
         let question = Question { stated: Some(&stated), opened: at(200), suspect_within: SignedDuration::ZERO };
         assert_eq!(cause(&question, &rollouts).unwrap().0, &rollouts[2], "the newest of several");
     }

@@ -9,7 +9,7 @@ use rollout::{UnixSeconds, WorkloadKind};
 use super::{Question, Rollout, cause, was_under_way};
 use crate::records::{RecordSummary, Records};
 use crate::resources::{
-    Certainty, DoraIncident, DoraIncidentStatus, IncidentCause, SlimDoraDeployment, WorkloadRef, digest,
+    AffectedWorkload, Certainty, DoraIncident, DoraIncidentStatus, IncidentCause, SlimDoraDeployment, digest,
 };
 use crate::settings::ActiveSettings;
 
@@ -129,7 +129,7 @@ pub async fn with_cause(
 }
 
 /// Whether `cause` is one for what the incident says.
-fn fits(cause: &IncidentCause, stated: Option<&WorkloadRef>) -> bool {
+fn fits(cause: &IncidentCause, stated: Option<&AffectedWorkload>) -> bool {
     match (cause.certainty, stated) {
         (Certainty::Suspected, None) => true,
         (Certainty::Stated, Some(stated)) => {
@@ -147,8 +147,8 @@ fn named(rollout: &Rollout, certainty: Certainty) -> IncidentCause {
 }
 
 /// What to say of a workload without any record: nothing, if it exists and rollouts of its kind are recorded.
-async fn unknown(client: &Client, namespace: &str, stated: &WorkloadRef) -> Result<Vec<String>, kube::Error> {
-    let WorkloadRef { kind, name, .. } = stated;
+async fn unknown(client: &Client, namespace: &str, stated: &AffectedWorkload) -> Result<Vec<String>, kube::Error> {
+    let AffectedWorkload { kind, name, .. } = stated;
     if *kind != WorkloadKind::Deployment {
         return Ok(vec![format!(
             "spec.workloadRef.kind is {kind}: the controller records rollouts of Deployments only, so the incident has no cause"

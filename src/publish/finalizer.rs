@@ -147,7 +147,7 @@ impl<R: Record> Publisher<R> {
                 return self.orphan(key, &leaving, entity, &error.to_string()).await;
             }
             Ok(Err(error)) => {
-                self.tools().metrics.not_delivered(&kind, error.reason());
+                self.tools().metrics.delivery_failed(&kind, error.reason());
                 super::condition::message(&error)
             }
             Err(_) => "Port has not answered".to_owned(),
@@ -184,7 +184,7 @@ impl<R: Record> Publisher<R> {
             related: None,
         };
         self.tools().events.publish(&leaving.object, &event).await;
-        self.tools().metrics.orphaned(&kind);
+        self.tools().metrics.entity_orphaned(&kind);
         self.remove_finalizer(key, leaving).await;
     }
 

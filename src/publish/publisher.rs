@@ -310,7 +310,7 @@ impl<R: Record> Publisher<R> {
             return None;
         }
         if self.waits.is_failing(key) {
-            self.tools.metrics.retried(&R::kind(&()));
+            self.tools.metrics.delivery_retried(&R::kind(&()));
         }
         Some(Outgoing { key: key.clone(), resource, stored, may_change, entity, digest, warnings })
     }
@@ -382,7 +382,7 @@ impl<R: Record> Publisher<R> {
         let (kind, blueprint) = (R::kind(&()), R::blueprint(&self.context));
         match answer {
             Ok(upserted) => {
-                self.tools.metrics.delivered(&kind);
+                self.tools.metrics.resource_delivered(&kind);
                 info!(
                     %kind, namespace = %key.namespace, name = %key.name, blueprint, entity = entity.identifier,
                     trace_id = upserted.trace_id, "delivered to Port",
@@ -406,7 +406,7 @@ impl<R: Record> Publisher<R> {
                 }
             }
             Err(error) => {
-                self.tools.metrics.not_delivered(&kind, error.reason());
+                self.tools.metrics.delivery_failed(&kind, error.reason());
                 if matches!(error, port::Error::Refused(_) | port::Error::NotFound(_)) {
                     self.context.blueprints.invalidate();
                 }

@@ -16,7 +16,7 @@ use super::manifest::{finish_manifest, paused, record_name, rolled_back, start_m
 use super::retention::Expiry;
 use super::store::{RecordState, Records, generation};
 use crate::resources::{DoraDeployment, FIELD_MANAGER, SlimDoraDeployment};
-use crate::runtime::{Backoff, Context, WorkQueue, now};
+use crate::runtime::{Backoff, Context, WorkQueue, is_namespace_terminating, now};
 use crate::settings::ActiveSettings;
 use crate::workloads::{Index, Snapshot, pods_of};
 use rollout::{
@@ -275,7 +275,7 @@ impl RolloutRecorder {
         };
         self.records.set(uid, namespace, kind, name, change.record.clone(), standing);
         if change.action != Action::Pause {
-            self.context.metrics.recorded(outcome);
+            self.context.metrics.rollout_recorded(outcome);
         }
         info!(namespace, %kind, workload = name, revision, outcome = outcome.as_str(), "recorded a rollout");
         (self.callbacks.on_written)(written);
@@ -372,8 +372,7 @@ impl RolloutRecorder {
 
     fn explain(&self, place: RecordOwner<'_>, error: &kube::Error) {
         let RecordOwner { uid, namespace, kind, name } = place;
-        let ends =
-            matches!(error, kube::Error::Api(status) if status.message.contains("because it is being terminated"));
+        let ends = is_namespace_terminating(error);
         if ends {
             debug!(namespace, %kind, workload = name, "the namespace is being deleted, and its records with it");
         } else if !self.waits.is_failing(uid) {

@@ -1,15 +1,15 @@
-//! Types and reasons of the conditions in the status of our resources.
+//! Types and reasons of the conditions in the status of the custom resources.
 
-/// Whether the entity in Port is up to date.
+/// Condition: whether the entity in Port is up to date.
 pub const SYNCED: &str = "Synced";
-/// Present and False when a part of the resource could not be used.
+/// Condition: present and False if the controller could not use a part of the resource.
 pub const VALID: &str = "Valid";
 
-/// Reason of `Synced`: nothing is sent, since this is a dry run.
+/// Reason of `Synced`: the controller sends nothing, because it runs in dry-run mode.
 pub const DRY_RUN: &str = "DryRun";
-/// Reason of `Synced`: the deployment has not ended yet.
+/// Reason of `Synced`: the deployment has not ended.
 pub const IN_PROGRESS: &str = "InProgress";
 /// Reason of `Synced`: the settings exclude the deployment.
 pub const NOT_PUBLISHED: &str = "NotPublished";
-/// Reasons with which nothing is left to do until the resource or the settings change.
+/// Reasons of `Synced` with which the controller does nothing until the resource or the settings change.
 pub const HELD_REASONS: [&str; 3] = [IN_PROGRESS, NOT_PUBLISHED, DRY_RUN];

@@ -1,7 +1,7 @@
-//! Decoding of `metadata` without what nobody reads.
+//! Decodes `metadata` without the parts that the controller doesn't read.
 //!
-//! Most of a Deployment's JSON is `managedFields` and the annotation of the last `kubectl apply`. They are skipped while
-//! they are parsed, so that not even a page of a list holds them.
+//! Most of the JSON of a Deployment is `managedFields` and the annotation of the last `kubectl apply`. They are skipped
+//! during parsing, so not even one page of a list keeps them in memory.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,20 +9,20 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::api::ObjectMeta;
+use rollout::Metadata;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::GROUP;
-use rollout::Metadata;
 
-/// The revision that a Deployment is at, and that a ReplicaSet belongs to.
+/// Annotation with the current revision of a Deployment, and with the revision of a ReplicaSet.
 pub const REVISION: &str = "deployment.kubernetes.io/revision";
-/// Earlier revisions of a ReplicaSet that a rollback re-used.
+/// Annotation with the earlier revisions of a ReplicaSet that a rollback used again.
 pub const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct KeptMetadata {
+struct SlimMetadata {
     name: Option<String>,
     namespace: Option<String>,
     uid: Option<String>,
@@ -31,17 +31,29 @@ struct KeptMetadata {
     creation_timestamp: Option<Time>,
     deletion_timestamp: Option<Time>,
     #[serde(default)]
-    annotations: KeptEntries,
+    annotations: SlimAnnotations,
     labels: Option<BTreeMap<String, String>>,
     owner_references: Option<Vec<OwnerReference>>,
 }
 
-/// Decodes `metadata` with only the annotations that the controller reads, and without `managedFields`.
+/// Decodes `metadata` without `managedFields` and with only those annotations that the controller reads.
 ///
 /// # Errors
-/// When `metadata` is not of the shape that Kubernetes gives it.
-pub fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    let KeptMetadata {
+/// If `metadata` doesn't have the schema of Kubernetes.
+pub fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    let SlimMetadata {
+        name,
+        namespace,
+        uid,
+        resource_version,
+        generation,
+        creation_timestamp,
+        deletion_timestamp,
+        annotations: SlimAnnotations(annotations),
+        labels,
+        owner_references,
+    } = SlimMetadata::deserialize(deserializer)?;
+    Ok(ObjectMeta {
         name,
         namespace,
         uid,
@@ -52,68 +64,58 @@ pub fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta
         annotations,
         labels,
         owner_references,
-    } = KeptMetadata::deserialize(deserializer)?;
-    Ok(ObjectMeta {
-        name,
-        namespace,
-        uid,
-        resource_version,
-        generation,
-        creation_timestamp,
-        deletion_timestamp,
-        annotations: annotations.0,
-        labels,
-        owner_references,
         ..ObjectMeta::default()
     })
 }
 
-/// Annotations that the controller reads; the others are skipped while they are parsed.
-#[derive(Clone, Debug, Default)]
-struct KeptEntries(Option<BTreeMap<String, String>>);
-
-fn is_kept(key: &str) -> bool {
-    key == REVISION || key == REVISION_HISTORY || own_key(key).is_some()
-}
-
-/// The part of `key` behind `dora.port.io/`.
+/// The part of `key` after `dora.port.io/`, if it has this prefix.
 #[must_use]
 pub fn own_key(key: &str) -> Option<&str> {
     key.strip_prefix(GROUP)?.strip_prefix('/')
 }
 
-/// The entries of `map` that begin with `dora.port.io/`.
+/// The annotations or labels with the prefix `dora.port.io/`, without the prefix.
 #[must_use]
 pub fn own_entries(map: Option<&BTreeMap<String, String>>) -> Metadata {
     map.into_iter().flatten().filter_map(|(key, value)| Some((own_key(key)?, value.as_str()))).collect()
 }
 
-impl<'de> Deserialize<'de> for KeptEntries {
+/// The annotations that the controller reads. The others are skipped during parsing.
+#[derive(Clone, Debug, Default)]
+struct SlimAnnotations(Option<BTreeMap<String, String>>);
+
+fn is_read(key: &str) -> bool {
+    key == REVISION || key == REVISION_HISTORY || own_key(key).is_some()
+}
+
+impl<'de> Deserialize<'de> for SlimAnnotations {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = KeptEntries;
+        deserializer.deserialize_any(AnnotationsVisitor)
+    }
+}
 
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a map of strings")
-            }
+struct AnnotationsVisitor;
 
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(KeptEntries(None))
-            }
+impl<'de> Visitor<'de> for AnnotationsVisitor {
+    type Value = SlimAnnotations;
 
-            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-                let mut kept = BTreeMap::new();
-                while let Some(key) = entries.next_key::<Cow<'de, str>>()? {
-                    if is_kept(&key) {
-                        kept.insert(key.into_owned(), entries.next_value()?);
-                    } else {
-                        entries.next_value::<IgnoredAny>()?;
-                    }
-                }
-                Ok(KeptEntries((!kept.is_empty()).then_some(kept)))
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a map of strings")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(SlimAnnotations(None))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut annotations = BTreeMap::new();
+        while let Some(key) = entries.next_key::<Cow<'de, str>>()? {
+            if is_read(&key) {
+                annotations.insert(key.into_owned(), entries.next_value()?);
+            } else {
+                entries.next_value::<IgnoredAny>()?;
             }
         }
-        deserializer.deserialize_any(Entries)
+        Ok(SlimAnnotations((!annotations.is_empty()).then_some(annotations)))
     }
 }

@@ -1,26 +1,27 @@
-//! A short digest of a value, to tell whether it has changed.
-
-use std::fmt::Write as _;
+//! A short hash of a value, to find out whether it has changed.
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-/// Characters that are kept: 64 bits, enough to tell the versions of one entity apart.
-const CHARACTERS: usize = 16;
-
-/// The digest of `value` as JSON; the same in every version of this program.
+/// The first 16 hexadecimal digits (64 bits) of the SHA-256 hash of `value` as JSON.
+///
+/// Statuses in the cluster contain these hashes. If they changed with a version of the controller, it would send every
+/// entity again.
 #[must_use]
 pub fn digest(value: &impl Serialize) -> String {
     let json = serde_json::to_vec(value).unwrap_or_default();
-    let mut hex = base16(&Sha256::digest(json));
-    hex.truncate(CHARACTERS);
-    hex
+    format!("{:.16x}", Sha256::digest(json))
 }
 
-fn base16(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
-        // Writing into a String can't fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn digest_is_the_start_of_the_sha_256_of_the_json() {
+        // printf '{"a":1}' | sha256sum
+        assert_eq!(digest(&json!({"a": 1})), "015abd7f5cc57a2d");
+    }
 }

@@ -1,4 +1,4 @@
-//! `DoraDeployment`: one rollout, or one deployment that happened outside of Kubernetes.
+//! `DoraDeployment`: the record of one rollout, or of a deployment outside Kubernetes.
 
 #![allow(clippy::duplicated_attributes, reason = "columns may have the same type")]
 
@@ -6,18 +6,18 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
+use rollout::{Accuracy, ChangeKind, Outcome};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use rollout::{Accuracy, ChangeKind, Outcome};
-
 use super::{DeliveredEntity, RevisionReference, WorkloadReference, schema};
 
-/// One deployment and how it ended.
+/// The deployment that is recorded.
 ///
-/// The controller writes one for each revision of a Deployment. A deployment that Kubernetes cannot see (a Lambda, a
-/// mainframe) is reported by applying one by hand; `spec.workload` and `spec.revision` are then absent.
+/// The controller writes one record for each revision of a workload. Apply
+/// one yourself to report a deployment outside Kubernetes, such as a Lambda
+/// function or a mainframe, and omit `workload` and `revision`.
 #[derive(Clone, CustomResource, Debug, Deserialize, KubeSchema, PartialEq, Serialize)]
 #[kube(
     group = "dora.port.io",
@@ -29,10 +29,25 @@ use super::{DeliveredEntity, RevisionReference, WorkloadReference, schema};
     namespaced,
     status = "DoraDeploymentStatus",
     derive = "PartialEq",
-    doc = "One deployment and how it ended, reported to Port as an entity. The controller writes one for each revision of a Deployment; apply one by hand for a deployment that Kubernetes cannot see.",
-    printcolumn(name = "Workload", type_ = "string", json_path = ".spec.workload.name"),
-    printcolumn(name = "Revision", type_ = "integer", json_path = ".spec.revision.number"),
-    printcolumn(name = "Environment", type_ = "string", json_path = ".spec.environment"),
+    doc = "DoraDeployment is the record of one deployment and its outcome. The controller sends it to Port as an entity.",
+    printcolumn(
+        name = "Workload",
+        type_ = "string",
+        json_path = ".spec.workload.name",
+        description = "Name of the workload"
+    ),
+    printcolumn(
+        name = "Revision",
+        type_ = "integer",
+        json_path = ".spec.revision.number",
+        description = "Number of the revision"
+    ),
+    printcolumn(
+        name = "Environment",
+        type_ = "string",
+        json_path = ".spec.environment",
+        description = "Environment of the deployment"
+    ),
     printcolumn(
         name = "Change",
         type_ = "string",
@@ -43,7 +58,7 @@ use super::{DeliveredEntity, RevisionReference, WorkloadReference, schema};
         name = "Outcome",
         type_ = "string",
         json_path = ".spec.outcome",
-        description = "How the rollout ended"
+        description = "How the deployment ended"
     ),
     printcolumn(
         name = "Lead-Time",
@@ -55,7 +70,7 @@ use super::{DeliveredEntity, RevisionReference, WorkloadReference, schema};
         name = "Finished",
         type_ = "date",
         json_path = ".spec.finishedAt",
-        description = "Time since the rollout ended"
+        description = "Time since the deployment ended"
     ),
     printcolumn(
         name = "Synced",
@@ -63,10 +78,33 @@ use super::{DeliveredEntity, RevisionReference, WorkloadReference, schema};
         json_path = r#".status.conditions[?(@.type=="Synced")].status"#,
         description = "Whether the entity in Port is up to date"
     ),
-    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Synced")].reason"#),
-    printcolumn(name = "Kind", type_ = "string", json_path = ".spec.workload.kind", priority = "1"),
-    printcolumn(name = "Group", type_ = "string", json_path = ".spec.group", priority = "1"),
-    printcolumn(name = "Commit", type_ = "string", json_path = ".spec.commitSha", priority = "1"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Synced")].reason"#,
+        description = "Reason of the condition Synced"
+    ),
+    printcolumn(
+        name = "Kind",
+        type_ = "string",
+        json_path = ".spec.workload.kind",
+        description = "Kind of the workload",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "Group",
+        type_ = "string",
+        json_path = ".spec.group",
+        description = "Group in Port that owns the deployment",
+        priority = "1"
+    ),
+    printcolumn(
+        name = "Commit",
+        type_ = "string",
+        json_path = ".spec.commitSha",
+        description = "SHA of the deployed commit",
+        priority = "1"
+    ),
     printcolumn(
         name = "Duration",
         type_ = "string",
@@ -85,175 +123,226 @@ use super::{DeliveredEntity, RevisionReference, WorkloadReference, schema};
         name = "Message",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Synced")].message"#,
+        description = "Message of the condition Synced",
         priority = "1"
     )
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.identifier) || (self.identifier.matches('^[\\\\p{L}0-9@_.+:\\\\\\\\/=-]+$') && !(self.identifier in ['.', '..']))")
-        .message("spec.identifier may only have letters, digits and the characters @ _ . + : \\ / = - and must not be . or .. (a rule of Port)"),
+        .message("spec.identifier may only contain letters, digits and the characters @ _ . + : \\ / = -, and must not be . or .. (Port rejects other identifiers)"),
     validation = Rule::new("self.outcome in ['InProgress', 'Unobserved'] || has(self.finishedAt)")
-        .message("set spec.finishedAt, the time at which the deployment ended (RFC 3339, such as 2026-01-31T12:00:00Z), or spec.outcome: InProgress"),
+        .message("spec.finishedAt is required, because the deployment has ended. Set it to the time of the end, such as 2026-01-31T12:00:00Z, or set spec.outcome to InProgress"),
     validation = Rule::new("!has(self.startedAt) || !has(self.finishedAt) || self.startedAt <= self.finishedAt")
         .message("spec.startedAt must not be later than spec.finishedAt"),
     validation = Rule::new("has(self.workload) == has(self.revision)")
-        .message("set both spec.workload and spec.revision, or neither of them for a deployment outside Kubernetes")
+        .message("spec.workload and spec.revision belong together. Set both, or omit both for a deployment outside Kubernetes")
 )]
 pub struct DoraDeploymentSpec {
-    /// Title of the entity in Port. Default: namespace, name and revision.
+    /// Title of the entity in Port. Defaults to namespace, name and revision,
+    /// such as `shop/web revision 7`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 500))]
     pub title: Option<String>,
 
-    /// Identifier of the entity in Port, instead of the one that is made from cluster, namespace, name, revision and UID.
+    /// Identifier of the entity in Port. Defaults to an identifier that consists
+    /// of cluster, namespace, name, revision and UID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000))]
     pub identifier: Option<String>,
 
-    /// The workload that was rolled out. Absent for a deployment outside Kubernetes.
+    /// The workload that was rolled out. Absent for a deployment outside
+    /// Kubernetes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload: Option<WorkloadReference>,
 
-    /// The revision of the workload that was rolled out. Absent for a deployment outside Kubernetes.
+    /// The revision of the workload that was rolled out. Absent for a deployment
+    /// outside Kubernetes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<RevisionReference>,
 
-    /// How it ended, or `InProgress`.
+    /// How the deployment ended:
+    /// - `InProgress`: it has not ended.
+    /// - `Succeeded`: it became complete.
+    /// - `Failed`: it made no progress within its deadline.
+    /// - `Recovered`: it failed and became complete later.
+    /// - `Superseded`: a newer revision began before it was complete.
+    /// - `RolledBack`: it was complete, and a rollback took it back later.
+    /// - `Abandoned`: the workload was deleted before it was complete.
+    /// - `Unobserved`: it ended while the controller was away, and the cluster
+    ///   can't tell how.
     pub outcome: Outcome,
 
-    /// What the rollout changed. Absent if it is not known, and for a deployment outside of Kubernetes.
+    /// What the rollout changed, compared with the previous revision. Absent if
+    /// that revision is unknown, and for a deployment outside Kubernetes.
+    /// - `Initial`: nothing; this is the first revision.
+    /// - `Release`: the image of a container.
+    /// - `Config`: another part of the pod template.
+    /// - `Rollback`: it went back to an older revision.
+    /// - `Restart`: nothing; the pod template is the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_enum::<ChangeKind>")]
     pub change: Option<ChangeKind>,
 
-    /// When it began.
+    /// When the deployment began, in RFC 3339 format. Absent if unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
 
-    /// Where `startedAt` comes from.
+    /// Source of `startedAt`:
+    /// - `Exact`: the cluster states the time.
+    /// - `Observed`: the controller saw the start at this time. The actual start
+    ///   may be a little earlier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_enum::<Accuracy>")]
     pub started_at_accuracy: Option<Accuracy>,
 
-    /// When it ended: `deployment_time` in Port.
+    /// When the deployment ended, in RFC 3339 format. This is `deployment_time`
+    /// in Port. Required unless `outcome` is `InProgress` or `Unobserved`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Time>,
 
-    /// Where `finishedAt` comes from.
+    /// Source of `finishedAt`:
+    /// - `Exact`: the cluster states the time.
+    /// - `Observed`: the controller saw the end at this time. The actual end may
+    ///   be a little earlier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_enum::<Accuracy>")]
     pub finished_at_accuracy: Option<Accuracy>,
 
-    /// Seconds from `startedAt` to `finishedAt`, without those in which the rollout was paused.
+    /// Duration of the rollout from `startedAt` to `finishedAt`, in seconds. The
+    /// time for which the rollout was paused doesn't count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub duration_seconds: Option<i64>,
 
-    /// Since when the rollout is paused. Absent while it is not.
+    /// When the current pause of the rollout began, in RFC 3339 format. Absent
+    /// while the rollout is not paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_at: Option<Time>,
 
-    /// Seconds for which the rollout was paused before `pausedAt`.
+    /// Time for which the rollout was paused before `pausedAt`, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub paused_seconds: Option<i64>,
 
-    /// Replicas that the Deployment asked for: a rollout at 0 replicas ran nothing.
+    /// Number of desired replicas. A rollout at 0 replicas runs nothing, and by
+    /// default the controller doesn't send it to Port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub replicas: Option<i32>,
 
-    /// Why it failed, in a sentence.
+    /// Human-readable reason why the rollout failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000))]
     pub failure: Option<String>,
 
-    /// The revision that took this one back: it re-used an older ReplicaSet.
+    /// Number of the revision that rolled this one back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub rolled_back_by: Option<i64>,
 
-    /// Revisions between this one and the one recorded before that came and went while nobody watched, and left nothing.
+    /// Number of revisions between the previous record and this one that came
+    /// and went while the controller was away, and that have no record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub unseen_revisions: Option<i64>,
 
-    /// Where it was deployed to. Default: the controller's setting `defaults.environment`.
+    /// Environment of the deployment, such as `production`. Defaults to the
+    /// setting `defaults.environment` of the controller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub environment: Option<String>,
 
-    /// Identifier of the group (team) in Port that it belongs to. Default: the controller's setting `defaults.group`.
+    /// Identifier of the group (team) in Port that owns the deployment. Defaults
+    /// to the setting `defaults.group` of the controller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000))]
     pub group: Option<String>,
 
-    /// Identifier of the service in Port that was deployed: the relation `service`, if the
-    /// blueprint has it.
+    /// Identifier of the deployed service in Port, for the relation `service`.
+    /// Omitted if the blueprint doesn't define this relation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000))]
     pub service: Option<String>,
 
-    /// What deployed it: `deployment_type` in Port. Default: the controller's setting `defaults.deploymentType`.
+    /// Tool or pipeline that deployed: `deployment_type` in Port. Defaults to
+    /// the setting `defaults.deploymentType` of the controller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub deployment_type: Option<String>,
 
-    /// When the deployed commit was made. The time from it to `finishedAt` is the lead time.
+    /// Time of the deployed commit, in RFC 3339 format. The lead time is the time
+    /// from `commitTime` to `finishedAt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit_time: Option<Time>,
 
-    /// The deployed commit.
+    /// SHA of the deployed commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub commit_sha: Option<String>,
 
-    /// The repository of the deployed commit.
+    /// Repository of the deployed commit, such as
+    /// `https://github.com/example/web`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2000))]
     pub repository: Option<String>,
 
-    /// Further relations of the entity: identifier, list of identifiers, or search query of Port.
+    /// Additional relations of the entity, by their names in the blueprint. A
+    /// value is an identifier, a list of identifiers, or a search query of Port.
+    /// They take precedence over the relations that the controller derives.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::free_form_map")]
     pub relations: BTreeMap<String, Value>,
 
-    /// Further properties of the entity. They win over those that the controller derives.
+    /// Additional properties of the entity, by their names in the blueprint. They
+    /// take precedence over the properties that the controller derives.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::free_form_map")]
     pub properties: BTreeMap<String, Value>,
 
-    /// What the controller found in the metadata of the rollout and could not use, in sentences.
+    /// Annotations and labels of the rollout that the controller could not use,
+    /// and what to write instead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub warnings: Vec<String>,
 }
 
-/// What the controller says of a deployment.
+/// The state of the record in Port, written by the controller.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DoraDeploymentStatus {
-    /// The generation of the spec that this status speaks of.
+    /// The generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Digest of the settings that this status was made with: the entity is made anew when they change.
+    /// Hash of the controller's settings that this status is based on. When the
+    /// settings change, the controller builds the entity again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_settings: Option<String>,
-    /// `Synced`: whether Port has it. `Valid`: present and False when a part of it could not be used.
+    /// Conditions of the record:
+    /// - `Synced`: whether the entity in Port is up to date.
+    /// - `Valid`: present and False if the controller could not use a part of the
+    ///   record. The message says which part, and what to write instead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
-    /// The entity as Port has it.
+    /// The entity in Port, as the controller sent it last or is about to send it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entity: Option<DeliveredEntity>,
-    /// Time from `spec.commitTime` to `spec.finishedAt`, such as `2h 5m`. Absent if it is unknown, and for a rollback or a restart.
+    /// Time from `spec.commitTime` to `spec.finishedAt`, such as `2h 5m`. Absent
+    /// if unknown, and for a rollback or a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lead_time: Option<String>,
-    /// `spec.durationSeconds` in a form such as `1m 12s`.
+    /// `spec.durationSeconds` in a readable form, such as `1m 12s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<String>,
-    /// Name of the `DoraIncident` of this rollout's failure or rollback: the controller opens no other, even if that one is deleted.
+    /// Name of the DoraIncident about the failure or the rollback of this
+    /// rollout. The controller opens no other incident for it, even if this one
+    /// is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incident: Option<String>,
-    /// Since when the Deployment was unavailable at its last loss of availability that has had an incident while this was its present
-    /// revision: the controller opens no other for it.
+    /// When the last loss of availability of this revision began that has an
+    /// incident, in RFC 3339 format. The controller opens no other incident for
+    /// the same loss.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported_loss: Option<Time>,
 }

@@ -1,4 +1,4 @@
-//! The two custom resources: types, schema, columns and validation rules. No behaviour.
+//! The custom resources: types, schema, printer columns, validation rules, and the views that watches keep of them.
 
 pub mod conditions;
 mod decode;
@@ -13,30 +13,30 @@ mod schema;
 mod status;
 mod views;
 
-pub use decode::{REVISION, REVISION_HISTORY, metadata as slim_metadata, own_entries, own_key};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+pub use decode::{REVISION, REVISION_HISTORY, own_entries, own_key, slim_metadata};
 pub use digest::digest;
 pub use dora_deployment::{DoraDeployment, DoraDeploymentSpec, DoraDeploymentStatus};
 pub use dora_incident::{
     Certainty, DeletionPolicy, DoraIncident, DoraIncidentSpec, DoraIncidentStatus, IncidentCause, IncidentStatus,
 };
 pub use key::ResourceKey;
-pub use references::{NamedWorkload, RevisionReference, WorkloadRef, WorkloadReference};
+pub use references::{AffectedWorkload, NamedWorkload, RevisionReference, WorkloadReference};
 pub use status::DeliveredEntity;
-pub use views::{DeliveryState, SlimDoraDeployment, SlimDoraIncident, SlimIncidentSpec, SlimSpec, readable};
+pub use views::{DeliveryState, SlimDoraDeployment, SlimDoraIncident, SlimIncidentSpec, SlimSpec};
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::CustomResourceExt;
-
-/// The API group of both resources; also the prefix of every annotation and label that the controller reads.
+/// The API group of both custom resources, and the prefix of the annotations and labels that the controller reads.
 pub const GROUP: &str = rollout::KEY_PREFIX;
 
-/// The name under which the controller owns fields (server-side apply) and publishes Events.
+/// The name of the controller: as field manager of what it writes, and in the label `app.kubernetes.io/managed-by`.
 pub const FIELD_MANAGER: &str = "port-dora-controller";
 
-/// The finalizer on an incident whose entity is to be deleted with it.
+/// The finalizer on an incident whose entity the controller deletes together with the incident.
 pub const FINALIZER: &str = "dora.port.io/entity";
 
-/// The definitions of both custom resources, with the name of the file that each is kept in.
+/// The CustomResourceDefinitions of both custom resources, each with the name of its file.
 #[must_use]
 pub fn definitions() -> [(&'static str, CustomResourceDefinition); 2] {
     [("doradeployments.yaml", DoraDeployment::crd()), ("doraincidents.yaml", DoraIncident::crd())]

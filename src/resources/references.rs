@@ -1,10 +1,10 @@
-//! How our resources refer to workloads and their revisions.
+//! References from the custom resources to workloads and their revisions.
 
 use rollout::WorkloadKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The workload that a rollout belongs to, in the namespace of the resource.
+/// The workload of a rollout, in the namespace of the record.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadReference {
@@ -16,37 +16,41 @@ pub struct WorkloadReference {
     /// Name of the workload.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// UID of the workload. A workload that is deleted and created again under the same name has another UID.
+    /// UID of the workload. A workload that is deleted and created again under
+    /// the same name has another UID.
     #[schemars(length(min = 1, max = 253))]
     pub uid: String,
 }
 
-/// One revision of a workload.
+/// A revision of a workload.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RevisionReference {
-    /// Number of the revision, such as the annotation `deployment.kubernetes.io/revision` of a Deployment.
+    /// Number of the revision. For a Deployment, this is the annotation
+    /// `deployment.kubernetes.io/revision`.
     #[schemars(range(min = 1))]
     pub number: i64,
-    /// Name of the object that holds the pod template of the revision, such as the ReplicaSet of a Deployment.
+    /// Name of the object with the pod template of the revision. For a
+    /// Deployment, this is the ReplicaSet.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// UID of that object.
+    /// UID of the object with the pod template of the revision.
     #[schemars(length(min = 1, max = 253))]
     pub uid: String,
 }
 
-/// A workload that an incident concerns, in the namespace of the incident.
+/// The workload that an incident affects, in the namespace of the incident.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct WorkloadRef {
-    /// Kind of the workload.
+pub struct AffectedWorkload {
+    /// Kind of the workload. Defaults to `Deployment`.
     #[serde(default)]
     pub kind: WorkloadKind,
     /// Name of the workload.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
-    /// The revision that caused the incident, if it is known. Default: the revision in effect when the incident began.
+    /// Number of the revision that caused the incident. Defaults to the revision
+    /// that was in effect when the incident began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub revision: Option<i64>,

@@ -1,4 +1,4 @@
-//! The validation rules of `DoraIncident`, evaluated as the API server does, without one.
+//! Evaluates the validation rules of `DoraIncident` without an API server.
 
 use kube::CustomResourceExt;
 use kube_cel::Validator;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::DoraIncident;
 
-/// What the cluster's own API server is held to as well, in tests/controller/incident_rules.rs.
+/// tests/controller/incident_rules.rs runs the same cases against a real API server.
 const CASES: &str = include_str!("../../tests/rules/incidents.yaml");
 
 #[derive(Deserialize)]
@@ -18,7 +18,7 @@ struct Case {
 }
 
 #[test]
-fn the_rules_of_an_incident_refuse_what_can_not_be_and_say_what_to_write() {
+fn invalid_incidents_are_refused_with_a_message() {
     let crd = serde_json::to_value(DoraIncident::crd()).unwrap();
     let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     let cases: Vec<Case> = serde_saphyr::from_str(CASES).unwrap();
@@ -26,7 +26,7 @@ fn the_rules_of_an_incident_refuse_what_can_not_be_and_say_what_to_write() {
     for Case { before, spec, refused } in cases {
         let object = |spec: Value| {
             let mut object = json!({"apiVersion": "dora.port.io/v1alpha1", "kind": "DoraIncident", "spec": spec});
-            // The API server fills in the default before it evaluates the rules.
+            // The API server sets the default before it evaluates the rules.
             object["spec"].as_object_mut().unwrap().entry("status").or_insert("open".into());
             object
         };
@@ -34,8 +34,10 @@ fn the_rules_of_an_incident_refuse_what_can_not_be_and_say_what_to_write() {
         let validated = Validator::new().validate(schema, &new, old.as_ref());
         match (validated, refused) {
             (Ok(()), None) => {}
-            (Err(errors), Some(part)) => assert!(errors.to_string().contains(&part), "{old:?} → {new}: {errors}"),
-            (Ok(()), Some(part)) => panic!("{old:?} → {new} is not refused with {part:?}"),
+            (Err(errors), Some(message)) => {
+                assert!(errors.to_string().contains(&message), "{old:?} → {new}: {errors}");
+            }
+            (Ok(()), Some(message)) => panic!("{old:?} → {new} is not refused with {message:?}"),
             (Err(errors), None) => panic!("{old:?} → {new}: {errors}"),
         }
     }

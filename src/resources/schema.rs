@@ -1,10 +1,11 @@
-//! Schema fragments that both resources share.
+//! Parts of the OpenAPI schema that both custom resources share.
 
-use schemars::{Schema, SchemaGenerator, json_schema};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 /// A map from a name to any JSON value.
 ///
-/// `Value` alone has no structural schema, so the API server would prune what it holds.
+/// The schema that schemars derives for `Value` has no type, so the API server would prune the values.
 pub fn free_form_map(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
@@ -15,11 +16,20 @@ pub fn free_form_map(_: &mut SchemaGenerator) -> Schema {
 
 /// The status conditions, as a list that server-side apply merges by `type`.
 pub fn conditions(generator: &mut SchemaGenerator) -> Schema {
-    let condition = generator.subschema_for::<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition>();
     json_schema!({
         "type": "array",
-        "items": condition,
+        "items": generator.subschema_for::<Condition>(),
         "x-kubernetes-list-type": "map",
         "x-kubernetes-list-map-keys": ["type"],
     })
+}
+
+/// An optional enum with the description of its field.
+///
+/// The derived schema of an `Option` has the description of the enum, which says less.
+pub fn optional_enum<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = T::json_schema(generator);
+    schema.remove("description");
+    schema.insert("nullable".to_owned(), true.into());
+    schema
 }

@@ -1,26 +1,30 @@
-//! The part of the status that both resources share: what Port has been told.
+//! The part of the status that both custom resources share: the entity in Port.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The entity in Port as it was last delivered, or is about to be.
+/// The entity in Port, as the controller sent it last or is about to send it.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeliveredEntity {
-    /// Identifier of the blueprint that the entity belongs to.
+    /// Identifier of the blueprint of the entity.
     pub blueprint: String,
     /// Identifier of the entity.
     pub identifier: String,
-    /// When Port last accepted it. Absent as long as it has not.
+    /// When Port last accepted the entity, in RFC 3339 format. Absent before
+    /// that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered_at: Option<Time>,
-    /// Digest of what was delivered: the entity is sent again when it would differ. Empty while it is not known what Port has.
+    /// Hash of the entity that Port accepted. The controller sends the entity
+    /// again when its hash differs. Empty while the state in Port is unknown.
     pub digest: String,
-    /// Properties that Port was given, or may have been; one that no longer has a value is cleared there.
+    /// Names of the properties that Port has, or may have. If one of them no
+    /// longer has a value, the controller clears it in Port.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub properties: Vec<String>,
-    /// Relations that Port was given, or may have been; one that no longer has a value is cleared there.
+    /// Names of the relations that Port has, or may have. If one of them no
+    /// longer has a value, the controller clears it in Port.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub relations: Vec<String>,
 }

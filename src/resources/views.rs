@@ -1,102 +1,85 @@
-//! Slim views of our own resources: what the watches keep of them.
+//! Slim views of the custom resources: the fields that the watches keep.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 use kube::api::{ObjectMeta, Preconditions};
-use kube::core::DeserializeGuard;
 use rollout::{ChangeKind, Outcome};
 use serde::Deserialize;
-use tracing::warn;
 
 use super::conditions::{DRY_RUN, HELD_REASONS, NOT_PUBLISHED, SYNCED};
-use super::{DoraDeployment, DoraIncident, IncidentStatus, RevisionReference, WorkloadRef, WorkloadReference, decode};
+use super::{
+    AffectedWorkload, DoraDeployment, DoraIncident, IncidentStatus, RevisionReference, WorkloadReference, decode,
+};
 
-/// A `DoraDeployment` with only what the ledger and the backlog read of it.
+/// A `DoraDeployment` with only the fields that the records and the publisher's queue need.
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = DoraDeployment)]
 pub struct SlimDoraDeployment {
-    #[serde(deserialize_with = "decode::metadata")]
+    #[serde(deserialize_with = "decode::slim_metadata")]
     metadata: ObjectMeta,
-    /// Of its spec.
+    /// The spec.
     pub spec: SlimSpec,
     #[serde(default)]
     status: SlimStatus,
 }
 
-/// Of the spec of a `DoraDeployment`.
+/// The spec of a [`SlimDoraDeployment`]. For the fields, see [`super::DoraDeploymentSpec`].
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SlimSpec {
     /// The workload that was rolled out.
     pub workload: Option<WorkloadReference>,
-    /// Its revision.
+    /// The revision of the workload.
     pub revision: Option<RevisionReference>,
-    /// How it ended.
+    /// How the deployment ended.
     pub outcome: Outcome,
-    /// What it changed.
+    /// What the rollout changed.
     pub change: Option<ChangeKind>,
-    /// When it began.
+    /// When the deployment began.
     pub started_at: Option<Time>,
-    /// When it ended.
+    /// When the deployment ended.
     pub finished_at: Option<Time>,
-    /// Since when it is paused.
+    /// When the current pause of the rollout began.
     pub paused_at: Option<Time>,
-    /// Seconds for which it was paused before that.
+    /// Time for which the rollout was paused before `paused_at`, in seconds.
     pub paused_seconds: Option<i64>,
 }
 
-/// A `DoraIncident` with only what the backlog reads of it.
+/// A `DoraIncident` with only the fields that the index of incidents and the publisher's queue need.
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = DoraIncident)]
 pub struct SlimDoraIncident {
-    #[serde(deserialize_with = "decode::metadata")]
+    #[serde(deserialize_with = "decode::slim_metadata")]
     metadata: ObjectMeta,
-    /// Of its spec.
+    /// The spec.
     #[serde(default)]
     pub spec: SlimIncidentSpec,
     #[serde(default)]
     status: SlimStatus,
 }
 
-/// Of the spec of a `DoraIncident`.
+/// The spec of a [`SlimDoraIncident`]. For the fields, see [`super::DoraIncidentSpec`].
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct SlimIncidentSpec {
-    /// The workload that it concerns.
-    pub workload_ref: Option<WorkloadRef>,
-    /// Whether it still lasts.
+    /// The affected workload.
+    pub workload_ref: Option<AffectedWorkload>,
+    /// Whether the incident is open or resolved.
     pub status: IncidentStatus,
-    /// When it was over.
+    /// When the incident was resolved, if the spec says so.
     pub resolved_at: Option<Time>,
 }
 
-impl SlimDoraIncident {
-    /// What is left to do for it with the settings of this digest. Its cause may still become another.
-    #[must_use]
-    pub fn delivery_state(&self, settings: &str) -> DeliveryState {
-        match self.status.delivery_state(self.metadata.generation, settings) {
-            DeliveryState::Settled if self.status.observed_cause.is_none() => DeliveryState::Failed,
-            state => state,
-        }
-    }
-
-    /// When it was over; `None` while it lasts, and as long as nobody has said when.
-    #[must_use]
-    pub fn resolved_at(&self) -> Option<Timestamp> {
-        let said = self.spec.resolved_at.as_ref().or(self.status.resolved_at.as_ref());
-        said.filter(|_| self.spec.status == IncidentStatus::Resolved).map(|time| time.0)
-    }
-}
-
+/// The fields that the statuses of both custom resources have, and some that only incidents have.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct SlimStatus {
-    /// Of incidents only.
+    /// Only incidents have this field.
     resolved_at: Option<Time>,
     observed_generation: Option<i64>,
     observed_settings: Option<String>,
-    /// Of incidents only.
+    /// Only incidents have this field.
     observed_cause: Option<String>,
     conditions: Vec<SlimCondition>,
     entity: Option<SlimEntity>,
@@ -112,13 +95,24 @@ struct SlimEntity {
 #[derive(Clone, Debug, Deserialize)]
 struct SlimCondition {
     #[serde(rename = "type")]
-    kind: String,
+    type_: String,
     status: String,
     reason: String,
 }
 
+/// How far the delivery of a resource to Port has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DeliveryState {
+    /// The controller has not processed this generation of the resource with the current settings.
+    New,
+    /// The delivery failed, or the cause of the incident may still change. The queue of the leader schedules the retry.
+    Failed,
+    /// Nothing is left to do.
+    Settled,
+}
+
 impl SlimStatus {
-    /// What is left to do for the resource at `generation` with the settings of this digest.
+    /// The state of the resource with this `generation`, for settings with this digest.
     fn delivery_state(&self, generation: Option<i64>, settings: &str) -> DeliveryState {
         match self.synced(generation, settings) {
             Some(synced) if synced.status == "True" || HELD_REASONS.contains(&synced.reason.as_str()) => {
@@ -129,32 +123,21 @@ impl SlimStatus {
         }
     }
 
-    /// The condition `Synced`, if it speaks of this generation and these settings.
+    /// The condition `Synced`, if it describes this generation and these settings.
     fn synced(&self, generation: Option<i64>, settings: &str) -> Option<&SlimCondition> {
         let is_current = self.observed_generation == generation && self.observed_settings.as_deref() == Some(settings);
-        self.conditions.iter().find(|condition| is_current && condition.kind == SYNCED)
+        self.conditions.iter().find(|condition| is_current && condition.type_ == SYNCED)
     }
 }
 
-/// What is left to do for a resource.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum DeliveryState {
-    /// Nobody has looked at this state of it.
-    New,
-    /// It could not be delivered, or its cause is not certain; the queue of the one who tried knows when to try again.
-    Failed,
-    /// Nothing.
-    Settled,
-}
-
 impl SlimDoraDeployment {
-    /// What is left to do for it with the settings of this digest.
+    /// How far its delivery has come, for settings with this digest.
     #[must_use]
     pub fn delivery_state(&self, settings: &str) -> DeliveryState {
         self.status.delivery_state(self.metadata.generation, settings)
     }
 
-    /// Whether the settings of this digest keep it from Port as it is.
+    /// Whether the settings with this digest exclude the record from Port.
     #[must_use]
     pub fn is_withheld(&self, settings: &str) -> bool {
         let synced = self.status.synced(self.metadata.generation, settings);
@@ -168,43 +151,47 @@ impl SlimDoraDeployment {
         Some(&entity.identifier)
     }
 
-    /// What a deletion has to find unchanged.
+    /// Preconditions for its deletion: the API server deletes it only in the version of this view.
     #[must_use]
     pub fn preconditions(&self) -> Preconditions {
         Preconditions { uid: self.metadata.uid.clone(), resource_version: self.metadata.resource_version.clone() }
     }
 
-    /// Its name.
+    /// `metadata.name`.
     #[must_use]
     pub fn name(&self) -> &str {
         self.metadata.name.as_deref().unwrap_or_default()
     }
 
-    /// Its generation.
+    /// `metadata.generation`.
     #[must_use]
     pub fn generation(&self) -> i64 {
         self.metadata.generation.unwrap_or_default()
     }
 
-    /// Its namespace.
+    /// `metadata.namespace`.
     #[must_use]
     pub fn namespace(&self) -> &str {
         self.metadata.namespace.as_deref().unwrap_or_default()
     }
 }
 
-/// What was decoded. A resource of another version of its definition, which can't be, must not keep the watch from the others.
-pub fn readable<K: Resource<DynamicType = ()>>(guarded: DeserializeGuard<K>) -> Option<K> {
-    guarded
-        .0
-        .inspect_err(|invalid| {
-            let ObjectMeta { namespace, name, .. } = &invalid.metadata;
-            warn!(
-                kind = %K::kind(&()), namespace, name, error = invalid.error,
-                "the resource can't be read and is left alone: apply the custom resource definitions of this version",
-            );
-        })
-        .ok()
+impl SlimDoraIncident {
+    /// How far its delivery has come, for settings with this digest. Not settled while its cause may still change.
+    #[must_use]
+    pub fn delivery_state(&self, settings: &str) -> DeliveryState {
+        match self.status.delivery_state(self.metadata.generation, settings) {
+            DeliveryState::Settled if self.status.observed_cause.is_none() => DeliveryState::Failed,
+            state => state,
+        }
+    }
+
+    /// When it was resolved. `None` while it is open, and until the controller has determined the time.
+    #[must_use]
+    pub fn resolved_at(&self) -> Option<Timestamp> {
+        let resolved_at = self.spec.resolved_at.as_ref().or(self.status.resolved_at.as_ref());
+        resolved_at.filter(|_| self.spec.status == IncidentStatus::Resolved).map(|time| time.0)
+    }
 }
 
 #[cfg(test)]
@@ -224,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_current_status_settles_a_resource() {
+    fn resource_with_a_stale_status_is_new() {
         let state = |generation, synced, reason, settings| {
             status(2, synced, reason, settings, None).delivery_state(Some(generation), "digest")
         };

@@ -1,58 +1,59 @@
-//! How long to wait before work that failed is tried again.
+//! Delays before failed work is retried.
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use parking_lot::Mutex;
 
-/// The waits of all keys whose last attempt failed: exponential, with full jitter, without an end.
+/// Exponential backoff with full jitter, for each key separately and without a limit on attempts.
+///
+/// Full jitter means that a delay is anywhere between zero and a bound, and the bound doubles with each failure. Keys
+/// that fail at the same time are therefore not retried at the same time. See
+/// [Exponential Backoff And Jitter](https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
 #[derive(Debug)]
 pub struct Backoff<K> {
-    first: Duration,
-    longest: Duration,
+    min_delay: Duration,
+    max_delay: Duration,
+    /// The keys whose last attempt failed.
     failing: Mutex<HashMap<K, ExponentialBackoff>>,
 }
 
 impl<K: Clone + Eq + Hash> Backoff<K> {
-    /// Backoff of up to `first`, then up to twice that, and so on up to `longest`: each anywhere between nothing and its bound ("full jitter"),
-    /// so that what failed together doesn't come back together.
+    /// The first delay of a key is at most `min_delay`. The bound doubles with each further failure, up to `max_delay`.
     #[must_use]
-    pub fn new(first: Duration, longest: Duration) -> Self {
-        Self { first, longest, failing: Mutex::default() }
+    pub fn new(min_delay: Duration, max_delay: Duration) -> Self {
+        Self { min_delay, max_delay, failing: Mutex::default() }
     }
 
-    /// A poisoned lock still guards a usable map.
-    fn failing(&self) -> MutexGuard<'_, HashMap<K, ExponentialBackoff>> {
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Work on `key` has failed (again): the delay before the next attempt.
+    /// Records that an attempt for `key` failed, and returns the delay before the next one.
     pub fn next_delay(&self, key: &K) -> Duration {
         let bound = self
-            .failing()
+            .failing
+            .lock()
             .entry(key.clone())
             .or_insert_with(|| {
                 ExponentialBuilder::default()
-                    .with_min_delay(self.first)
-                    .with_max_delay(self.longest)
+                    .with_min_delay(self.min_delay)
+                    .with_max_delay(self.max_delay)
                     .without_max_times()
                     .build()
             })
             .next();
-        bound.unwrap_or(self.longest).mul_f64(fastrand::f64())
+        bound.unwrap_or(self.max_delay).mul_f64(fastrand::f64())
     }
 
-    /// Work on `key` has succeeded, or is not wanted any more; whether it had failed before.
+    /// Resets the backoff of `key`, because the work succeeded or is no longer needed. Returns whether the last attempt
+    /// had failed.
     pub fn forget(&self, key: &K) -> bool {
-        self.failing().remove(key).is_some()
+        self.failing.lock().remove(key).is_some()
     }
 
-    /// Whether the last work on `key` failed.
+    /// Whether the last attempt for `key` failed.
     #[must_use]
     pub fn is_failing(&self, key: &K) -> bool {
-        self.failing().contains_key(key)
+        self.failing.lock().contains_key(key)
     }
 }
 
@@ -60,20 +61,30 @@ impl<K: Clone + Eq + Hash> Backoff<K> {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn waits_are_spread_below_a_bound_that_grows_and_begins_anew_after_a_success() {
-        let (first, longest) = (Duration::from_secs(1), Duration::from_secs(60));
-        let waits = Backoff::new(first, longest);
-        let next = |key: &'static str| waits.next_delay(&key);
+    const MIN_DELAY: Duration = Duration::from_secs(1);
+    const MAX_DELAY: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn delays_are_spread_below_a_growing_bound() {
+        let backoff = Backoff::new(MIN_DELAY, MAX_DELAY);
         for doublings in 0..6 {
-            assert!(next("a") <= first * 2_u32.pow(doublings));
+            assert!(backoff.next_delay(&"a") <= MIN_DELAY * 2_u32.pow(doublings));
         }
-        let at_last: Vec<_> = (0..100).map(|_| next("a")).collect();
-        assert!(at_last.iter().all(|wait| *wait <= longest));
-        assert!(at_last.iter().any(|wait| *wait > longest / 2) && at_last.iter().any(|wait| *wait < longest / 2));
-        assert!(next("b") <= first, "each key waits for itself");
-        assert!(waits.forget(&"a"));
-        assert!(!waits.forget(&"a"));
-        assert!(next("a") <= first);
+        let delays: Vec<_> = (0..100).map(|_| backoff.next_delay(&"a")).collect();
+        assert!(delays.iter().all(|delay| *delay <= MAX_DELAY));
+        let half = MAX_DELAY / 2;
+        assert!(delays.iter().any(|delay| *delay > half) && delays.iter().any(|delay| *delay < half));
+        assert!(backoff.next_delay(&"b") <= MIN_DELAY, "each key has its own backoff");
+    }
+
+    #[test]
+    fn forget_resets_the_bound() {
+        let backoff = Backoff::new(MIN_DELAY, MAX_DELAY);
+        for _ in 0..10 {
+            backoff.next_delay(&"a");
+        }
+        assert!(backoff.is_failing(&"a") && backoff.forget(&"a"));
+        assert!(!backoff.is_failing(&"a") && !backoff.forget(&"a"));
+        assert!(backoff.next_delay(&"a") <= MIN_DELAY);
     }
 }

@@ -1,8 +1,11 @@
-//! The time, as Kubernetes keeps it.
+//! The current time, in the resolution of the Kubernetes API.
 
 use jiff::Timestamp;
 
-/// The present time in whole seconds: Kubernetes keeps no finer one, so it would differ from what is read back.
+/// The current time in whole seconds.
+///
+/// The Kubernetes API stores times in whole seconds (`metav1.Time`). A finer time would differ from the one that is read
+/// back.
 #[must_use]
 pub fn now() -> Timestamp {
     let now = Timestamp::now();

@@ -1,4 +1,4 @@
-//! What every part that writes needs.
+//! The clients that every part of the controller shares.
 
 use std::sync::Arc;
 
@@ -6,13 +6,13 @@ use kube::Client;
 
 use super::{Events, Metrics};
 
-/// What every part that writes needs: the way to the API server, and where to say what happened. Clones share it.
+/// Access to the API server, Events and metrics, for every part of the controller that writes. Clones share them.
 #[derive(Clone)]
 pub struct Context {
     /// The client of the API server.
     pub client: Client,
-    /// Events on the resources that they concern.
+    /// Publishes Events.
     pub events: Arc<Events>,
-    /// The metrics.
+    /// The metrics of this process.
     pub metrics: Arc<Metrics>,
 }

@@ -1,4 +1,4 @@
-//! Events on the resources that they concern.
+//! Kubernetes Events about the resources that they concern.
 
 use k8s_controller::events::{Event, EventRecorder, Reporter};
 use kube::{Client, Resource};
@@ -6,26 +6,26 @@ use tracing::warn;
 
 use crate::resources::GROUP;
 
-/// Publishes Events. One that can't be published is logged and changes nothing else.
+/// Publishes Events. An Event that can't be published is logged; nothing else depends on it.
 #[derive(Debug)]
 pub struct Events(EventRecorder);
 
 impl Events {
-    /// Events of this replica.
+    /// Publishes Events in the name of this replica. `identity` is the replica's name in the lease.
     #[must_use]
     pub fn new(client: Client, identity: &str) -> Self {
         let reporter = Reporter { controller: format!("{GROUP}/controller"), instance: Some(identity.to_owned()) };
         Self(EventRecorder::new(client, reporter))
     }
 
-    /// Publishes `event` on `resource`.
+    /// Publishes `event` about `resource`.
     pub async fn publish<K: Resource<DynamicType = ()>>(&self, resource: &K, event: &Event) {
         if let Err(error) = self.0.publish(resource, event).await {
             let metadata = resource.meta();
             warn!(
                 kind = %K::kind(&()), namespace = metadata.namespace, name = metadata.name, reason = event.reason,
                 error = &error as &dyn std::error::Error,
-                "an Event can't be published",
+                "failed to publish an Event",
             );
         }
     }

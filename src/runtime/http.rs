@@ -1,4 +1,4 @@
-//! `/livez`, `/readyz` and `/metrics`.
+//! The HTTP server: `/livez`, `/readyz` and `/metrics`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,88 +13,91 @@ use tokio::net::TcpListener;
 
 use super::{Metrics, Readiness};
 
-/// Content type of the text format of OpenMetrics.
+/// Content type of the OpenMetrics text format.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What waits at this moment, for `/readyz` and `/metrics`.
-pub type Pending = Arc<dyn Fn() -> Vec<Waiting> + Send + Sync>;
+/// Returns the resources that are pending now, one entry for each kind.
+pub type PendingFn = Arc<dyn Fn() -> Vec<PendingResources> + Send + Sync>;
 
 /// The resources of one kind that wait to be delivered.
 #[derive(Clone, Copy, Debug)]
-pub struct Waiting {
-    /// Their kind.
+pub struct PendingResources {
+    /// Kind of the resources.
     pub kind: &'static str,
-    /// How many they are.
+    /// Number of resources.
     pub count: usize,
     /// How long the oldest of them has waited in this process.
     pub oldest: Duration,
 }
 
-/// Why nothing is served.
+/// Why the HTTP server can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// The address can't be listened on.
+    /// The process can't listen on the address.
     #[error(
-        "LISTEN_ADDRESS {address} can't be listened on ({source}): set another one, such as 0.0.0.0:8080, or stop what uses it"
+        "cannot listen on LISTEN_ADDRESS {address}: {source}; set another address, such as 0.0.0.0:8080, or stop the process that uses it"
     )]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 }
 
 #[derive(Clone)]
-struct Served {
+struct ServerState {
     readiness: Readiness,
     metrics: Arc<Metrics>,
-    pending: Pending,
+    pending: PendingFn,
 }
 
-/// Serves these and the `further` routes until the returned future is dropped. Liveness says nothing about the cluster or Port: restarting the process
-/// mends neither. Readiness waits for the watches, not for the lease, so that a standby is ready too.
+/// Starts to listen on `address`, and returns the future that serves probes, metrics and `other_routes`.
+///
+/// Liveness depends neither on the cluster nor on Port, because a restart of this process repairs neither. Readiness
+/// depends on the watches and not on the lease, so a standby replica is ready too.
 ///
 /// # Errors
-/// If the address can't be listened on.
+/// If the process can't listen on the address.
 pub async fn serve(
     address: SocketAddr,
     readiness: Readiness,
     metrics: Arc<Metrics>,
-    pending: Pending,
-    further: Router,
+    pending: PendingFn,
+    other_routes: Router,
 ) -> Result<impl Future<Output = ()>, HttpError> {
     let listener = TcpListener::bind(address).await.map_err(|source| HttpError::Listen { address, source })?;
     let router = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
+        .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
-        .with_state(Served { readiness, metrics, pending })
-        .merge(further);
+        .with_state(ServerState { readiness, metrics, pending })
+        .merge(other_routes);
     Ok(async move {
         if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(%error, "health and metrics are not served any more");
+            tracing::error!(%error, "the HTTP server stopped; probes and metrics are not served");
         }
     })
 }
 
-async fn ready(State(served): State<Served>) -> impl IntoResponse {
-    let closed = served.readiness.closed();
-    let mut lines: Vec<String> = closed.iter().map(|name| format!("waiting for the first list of {name}")).collect();
+async fn readyz(State(state): State<ServerState>) -> impl IntoResponse {
+    let closed = state.readiness.closed_gates();
+    let mut lines: Vec<String> = closed.iter().map(|kind| format!("waiting for the first list of {kind}")).collect();
     if closed.is_empty() {
         lines.push("ready".to_owned());
     }
-    let waiting = (served.pending)().into_iter();
-    lines.extend(waiting.map(|Waiting { kind, count, .. }| format!("{kind} waiting to be delivered: {count}")));
+    let pending = (state.pending)().into_iter();
+    lines
+        .extend(pending.map(|PendingResources { kind, count, .. }| format!("{kind} waiting to be delivered: {count}")));
     let text = lines.join("\n") + "\n";
     (if closed.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
 }
 
-async fn metrics_text(State(served): State<Served>) -> impl IntoResponse {
-    for Waiting { kind, count, oldest } in (served.pending)() {
-        served.metrics.pending(kind, count, oldest);
+async fn metrics_text(State(state): State<ServerState>) -> impl IntoResponse {
+    for PendingResources { kind, count, oldest } in (state.pending)() {
+        state.metrics.set_pending(kind, count, oldest);
     }
-    match served.metrics.text() {
+    match state.metrics.text() {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

@@ -1,29 +1,30 @@
-//! Re-lists: a list brings every object that exists, so what it does not bring is gone.
+//! Re-lists: a list contains every object that exists, so an object that it doesn't contain was deleted.
 
-/// Counts the lists of one kind of objects.
+/// Counts the lists of one kind of object, to find the objects that a re-list didn't contain.
 ///
-/// A row keeps the mark of the list in which it was last seen. After the list is complete, the rows with an older mark are those of
-/// objects that were deleted while nobody watched. The rows stay in place during a list, so a re-list needs no second copy of them.
+/// Each entry of an index keeps the [`ListMark`] of the list that last contained its object. When a list is complete, an
+/// entry with an older mark belongs to an object that was deleted while the watch was interrupted. The entries stay in
+/// place during a re-list, so it doesn't double the memory of the index.
 #[derive(Debug, Default)]
 pub struct Listing(u32);
 
-/// The list in which an object was last seen.
+/// The list that last contained an object.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ListMark(u32);
 
 impl Listing {
-    /// A list begins.
+    /// Starts a new list.
     pub fn begin(&mut self) {
         self.0 = self.0.wrapping_add(1);
     }
 
-    /// The mark for an object that is seen now, in the list or in a change after it.
+    /// The mark for an object in the current list, or in a change after it.
     #[must_use]
     pub fn mark(&self) -> ListMark {
         ListMark(self.0)
     }
 
-    /// Whether the last list did not bring the object with this mark. Meaningful once that list is complete.
+    /// Whether the current list doesn't contain the object with this mark. Call it when that list is complete.
     #[must_use]
     pub fn is_stale(&self, mark: ListMark) -> bool {
         mark != self.mark()
@@ -35,12 +36,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_a_list_brings_is_not_stale() {
+    fn objects_missing_from_a_re_list_are_stale() {
         let mut listing = Listing::default();
-        let (kept, gone) = (listing.mark(), listing.mark());
-        assert!(!listing.is_stale(gone));
+        let (kept, deleted) = (listing.mark(), listing.mark());
+        assert!(!listing.is_stale(deleted));
         listing.begin();
         let kept_again = listing.mark();
-        assert!(listing.is_stale(kept) && listing.is_stale(gone) && !listing.is_stale(kept_again));
+        assert!(listing.is_stale(kept) && listing.is_stale(deleted) && !listing.is_stale(kept_again));
     }
 }

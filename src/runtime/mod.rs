@@ -1,8 +1,9 @@
-//! What keeps the process running well: work queue, backoff, watches, readiness, metrics, Events, HTTP.
+//! The base on which the other modules run: work queue, backoff, watches, readiness, metrics, Events and HTTP.
 
 mod backoff;
 mod clock;
 mod context;
+mod errors;
 mod events;
 mod http;
 mod listing;
@@ -14,10 +15,11 @@ mod work_queue;
 pub use backoff::Backoff;
 pub use clock::now;
 pub use context::Context;
+pub use errors::is_namespace_terminating;
 pub use events::Events;
-pub use http::{HttpError, Pending, Waiting, serve};
+pub use http::{HttpError, PendingFn, PendingResources, serve};
 pub use listing::{ListMark, Listing};
 pub use metrics::Metrics;
 pub use readiness::Readiness;
-pub use watch::{Synced, watch_each};
+pub use watch::{Synced, decoded, watch_each};
 pub use work_queue::WorkQueue;

@@ -1,31 +1,58 @@
-//! What has to be there before the process is ready, by name.
+//! Readiness of the process: gates that open once each.
 
 use tokio::sync::watch;
 
-/// Named conditions of readiness. Each opens once.
+use super::Synced;
+
+/// The process is ready when all gates are open. A gate opens once and stays open.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Vec<(&'static str, watch::Receiver<bool>)>);
 
 impl Readiness {
-    /// Adds a gate; it opens when `true` is sent.
-    pub fn add(&mut self, name: &'static str) -> watch::Sender<bool> {
+    /// Adds a gate called `name`. It opens when its sender sends `true`.
+    pub fn gate(&mut self, name: &'static str) -> Synced {
         let (sender, receiver) = watch::channel(false);
         self.0.push((name, receiver));
         sender
     }
 
-    /// The readiness that are still closed.
+    /// The names of the gates that are still closed.
     #[must_use]
-    pub fn closed(&self) -> Vec<&'static str> {
-        self.0.iter().filter(|(_, open)| !*open.borrow()).map(|(name, _)| *name).collect()
+    pub fn closed_gates(&self) -> Vec<&'static str> {
+        self.0.iter().filter(|(_, is_open)| !*is_open.borrow()).map(|(name, _)| *name).collect()
     }
 
-    /// Backoff until all readiness are open. A gate whose sender is gone stays closed, and this waits for ever.
-    pub async fn opened(&self) {
-        for (_, open) in &self.0 {
-            if open.clone().wait_for(|open| *open).await.is_err() {
+    /// Waits until all gates are open. A gate whose sender was dropped never opens, and this never returns.
+    pub async fn ready(&self) {
+        for (_, is_open) in &self.0 {
+            if is_open.clone().wait_for(|is_open| *is_open).await.is_err() {
                 std::future::pending::<()>().await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn ready_when_all_gates_are_open() {
+        let mut readiness = Readiness::default();
+        let (deployments, namespaces) = (readiness.gate("Deployments"), readiness.gate("Namespaces"));
+        assert_eq!(readiness.closed_gates(), ["Deployments", "Namespaces"]);
+        deployments.send_replace(true);
+        assert_eq!((readiness.closed_gates(), readiness.ready().now_or_never()), (vec!["Namespaces"], None));
+        namespaces.send_replace(true);
+        assert_eq!((readiness.closed_gates(), readiness.ready().now_or_never()), (vec![], Some(())));
+    }
+
+    #[test]
+    fn gate_without_its_sender_never_opens() {
+        let mut readiness = Readiness::default();
+        drop(readiness.gate("Deployments"));
+        assert_eq!((readiness.closed_gates(), readiness.ready().now_or_never()), (vec!["Deployments"], None));
     }
 }

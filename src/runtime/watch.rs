@@ -1,9 +1,11 @@
-//! Watches: a list, then each change, taken up again after every interruption.
+//! Watches: a list, then each change, resumed after every interruption.
 
 use std::fmt::Debug;
 use std::pin::pin;
 
 use futures::StreamExt;
+use kube::api::ObjectMeta;
+use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource};
@@ -11,15 +13,15 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-/// Objects of one page of a list: the page's JSON is what a list costs in memory at its peak.
+/// Objects in one page of a list. The JSON of one page is the peak of the memory that a list needs.
 const PAGE_SIZE: u32 = 50;
 
-/// Tells whether a watch has listed everything once.
+/// Holds `true` once a watch has listed all objects: `HasSynced` of an informer in client-go.
 pub type Synced = watch::Sender<bool>;
 
-/// Hands each event of a watch on `api` to `handle`, for ever; says in `synced` when the first list is complete.
+/// Passes each event of a watch on `api` to `handle`, and sets `synced` when the first list is complete.
 ///
-/// An interrupted watch is taken up again where it stopped, else with a new list, with back-off.
+/// An interrupted watch resumes where it stopped, or else with a new list. It retries with backoff and never ends.
 pub async fn watch_each<K, F>(api: Api<K>, synced: Synced, mut handle: F)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
@@ -28,27 +30,44 @@ where
     let kind = K::kind(&());
     let config = watcher::Config::default().page_size(PAGE_SIZE);
     let mut events = pin!(watcher(api, config).default_backoff());
-    let mut failing = false;
+    let mut is_failing = false;
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
-                failing = false;
-                let listed = matches!(event, Event::InitDone);
+                is_failing = false;
+                let is_listed = matches!(event, Event::InitDone);
                 handle(event);
-                if listed {
+                if is_listed {
                     synced.send_replace(true);
                 }
             }
-            Err(error) if failing => debug!(%kind, %error, "the watch still fails"),
+            Err(error) if is_failing => debug!(%kind, %error, "the watch still fails; retrying"),
             Err(error) => {
-                failing = true;
+                is_failing = true;
                 warn!(
                     %kind,
                     error = &error as &dyn std::error::Error,
-                    "the watch on {kind} was interrupted and is taken up again; if this stays, check the API server \
-                     and the ClusterRole of the controller",
+                    "the watch on {kind} was interrupted; retrying (if this persists, check the API server and the \
+                     ClusterRole of the controller)",
                 );
             }
         }
     }
+}
+
+/// The object, if it could be decoded; otherwise it is ignored with a warning.
+///
+/// A resource that was written with another version of its CustomResourceDefinition must not stop the watch on the
+/// others.
+pub fn decoded<K: Resource<DynamicType = ()>>(guarded: DeserializeGuard<K>) -> Option<K> {
+    guarded
+        .0
+        .inspect_err(|invalid| {
+            let ObjectMeta { namespace, name, .. } = &invalid.metadata;
+            warn!(
+                kind = %K::kind(&()), namespace, name, error = invalid.error,
+                "failed to decode the resource; it is ignored (apply the CustomResourceDefinitions of this version)",
+            );
+        })
+        .ok()
 }

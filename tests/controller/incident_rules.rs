@@ -1,4 +1,4 @@
-//! The rules of a `DoraIncident` on the real API server, each with its message, and sizes that have no rule.
+//! The validation rules and size limits of a `DoraIncident` on a real API server.
 
 use cluster::wait_for;
 use serde::Deserialize;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::TestResult;
 use crate::fixture::{DEADLINE, Installation};
 
-/// What the evaluation without an API server is held to as well, in src/resources/rules.rs.
+/// src/resources/rules.rs runs the same cases without an API server.
 const CASES: &str = include_str!("../rules/incidents.yaml");
 
 #[derive(Deserialize)]
@@ -23,7 +23,7 @@ fn manifest(name: &str, spec: &Value) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_api_server_refuses_what_can_not_be_and_says_what_to_write() -> TestResult {
+async fn invalid_incidents_are_refused_with_a_message() -> TestResult {
     let on = Installation::shared().await;
     let namespace = on.namespace("rules").await?;
     let cases: Vec<Case> = serde_saphyr::from_str(CASES)?;
@@ -36,16 +36,17 @@ async fn the_api_server_refuses_what_can_not_be_and_says_what_to_write() -> Test
             "create"
         };
         let arguments = ["--namespace", &namespace, verb, "--filename", "-"];
-        let answer =
-            wait_for("an answer that is not about the status that the controller writes", DEADLINE, async || {
-                let answer = on.kubectl_with_input(arguments, &manifest(&name, &spec)).await;
-                let is_conflict = answer.as_ref().is_err_and(|error| error.to_string().contains("has been modified"));
-                Ok((!is_conflict).then_some(answer))
-            })
-            .await?;
+        let answer = wait_for("a response that is not a conflict with a status update", DEADLINE, async || {
+            let answer = on.kubectl_with_input(arguments, &manifest(&name, &spec)).await;
+            let is_conflict = answer.as_ref().is_err_and(|error| error.to_string().contains("has been modified"));
+            Ok((!is_conflict).then_some(answer))
+        })
+        .await?;
         match (answer, refused) {
             (Ok(_), None) => {}
-            (Err(error), Some(part)) => assert!(error.to_string().contains(&part), "{before:?} → {spec}: {error}"),
+            (Err(error), Some(message)) => {
+                assert!(error.to_string().contains(&message), "{before:?} → {spec}: {error}");
+            }
             (answer, refused) => panic!("{before:?} → {spec}: expected {refused:?}, got {answer:?}"),
         }
     }
@@ -53,7 +54,7 @@ async fn the_api_server_refuses_what_can_not_be_and_says_what_to_write() -> Test
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sizes_are_bounded() -> TestResult {
+async fn oversized_fields_are_refused() -> TestResult {
     let on = Installation::shared().await;
     let namespace = on.namespace("sizes").await?;
     let long = |characters: usize| "a".repeat(characters);

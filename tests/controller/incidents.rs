@@ -110,14 +110,14 @@ async fn what_can_not_be_is_refused_with_what_to_write_instead() -> TestResult {
         ("status: closed", r#"supported values: "open", "resolved""#),
         ("prioritty: high", r#"unknown field "spec.prioritty""#),
         ("createdAt: yesterday", "must be of type date-time"),
-        ("resolvedAt: 2026-01-01T00:00:00Z", "set spec.status: resolved as well"),
+        ("resolvedAt: 2026-01-01T00:00:00Z", "Set spec.status to resolved"),
         (
             "status: resolved, createdAt: 2026-01-02T00:00:00Z, resolvedAt: 2026-01-01T00:00:00Z",
             "spec.resolvedAt must not be earlier than spec.createdAt",
         ),
-        ("url: wiki", "spec.url must be a whole address, such as https://"),
-        ("identifier: '..'", "spec.identifier may only have letters, digits"),
-        ("identifier: a b", "spec.identifier may only have letters, digits"),
+        ("url: wiki", "spec.url must be a complete http or https URL, such as https://"),
+        ("identifier: '..'", "spec.identifier may only contain letters, digits"),
+        ("identifier: a b", "spec.identifier may only contain letters, digits"),
         ("title: ''", "spec.title"),
     ];
     for (spec, expected) in mistakes {

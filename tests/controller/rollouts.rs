@@ -95,6 +95,6 @@ spec:
         .await
         .unwrap_err()
         .to_string();
-    assert!(refused.contains("set spec.finishedAt"), "{refused}");
+    assert!(refused.contains("spec.finishedAt is required"), "{refused}");
     Ok(())
 }

@@ -19,7 +19,7 @@ use super::input as scene;
 use super::manifest::{INCIDENTS_MANAGER, OPENED_BY, OPENING_MANAGER, noted, opened, reopened, resolved};
 use crate::records::{Records, record_name};
 use crate::resources::{DoraDeployment, DoraIncident};
-use crate::runtime::{Backoff, Context, now};
+use crate::runtime::{Backoff, Context, is_namespace_terminating, now};
 use crate::settings::ActiveSettings;
 use crate::workloads::{Index, Snapshot};
 use rollout::{RecordedRevision, Uid, WorkloadKey};
@@ -316,8 +316,7 @@ impl AutoIncidentController {
     }
 
     fn explain(&self, uid: &Uid, error: &kube::Error) {
-        let ends =
-            matches!(error, kube::Error::Api(status) if status.message.contains("because it is being terminated"));
+        let ends = is_namespace_terminating(error);
         if ends {
             debug!(%uid, "the namespace is being deleted, and no incident can be made in it");
         } else if !self.waits.is_failing(uid) {

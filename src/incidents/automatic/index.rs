@@ -8,7 +8,7 @@ use kube::Resource;
 
 use super::decide::{LONGEST_AGO, OpenedBy, may_open};
 use super::manifest::{OPENED_BY, WORKLOAD_UID};
-use crate::resources::{SlimDoraIncident, WorkloadRef};
+use crate::resources::{AffectedWorkload, SlimDoraIncident};
 use crate::runtime::WorkQueue;
 use rollout::{Availability, RecordedRevision, Uid, UnixSeconds, WorkloadKey};
 
@@ -134,7 +134,7 @@ pub fn newest(known: &[RecordedRevision]) -> Option<Timestamp> {
 
 fn place(incident: &SlimDoraIncident) -> Option<(WorkloadKey, Box<str>)> {
     let metadata = incident.meta();
-    let WorkloadRef { kind, name, .. } = incident.spec.workload_ref.as_ref()?;
+    let AffectedWorkload { kind, name, .. } = incident.spec.workload_ref.as_ref()?;
     let place =
         WorkloadKey { namespace: metadata.namespace.as_deref()?.into(), kind: *kind, name: name.as_str().into() };
     Some((place, metadata.name.as_deref()?.into()))

@@ -12,7 +12,7 @@ use super::decide::{OpenedBy, Opening};
 use rollout::WorkloadKey;
 
 use crate::resources::{
-    DeletionPolicy, DoraDeployment, DoraIncident, DoraIncidentSpec, FIELD_MANAGER, IncidentStatus, WorkloadRef,
+    AffectedWorkload, DeletionPolicy, DoraDeployment, DoraIncident, DoraIncidentSpec, FIELD_MANAGER, IncidentStatus,
 };
 
 /// Label of the incidents that the controller opened: what opened it.
@@ -69,7 +69,7 @@ pub fn opened(
             urgency: None,
             created_at: Some(Time(*opened)),
             resolved_at: None,
-            workload_ref: Some(WorkloadRef { kind: *kind, name: name.to_string(), revision: *revision }),
+            workload_ref: Some(AffectedWorkload { kind: *kind, name: name.to_string(), revision: *revision }),
             group,
             identifier: None,
             relations: BTreeMap::new(),

@@ -1,0 +1,145 @@
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn key_is_processed_once_and_again_if_added_meanwhile() {
+    let queue = WorkQueue::default();
+    queue.add("a");
+    queue.add("a");
+    queue.add("b");
+    assert_eq!(queue.next(20).await, ["a", "b"]);
+    queue.add("a");
+    queue.add("c");
+    assert_eq!(queue.next(20).await, ["c"], "a is still processed");
+    queue.done(&"a");
+    assert_eq!(queue.next(20).await, ["a"]);
+    for key in ["a", "b", "c"] {
+        queue.done(&key);
+    }
+    assert!(queue.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn delayed_key_comes_when_due_or_retried_now() {
+    let queue = WorkQueue::default();
+    let start = Instant::now();
+    queue.add_after("late", Duration::from_secs(60));
+    queue.add_after("soon", Duration::from_secs(1));
+    assert_eq!(queue.next(20).await, ["soon"]);
+    assert_eq!(start.elapsed().as_secs(), 1);
+    queue.retry_all_now();
+    assert_eq!(queue.next(20).await, ["late"]);
+    assert_eq!(start.elapsed().as_secs(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn age_counts_from_the_first_add_until_done() {
+    let queue = WorkQueue::default();
+    assert_eq!(queue.oldest(), None);
+    queue.add("a");
+    tokio::time::advance(Duration::from_secs(10)).await;
+    queue.add("b");
+    assert_eq!(queue.next(20).await, ["a", "b"]);
+    queue.add_after("a", Duration::from_secs(60));
+    queue.done(&"a");
+    queue.done(&"b");
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert_eq!(queue.oldest(), Some(Duration::from_secs(20)), "a is retried");
+    queue.forget(&"a");
+    assert_eq!(queue.oldest(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn key_in_process_with_a_retry_counts_once() {
+    let queue = WorkQueue::default();
+    for key in ["delayed", "dirty", "other"] {
+        queue.add(key);
+    }
+    assert_eq!(queue.next(20).await.len(), 3);
+    queue.add_after("delayed", Duration::from_secs(60));
+    queue.add("dirty");
+    assert_eq!(queue.len(), 3);
+    for key in ["delayed", "dirty", "other"] {
+        queue.done(&key);
+    }
+    assert_eq!(queue.len(), 2, "other is done");
+}
+
+#[tokio::test(start_paused = true)]
+async fn add_takes_precedence_over_a_delay() {
+    let queue = WorkQueue::default();
+    queue.add_after("a", Duration::from_secs(300));
+    queue.add("a");
+    assert_eq!(queue.next(20).await, ["a"]);
+    queue.add_after("a", Duration::from_secs(300));
+    queue.add("a");
+    queue.done(&"a");
+    assert_eq!(queue.next(20).await, ["a"]);
+    queue.done(&"a");
+    assert!(queue.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_are_bounded() {
+    let queue = WorkQueue::default();
+    for key in 0..30 {
+        queue.add(key);
+    }
+    assert_eq!(queue.next(20).await, (0..20).collect::<Vec<_>>());
+    assert_eq!(queue.next(20).await, (20..30).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn stop_finishes_what_has_begun_and_takes_no_more() {
+    let queue = WorkQueue::default();
+    let (stop, finished) = (CancellationToken::new(), Mutex::new(Vec::new()));
+    queue.add("a");
+    let work = queue.run(1, 1, &stop, async |keys: Vec<&str>| {
+        queue.add("b");
+        stop.cancel();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        finished.lock().extend(keys);
+    });
+    work.await;
+    assert_eq!(*finished.lock(), ["a"]);
+    assert_eq!(queue.next(20).await, ["b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_work_is_processed_again() {
+    let queue = WorkQueue::default();
+    let stop = CancellationToken::new();
+    queue.add("a");
+    let endless = queue.run(1, 1, &stop, async |_| std::future::pending().await);
+    assert!(tokio::time::timeout(Duration::from_secs(1), endless).await.is_err());
+    let finished = Mutex::new(Vec::new());
+    queue
+        .run(1, 1, &stop, async |keys| {
+            finished.lock().extend(keys);
+            stop.cancel();
+        })
+        .await;
+    assert_eq!(*finished.lock(), ["a"]);
+    assert!(queue.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn forgotten_key_comes_only_if_added_again() {
+    let queue = WorkQueue::default();
+    queue.add("a");
+    queue.add("b");
+    queue.add_after("c", Duration::from_secs(1));
+    queue.forget(&"a");
+    queue.forget(&"c");
+    queue.add("d");
+    assert_eq!((queue.len(), queue.next(20).await), (2, vec!["b", "d"]));
+    queue.add("a");
+    queue.forget(&"a");
+    queue.add("a");
+    assert_eq!(queue.next(20).await, ["a"]);
+    queue.add("a");
+    queue.forget(&"a");
+    for key in ["a", "b", "d"] {
+        queue.done(&key);
+    }
+    assert!(queue.is_empty());
+}
