@@ -116,7 +116,7 @@ impl Blueprints {
                         self.invalidate();
                         break;
                     }
-                    Ok(BlueprintCreation::ExistsAlready) => {
+                    Ok(BlueprintCreation::AlreadyExists) => {
                         debug!(blueprint = identifier, "Port has the blueprint, and it stays as it is");
                         break;
                     }

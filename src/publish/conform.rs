@@ -135,11 +135,11 @@ fn as_many(value: Value, many: bool) -> Value {
 
 /// `value` as the enum of the property writes it; `None` if it isn't one of them.
 fn fitting(name: &str, value: &Value, property: &Property, warnings: &mut Vec<String>) -> Option<Value> {
-    if let Some(value) = property.fitting(value) {
+    if let Some(value) = property.conform(value) {
         return Some(value);
     }
-    let mut listed: Vec<String> = property.allowed.iter().take(LISTED_VALUES).map(Value::to_string).collect();
-    if property.allowed.len() > LISTED_VALUES {
+    let mut listed: Vec<String> = property.allowed_values.iter().take(LISTED_VALUES).map(Value::to_string).collect();
+    if property.allowed_values.len() > LISTED_VALUES {
         listed.push("…".to_owned());
     }
     warnings.push(format!(

@@ -30,7 +30,7 @@ pub fn deployment(identifier: &str, naming: &Naming, statuses: &Statuses) -> New
         ("deployment_time", Property::date_time().with_title("Deployment time")),
         ("deployment_type", text("Deployment type")),
         ("environment", text("Environment")),
-        ("status", text("Status").with_allowed(statuses)),
+        ("status", text("Status").with_allowed_values(statuses)),
         ("lead_time_hours", Property::number().with_title("Lead time (hours)")),
         ("change", text("Change").with_description("What was changed: Initial, Release, Config, Rollback or Restart")),
         ("started_at", Property::date_time().with_title("Started at")),
@@ -55,7 +55,7 @@ pub fn incident(identifier: &str, deployment: &str, naming: &Naming) -> NewBluep
         ("description", text("Description")),
         (
             "status",
-            text("Status").with_allowed(["open", "resolved"].map(|status| naming.value("status", status.into()))),
+            text("Status").with_allowed_values(["open", "resolved"].map(|status| naming.value("status", status.into()))),
         ),
         ("incident_url", Property::url().with_title("URL")),
         ("created_at", Property::date_time().with_title("Created at")),
@@ -107,7 +107,7 @@ mod tests {
         let FileSettings { statuses, naming, .. } = FileSettings::default();
         let deployment = deployment("dora_deployment", &naming.deployment, &statuses);
         has_all(&deployment, &DEPLOYMENT);
-        let allowed = &deployment.schema.properties["status"].allowed;
+        let allowed = &deployment.schema.properties["status"].allowed_values;
         assert!(
             ["success", "failed", "cancelled", "rolled_back", "unknown"]
                 .iter()
@@ -125,7 +125,7 @@ mod tests {
         )
         .unwrap();
         let blueprint = deployment("deployment", &settings.naming.deployment, &settings.statuses);
-        assert_eq!(blueprint.schema.properties["deploymentStatus"].allowed, ["Success"]);
+        assert_eq!(blueprint.schema.properties["deploymentStatus"].allowed_values, ["Success"]);
         assert!(!blueprint.schema.properties.contains_key("failure") && blueprint.relations.contains_key("team"));
     }
 }

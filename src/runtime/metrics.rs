@@ -186,7 +186,7 @@ impl Metrics {
         self.delivered.get_or_create(&KindLabel { kind: kind.to_owned() }).inc();
     }
 
-    /// An attempt to deliver a resource of this kind failed. `reason` is one of [`port_client::Kind`].
+    /// An attempt to deliver a resource of this kind failed. `reason` is one of [`port_client::ErrorKind`].
     pub fn not_delivered(&self, kind: &str, reason: &'static str) {
         self.not_delivered.get_or_create(&FailureLabels { kind: kind.to_owned(), reason }).inc();
     }

@@ -304,7 +304,7 @@ async fn every_passing_failure_is_explained_while_it_lasts_and_everything_arrive
         (Effect::DropBeforeHandling, "Unreachable"),
         (Effect::DropAfterHandling, "Unreachable"),
         (Effect::HalfAnswer, "Unreachable"),
-        (Effect::html(200), "UnexpectedAnswer"),
+        (Effect::html(200), "UnexpectedResponse"),
     ];
     let mut names = Vec::new();
     for (number, (effect, reason)) in failures.into_iter().enumerate() {
@@ -331,7 +331,7 @@ async fn every_passing_failure_is_explained_while_it_lasts_and_everything_arrive
     let note = on.event(&namespace, "unanswered", "TimedOut").await?;
     assert!(note.contains("no complete answer came in time"), "{note}");
     on.condition(&namespace, "dinc/unanswered", "Synced", "Delivered").await?;
-    let failed = ["ServerError", "TimedOut", "Unreachable", "UnexpectedAnswer"]
+    let failed = ["ServerError", "TimedOut", "Unreachable", "UnexpectedResponse"]
         .map(|reason| format!("port_dora_deliveries_failed_total{{kind=\"DoraDeployment\",reason=\"{reason}\"}}"));
     wait_for("the metrics to tell of it", DEADLINE, async || {
         let (_, metrics) = controller.get("/metrics").await?;
