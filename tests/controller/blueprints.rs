@@ -1,4 +1,4 @@
-//! The blueprints are read, not assumed: what they lack is left out, what they have beyond is sent, and what doesn't fit is explained.
+//! The controller reads the blueprints: it omits fields that they do not define, fills further ones, and explains values that they do not allow.
 
 use std::time::Duration;
 
@@ -71,10 +71,10 @@ async fn put(on: &Installation, blueprint: &str, identifier: &str) -> TestResult
 
 /// Waits until the metrics say that a blueprint lacks so many names.
 async fn lacks(controller: &Controller, blueprint: &str, count: usize) -> TestResult {
-    let line = format!("port_dora_blueprint_lacks{{blueprint=\"{blueprint}\"}} {count}\n");
+    let line = format!("port_dora_blueprint_missing_fields{{blueprint=\"{blueprint}\"}} {count}\n");
     wait_for(format!("the metric {line:?}"), DEADLINE, async || {
         let (_, metrics) = controller.get("/metrics").await?;
-        let found: Vec<_> = metrics.lines().filter(|line| line.contains("blueprint_lacks{")).collect();
+        let found: Vec<_> = metrics.lines().filter(|line| line.contains("blueprint_missing_fields{")).collect();
         if !metrics.contains(&line) {
             Err(format!("{found:?}"))?;
         }
@@ -142,7 +142,7 @@ async fn what_a_blueprint_lacks_is_left_out_and_what_it_has_beyond_is_sent() -> 
     let lacking =
         ["description", "incident_url", "resolved_at", "time_to_resolve", "urgency", "group", "lead_time_hours"];
     let names_all = |notes: &str| lacking.iter().all(|name| notes.contains(name));
-    on.event_that(RELEASE, RELEASE, "BlueprintLacks", names_all).await?;
+    on.event_that(RELEASE, RELEASE, "BlueprintIncomplete", names_all).await?;
 
     // One that succeeds, one that fails, and one with an environment that the blueprint doesn't allow.
     let annotations = "dora.port.io/commit-sha: 4f2a, dora.port.io/repository: shop.git, dora.port.io/service: shop, \
@@ -186,10 +186,10 @@ async fn what_a_blueprint_lacks_is_left_out_and_what_it_has_beyond_is_sent() -> 
     assert!(!lunar.properties.contains_key("environment"), "{:?}", lunar.properties);
     let name = record.metadata.name.as_deref().unwrap();
     on.condition(&namespace, &format!("ddep/{name}"), "Synced", "Delivered").await?;
-    let (status, message) = on.condition(&namespace, &format!("ddep/{name}"), "Valid", "PartlyUnusable").await?;
+    let (status, message) = on.condition(&namespace, &format!("ddep/{name}"), "Valid", "PartiallyInvalid").await?;
     assert_eq!(status, "False");
-    for said in [message, on.event(&namespace, name, "PartlyUnusable").await?] {
-        for part in ["environment is \"moon\"", "\"Production\", \"Staging\"", "left out"] {
+    for said in [message, on.event(&namespace, name, "PartiallyInvalid").await?] {
+        for part in ["environment is \"moon\"", "\"Production\", \"Staging\"", "omits it"] {
             assert!(said.contains(part), "{said}");
         }
     }
@@ -206,7 +206,7 @@ async fn what_was_refused_is_delivered_soon_after_the_blueprint_is_mended() -> T
     let controller = on.start_controller(&[]).await?;
     let namespace = on.namespace("mended").await?;
 
-    let note = on.event(RELEASE, RELEASE, "BlueprintLacks").await?;
+    let note = on.event(RELEASE, RELEASE, "BlueprintIncomplete").await?;
     assert!(note.contains("requires cost_centre"), "{note}");
     lacks(&controller, "dora_incident", 7).await?;
     on.apply_in(&namespace, &incident("unassigned", "priority: high")).await?;
@@ -365,7 +365,7 @@ async fn blueprints_are_created_where_there_are_none_and_left_alone_where_there_
     };
     let before = read().await?;
     let controller = on.start_controller(&[SAME_POD[0], create, create_related]).await?;
-    controller.logs("Port has the blueprint, and it stays as it is").await?;
+    controller.logs("the blueprint already exists in Port; leaving it unchanged").await?;
     on.apply_in(&namespace, &incident("after", "properties: {cost_centre: it}")).await?;
     let entity = on.incident(&namespace, "after", "open").await?;
     assert_eq!(entity.properties["cost_centre"], "it");

@@ -30,8 +30,7 @@ use crate::TestResult;
 use crate::fixture::{Controller, DEADLINE, Installation, SAME_POD, number};
 
 /// The environment of each controller. Its log names the requests that are sent.
-const ENVIRONMENT: [(&str, &str); 2] =
-    [SAME_POD[0], ("RUST_LOG", "info,port_dora_controller=debug,port_client=trace")];
+const ENVIRONMENT: [(&str, &str); 2] = [SAME_POD[0], ("RUST_LOG", "info,port_dora_controller=debug,port_client=trace")];
 
 /// Longest pause between two operations.
 const LONGEST_PAUSE_MILLISECONDS: u64 = 250;

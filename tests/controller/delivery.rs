@@ -329,7 +329,7 @@ async fn every_passing_failure_is_explained_while_it_lasts_and_everything_arrive
     expected.sort();
     assert_eq!(found, expected);
     let note = on.event(&namespace, "unanswered", "TimedOut").await?;
-    assert!(note.contains("no complete answer came in time"), "{note}");
+    assert!(note.contains("the response was not complete in time"), "{note}");
     on.condition(&namespace, "dinc/unanswered", "Synced", "Delivered").await?;
     let failed = ["ServerError", "TimedOut", "Unreachable", "UnexpectedResponse"]
         .map(|reason| format!("port_dora_deliveries_failed_total{{kind=\"DoraDeployment\",reason=\"{reason}\"}}"));
@@ -372,7 +372,7 @@ async fn all_are_explained_at_once() -> Result<bool, Box<dyn std::error::Error +
         names.iter().map(async |name| on.condition(&namespace, &format!("dinc/{name}"), "Synced", "TimedOut").await);
     for explained in join_all(explained).await {
         let (_, message) = explained?;
-        assert!(message.contains("no complete answer came in time"), "{message}");
+        assert!(message.contains("the response was not complete in time"), "{message}");
     }
     let log = controller.process.log()?;
     let told = log.match_indices("not delivered to Port yet").nth(3).ok_or("not all were told of it")?.0;
