@@ -14,7 +14,8 @@ async fn a_refused_resource_says_why_and_holds_back_no_other() -> TestResult {
     // When the blueprints are read for the first time, what was refused by then is sent once more.
     wait_for("the blueprints to be known", DEADLINE, async || {
         let (_, metrics) = controller.get("/metrics").await?;
-        let is_known = |kind: &str| metrics.contains(&format!("port_dora_blueprint_lacks{{blueprint=\"{kind}\"}}"));
+        let is_known =
+            |kind: &str| metrics.contains(&format!("port_dora_blueprint_missing_fields{{blueprint=\"{kind}\"}}"));
         Ok((is_known("dora_deployment") && is_known("dora_incident")).then_some(()))
     })
     .await?;
