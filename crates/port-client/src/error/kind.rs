@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The kind of an error. The set is small and fixed, so that kinds can be metric labels and reasons of conditions.
+/// The kind of an error. The set is small and fixed, so that kinds can be metric labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ErrorKind {
     /// The connection failed or broke.

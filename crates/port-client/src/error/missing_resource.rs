@@ -98,8 +98,9 @@ fn quoted(message: &str) -> impl Iterator<Item = (&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
 
     fn missing(message: &str) -> Option<MissingResource> {
         MissingResource::parse(&ErrorResponse {

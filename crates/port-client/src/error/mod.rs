@@ -133,7 +133,7 @@ impl Error {
         }
     }
 
-    /// The kind in CamelCase, as a metric label or the reason of a condition.
+    /// The kind in CamelCase, for example as a metric label.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         self.kind().as_str()

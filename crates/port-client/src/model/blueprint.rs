@@ -42,8 +42,9 @@ pub(super) fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserializ
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
 
     #[test]
     fn blueprint_with_unknown_fields_is_read() {

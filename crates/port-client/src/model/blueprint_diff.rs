@@ -184,8 +184,9 @@ impl fmt::Display for BlueprintDifference {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::{Value, json};
+
+    use super::*;
 
     fn expected() -> ExpectedFields {
         ExpectedFields::default()

@@ -77,8 +77,9 @@ pub struct StoredEntity {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
 
     #[test]
     fn null_is_sent_and_a_missing_title_is_not() {

@@ -88,8 +88,9 @@ impl NewBlueprint {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
 
     #[test]
     fn body_follows_the_api_reference() {

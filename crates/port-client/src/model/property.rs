@@ -100,8 +100,9 @@ impl Property {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
 
     #[test]
     fn exact_value_precedes_one_in_another_case() {

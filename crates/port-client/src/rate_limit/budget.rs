@@ -184,8 +184,9 @@ impl Drop for Permit<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use reqwest::header::HeaderValue;
+
+    use super::*;
 
     /// Records the calls of the observer.
     #[derive(Default)]

@@ -103,8 +103,9 @@ fn whole(number: f64) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use reqwest::header::HeaderName;
+
+    use super::*;
 
     fn map(headers: &[(&'static str, &str)]) -> HeaderMap {
         headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
