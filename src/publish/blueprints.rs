@@ -1,110 +1,108 @@
-//! The blueprints as Port has them: read at the start, every 30 minutes, and after a refusal.
+//! The blueprints as Port has them: read at the start, every 30 minutes, and after Port refused an entity.
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use port_client::{self as port, Blueprint, BlueprintCreation, NewBlueprint};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::conform::{Lacking, missing_fields};
+use super::missing_fields::MissingFields;
 use crate::runtime::Backoff;
 use crate::settings::{Naming, Vocabulary};
-use port_client::{self as port, Blueprint, BlueprintCreation, NewBlueprint};
 
-/// How often the blueprints are read without a reason.
+/// How often the blueprints are read again.
 const PERIOD: Duration = Duration::from_mins(30);
 
-/// Shortest time between two readings: a backlog of refusals asks for one reading, not for one each.
-const SHORTEST_PERIOD: Duration = Duration::from_secs(2);
+/// The shortest time between two reads, so that a backlog of refusals causes one read and not one each.
+const MIN_PERIOD: Duration = Duration::from_secs(2);
 
-/// How often they are read for half an hour after a refusal: somebody is about to mend the blueprint.
+/// How often the blueprints are read during the [`PERIOD`] after a refusal, when somebody may be correcting the blueprint.
 const PERIOD_AFTER_REFUSAL: Duration = Duration::from_secs(20);
 
-/// Bounds of the first and the longest wait after a blueprint could not be created.
+/// The first and the longest wait after the creation of a blueprint failed.
 const CREATE_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
 /// The blueprints, as they were last read.
 #[derive(Debug, Default)]
 pub struct Blueprints {
-    known: Mutex<HashMap<String, BlueprintState>>,
-    /// One reading at a time. Inside: when the last one failed, and why.
-    reading: tokio::sync::Mutex<Option<(Instant, port::Error)>>,
-    doubted: Notify,
-    /// What has changed and nobody has been told yet.
-    untold: Mutex<Vec<Change>>,
+    states: Mutex<HashMap<String, BlueprintState>>,
+    /// Locked during a read, so that there is one at a time. It contains the time and the error of the last read if that failed.
+    last_failure: tokio::sync::Mutex<Option<(Instant, port::Error)>>,
+    invalidated: Notify,
+    /// Changes that have not been reported yet.
+    unreported: Mutex<Vec<BlueprintChange>>,
     changed: Notify,
 }
 
-/// What is known of a blueprint that was asked for.
+/// The result of the last read of a blueprint.
 #[derive(Clone, Debug)]
 enum BlueprintState {
-    /// This is it.
+    /// The blueprint.
     Read(Arc<Blueprint>),
-    /// Port doesn't have it, or doesn't show it: what Port's own DORA blueprints have is sent, and Port says what it thinks of it.
+    /// The blueprint does not exist, or the credentials may not read it. Entities get the fields of Port's own DORA blueprints, and Port
+    /// decides whether it accepts them.
     Unreadable,
 }
 
-/// A blueprint that entities are made of.
+/// A blueprint of the entities that the controller sends.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
-    /// Its identifier.
+    /// The identifier of the blueprint.
     pub identifier: &'a str,
-    /// The names in it.
+    /// The names of fields and values in Port.
     pub naming: &'a Naming,
-    /// What there is to say.
+    /// The fields that the controller can send.
     pub vocabulary: &'static Vocabulary,
 }
 
 impl Blueprints {
-    /// A poisoned lock still guards whole blueprints.
-    fn known(&self) -> MutexGuard<'_, HashMap<String, BlueprintState>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The blueprint, if it could be read.
     #[must_use]
     pub fn get(&self, identifier: &str) -> Option<Arc<Blueprint>> {
-        match self.known().get(identifier) {
+        match self.states.lock().get(identifier) {
             Some(BlueprintState::Read(blueprint)) => Some(Arc::clone(blueprint)),
             Some(BlueprintState::Unreadable) | None => None,
         }
     }
 
-    /// Reads `wanted` unless it is known, or known not to be readable.
+    /// Reads a blueprint, unless it was read before or is known to be unreadable.
     ///
     /// # Errors
-    /// If it can't be known yet: an entity that was sent now might lack what the blueprint has.
+    /// If the read failed. An entity that is sent before a successful read might lack properties that the blueprint defines.
     pub async fn ensure(&self, port: &port::Client, wanted: Wanted<'_>) -> Result<(), port::Error> {
-        let is_known = || self.known().contains_key(wanted.identifier);
+        let is_known = || self.states.lock().contains_key(wanted.identifier);
         if is_known() {
             return Ok(());
         }
-        let asked = Instant::now();
-        let mut failure = self.reading.lock().await;
+        let called_at = Instant::now();
+        let mut last_failure = self.last_failure.lock().await;
         if is_known() {
             return Ok(());
         }
-        // A reading that failed while this call waited for its turn has failed for this call as well: one after the other, calls
-        // would wait ever longer for a Port that doesn't answer.
-        if let Some((failed, error)) = failure.as_ref()
-            && *failed >= asked
+        // A read that failed while this call waited for the lock has failed for this call as well. Otherwise each waiting call would wait
+        // for a read of its own while Port does not respond.
+        if let Some((failed_at, error)) = last_failure.as_ref()
+            && *failed_at >= called_at
         {
             return Err(error.clone());
         }
-        let outcome = self.read(port, wanted).await;
-        *failure = outcome.as_ref().err().map(|error| (Instant::now(), error.clone()));
-        outcome
+        let result = self.read(port, wanted).await;
+        *last_failure = result.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        result
     }
 
-    /// Port has refused an entity: the blueprint may be another by now.
+    /// Has the blueprints read again soon, for example after Port refused an entity.
     pub fn invalidate(&self) {
-        self.doubted.notify_one();
+        self.invalidated.notify_one();
     }
 
-    /// Makes those of `blueprints` that Port doesn't have, in this order, and changes none that it has; tries until it could.
+    /// Creates the blueprints that do not exist in Port, in this order, and never changes an existing one. Retries until Port has
+    /// responded for each of them.
     pub async fn create(&self, port: &port::Client, blueprints: &[NewBlueprint]) {
         let waits = Backoff::new(CREATE_WAITS.0, CREATE_WAITS.1);
         for blueprint in blueprints {
@@ -116,18 +114,19 @@ impl Blueprints {
                         self.invalidate();
                         break;
                     }
-                    Ok(BlueprintCreation::ExistsAlready) => {
-                        debug!(blueprint = identifier, "Port has the blueprint, and it stays as it is");
+                    Ok(BlueprintCreation::AlreadyExists) => {
+                        debug!(blueprint = identifier, "the blueprint already exists in Port; leaving it unchanged");
                         break;
                     }
                     Err(error) if waits.is_failing(&()) => {
-                        debug!(blueprint = identifier, %error, "the blueprint still can't be created");
+                        debug!(blueprint = identifier, %error, "failed to create the blueprint again; retrying");
                     }
                     Err(error) => warn!(
                         blueprint = identifier,
                         reason = error.reason(),
                         advice = error.advice(),
-                        "the blueprint can't be created and is tried again: {error}",
+                        %error,
+                        "failed to create the blueprint; retrying",
                     ),
                 }
                 tokio::time::sleep(waits.next_delay(&())).await;
@@ -140,21 +139,26 @@ impl Blueprints {
         let Wanted { identifier, naming, vocabulary } = wanted;
         match port.get_blueprint(identifier).await {
             Ok(blueprint) => {
-                let before = self.get(identifier);
-                if before.as_deref() != Some(&blueprint) {
-                    let missing_fields = missing_fields(&blueprint, naming, vocabulary);
-                    let change =
-                        Change { identifier: identifier.to_owned(), missing_fields, is_first: before.is_none() };
-                    self.known().insert(identifier.to_owned(), BlueprintState::Read(Arc::new(blueprint)));
-                    self.untold().push(change);
+                let previous = self.get(identifier);
+                if previous.as_deref() != Some(&blueprint) {
+                    let change = BlueprintChange {
+                        identifier: identifier.to_owned(),
+                        missing_fields: MissingFields::of(&blueprint, naming, vocabulary),
+                        is_first: previous.is_none(),
+                    };
+                    self.states.lock().insert(identifier.to_owned(), BlueprintState::Read(Arc::new(blueprint)));
+                    self.unreported.lock().push(change);
                     self.changed.notify_one();
                 }
                 Ok(())
             }
             Err(error @ (port::Error::NotFound(_) | port::Error::Forbidden(_))) => {
-                let before = self.known().insert(identifier.to_owned(), BlueprintState::Unreadable);
-                if !matches!(before, Some(BlueprintState::Unreadable)) {
-                    warn!(blueprint = identifier, "the blueprint can't be read: {error}");
+                let previous = self.states.lock().insert(identifier.to_owned(), BlueprintState::Unreadable);
+                if !matches!(previous, Some(BlueprintState::Unreadable)) {
+                    warn!(
+                        blueprint = identifier, %error,
+                        "failed to read the blueprint; sending the properties and relations of Port's DORA blueprints",
+                    );
                 }
                 Ok(())
             }
@@ -162,18 +166,13 @@ impl Blueprints {
         }
     }
 
-    /// A poisoned lock still guards whole changes.
-    fn untold(&self) -> MutexGuard<'_, Vec<Change>> {
-        self.untold.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reads `wanted` every 30 minutes, soon after a refusal, and more often for a while after that, for ever; tells what has
-    /// changed.
+    /// Reads the blueprints every 30 minutes, soon after [`Blueprints::invalidate`], and more often for a while after that. Passes changes
+    /// to `report`. Never returns.
     pub async fn refresh<F: Future<Output = ()>>(
         &self,
         port: &port::Client,
         wanted: &[Wanted<'_>],
-        tell: impl Fn(Vec<Change>) -> F,
+        report: impl Fn(Vec<BlueprintChange>) -> F,
     ) {
         let mut last_read = Instant::now();
         let mut next_read = last_read;
@@ -181,22 +180,22 @@ impl Blueprints {
         loop {
             tokio::select! {
                 () = self.changed.notified() => {
-                    let changes = std::mem::take(&mut *self.untold());
+                    let changes = std::mem::take(&mut *self.unreported.lock());
                     if !changes.is_empty() {
-                        tell(changes).await;
+                        report(changes).await;
                     }
                     continue;
                 }
-                () = self.doubted.notified() => {
+                () = self.invalidated.notified() => {
                     last_refusal = Some(Instant::now());
-                    next_read = next_read.min(last_read + SHORTEST_PERIOD);
+                    next_read = next_read.min(last_read + MIN_PERIOD);
                     continue;
                 }
                 () = tokio::time::sleep_until(next_read) => {}
             }
             for wanted in wanted {
                 if let Err(error) = self.read(port, *wanted).await {
-                    debug!(blueprint = wanted.identifier, %error, "the blueprint can't be read now");
+                    debug!(blueprint = wanted.identifier, %error, "failed to read the blueprint; retrying later");
                 }
             }
             last_read = Instant::now();
@@ -206,30 +205,27 @@ impl Blueprints {
     }
 }
 
-/// A blueprint that was read for the first time, or is another than before.
+/// A blueprint that was read for the first time, or has changed.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Change {
-    /// Its identifier.
+pub struct BlueprintChange {
+    /// The identifier of the blueprint.
     pub identifier: String,
-    /// What it lacks.
-    pub missing_fields: Lacking,
-    /// Whether it was not known before.
+    /// The differences between the blueprint and the fields that the controller sends.
+    pub missing_fields: MissingFields,
+    /// Whether the blueprint was read for the first time.
     pub is_first: bool,
 }
 
-impl Change {
-    /// Says it in the log, and returns what an Event is to say of it.
+impl BlueprintChange {
+    /// Logs the change, and returns the note for the Event `BlueprintIncomplete`; `None` if the blueprint is complete.
     #[must_use]
-    pub fn told(&self) -> Option<String> {
+    pub fn log(&self) -> Option<String> {
         let Self { identifier, missing_fields, is_first } = self;
         if !is_first {
-            info!(blueprint = identifier, "the blueprint has changed: what was refused is sent once more");
+            info!(blueprint = identifier, "the blueprint has changed; retrying the deliveries that failed");
         }
-        if missing_fields.is_empty() {
-            return None;
-        }
-        let explained = missing_fields.explained(identifier);
-        warn!(blueprint = identifier, "{explained}");
-        Some(explained)
+        let note = missing_fields.explain(identifier)?;
+        warn!(blueprint = identifier, "{note}");
+        Some(note)
     }
 }

@@ -64,10 +64,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use port_client::{Answer, Error};
+    use port_client::{Error, ErrorResponse};
 
     fn not_found(trace_id: &str) -> Error {
-        Error::NotFound(Box::new(Answer {
+        Error::NotFound(Box::new(ErrorResponse {
             status: 404,
             code: Some("not_found".to_owned()),
             message: Some("Blueprint with identifier \"dora_deployment\" was not found".to_owned()),
@@ -81,7 +81,7 @@ mod tests {
         let message = message(&not_found("1"));
         assert!(message.contains("Blueprint with identifier \"dora_deployment\" was not found"), "{message}");
         assert_eq!(message, super::message(&not_found("2")));
-        let limited = |seconds| Error::RateLimited { retry_after: Duration::from_secs(seconds), answer: None };
+        let limited = |seconds| Error::RateLimited { retry_after: Duration::from_secs(seconds), response: None };
         assert_eq!(super::message(&limited(10)), super::message(&limited(299)));
     }
 }

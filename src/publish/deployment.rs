@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::blueprints::Wanted;
-use super::conform::{Draft, Fitted};
+use super::conform::{Conformed, Draft};
 use super::publishable::{Delivery, port_time, said};
 use super::{Assessment, Mapped, PublishContext, Record};
 use crate::publish::lead_time::{hours, lead_time};
@@ -34,7 +34,7 @@ impl Record for DoraDeployment {
             },
             (None, Some(time)) => {
                 let draft = draft(self, time.0, context, &mut warnings);
-                let Fitted { entity, warnings: unfitting } = Self::fitted(draft, context);
+                let Conformed { entity, warnings: unfitting } = Self::fitted(draft, context);
                 warnings.extend(unfitting);
                 Mapped::Entity(entity)
             }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::blueprints::Wanted;
-use super::conform::{Draft, Fitted};
+use super::conform::{Conformed, Draft};
 use super::publishable::{Delivery, port_time, said};
 use super::{Assessment, Mapped, PublishContext, Record};
 use crate::incidents::{IncidentTimes, LookedUp, Surroundings, times, with_cause};
@@ -34,7 +34,7 @@ impl Record for DoraIncident {
 
     fn assess(&self, context: &PublishContext, now: Timestamp) -> Assessment {
         let times = times(self, now);
-        let Fitted { entity, warnings: unfitting } = Self::fitted(draft(self, &times, context), context);
+        let Conformed { entity, warnings: unfitting } = Self::fitted(draft(self, &times, context), context);
         let warnings = [times.warnings, unfitting].concat();
         Assessment { mapped: Mapped::Entity(entity), warnings }
     }

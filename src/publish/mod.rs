@@ -9,6 +9,7 @@ mod deployment;
 mod finalizer;
 mod incident;
 mod lead_time;
+mod missing_fields;
 mod pending;
 mod publishable;
 mod publisher;
@@ -17,7 +18,7 @@ mod report;
 pub mod templates;
 mod write_ahead;
 
-pub use blueprints::{Blueprints, Change as BlueprintChange, Wanted};
+pub use blueprints::{BlueprintChange, Blueprints, Wanted};
 pub use context::PublishContext;
 pub use credentials_watch::retry_when_credentials_change;
 pub use finalizer::FINALIZE_TIMEOUT;

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::PublishContext;
 use super::blueprints::Wanted;
-use super::conform::{Draft, Fitted, conform};
+use super::conform::{Conformed, Draft, conform};
 use crate::incidents::{LookedUp, Surroundings};
 use crate::resources::{DeletionPolicy, DeliveredEntity};
 use port_client::Entity;
@@ -40,7 +40,7 @@ pub trait Record:
     }
 
     /// `draft` as an entity of that blueprint.
-    fn fitted(draft: Draft, context: &PublishContext) -> Fitted {
+    fn fitted(draft: Draft, context: &PublishContext) -> Conformed {
         let Wanted { identifier, naming, vocabulary: _ } = Self::wanted(context);
         conform(draft, naming, context.blueprints.get(identifier).as_deref())
     }

@@ -74,8 +74,8 @@ impl Publishing {
     /// Reports in metrics and Events which fields the blueprints miss.
     async fn report_blueprints(&self, changes: &[BlueprintChange]) {
         for change in changes {
-            self.context.metrics.set_missing_fields(&change.identifier, change.missing_fields.len());
-            let Some(note) = change.told() else {
+            self.context.metrics.set_missing_fields(&change.identifier, change.missing_fields.count());
+            let Some(note) = change.log() else {
                 continue;
             };
             let event = Event {

@@ -273,7 +273,7 @@ async fn failed_rollout_found_paused_at_0_stays_failed() -> TestResult {
 async fn a_standby_that_followed_knows_how_everything_ended_in_between() -> TestResult {
     let on = Installation::alone().await?;
     let mut leader = on.start_controller(&[]).await?;
-    leader.logs("leading:").await?;
+    leader.logs("this replica leads").await?;
     let standby = on.start_controller(&[]).await?;
     let [stage, gone, undone] =
         [Stage::on(&on, "standby").await?, Stage::on(&on, "gone").await?, Stage::on(&on, "undone").await?];
@@ -291,10 +291,10 @@ async fn a_standby_that_followed_knows_how_everything_ended_in_between() -> Test
     gone.apply_stuck(&Web::broken(), 1).await?;
     gone.kubectl("delete deployment/web").await?;
     seconds_after(over, 1).await?;
-    assert!(!standby.process.log()?.contains("leading:"), "it leads already");
+    assert!(!standby.process.log()?.contains("this replica leads"), "it leads already");
     let release = r#"--patch={"spec":{"holderIdentity":null}}"#;
     on.kubectl(["--namespace", RELEASE, "patch", "lease", FIELD_MANAGER, "--type=merge", release]).await?;
-    standby.logs("leading:").await?;
+    standby.logs("this replica leads").await?;
     stage
         .table(&[
             "web:1 Initial Superseded cancelled",

@@ -126,7 +126,7 @@ async fn a_wrong_base_url_is_explained() -> TestResult {
     let _controller = on.start_controller(&[]).await?;
     let namespace = on.namespace("base-url").await?;
     on.apply_in(&namespace, &incident("down", "priority: high")).await?;
-    let (_, message) = on.condition(&namespace, "dinc/down", "Synced", "UnexpectedAnswer").await?;
+    let (_, message) = on.condition(&namespace, "dinc/down", "Synced", "UnexpectedResponse").await?;
     assert!(message.contains("PORT_BASE_URL"), "what to check: {message}");
     Ok(())
 }

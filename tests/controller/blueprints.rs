@@ -1,4 +1,4 @@
-//! The blueprints are read, not assumed: what they lack is left out, what they have beyond is sent, and what doesn't fit is explained.
+//! The controller reads the blueprints: it omits fields that they do not define, fills further ones, and explains values that they do not allow.
 
 use std::time::Duration;
 
@@ -189,7 +189,7 @@ async fn what_a_blueprint_lacks_is_left_out_and_what_it_has_beyond_is_sent() -> 
     let (status, message) = on.condition(&namespace, &format!("ddep/{name}"), "Valid", "PartiallyInvalid").await?;
     assert_eq!(status, "False");
     for said in [message, on.event(&namespace, name, "PartiallyInvalid").await?] {
-        for part in ["environment is \"moon\"", "\"Production\", \"Staging\"", "left out"] {
+        for part in ["environment is \"moon\"", "\"Production\", \"Staging\"", "omits it"] {
             assert!(said.contains(part), "{said}");
         }
     }
@@ -365,7 +365,7 @@ async fn blueprints_are_created_where_there_are_none_and_left_alone_where_there_
     };
     let before = read().await?;
     let controller = on.start_controller(&[SAME_POD[0], create, create_related]).await?;
-    controller.logs("Port has the blueprint, and it stays as it is").await?;
+    controller.logs("the blueprint already exists in Port; leaving it unchanged").await?;
     on.apply_in(&namespace, &incident("after", "properties: {cost_centre: it}")).await?;
     let entity = on.incident(&namespace, "after", "open").await?;
     assert_eq!(entity.properties["cost_centre"], "it");

@@ -30,8 +30,7 @@ use crate::TestResult;
 use crate::fixture::{Controller, DEADLINE, Installation, SAME_POD, number};
 
 /// The environment of each controller. Its log names the requests that are sent.
-const ENVIRONMENT: [(&str, &str); 2] =
-    [SAME_POD[0], ("RUST_LOG", "info,port_dora_controller=debug,port_client::wire=trace")];
+const ENVIRONMENT: [(&str, &str); 2] = [SAME_POD[0], ("RUST_LOG", "info,port_dora_controller=debug,port_client=trace")];
 
 /// Longest pause between two operations.
 const LONGEST_PAUSE_MILLISECONDS: u64 = 250;
@@ -64,7 +63,7 @@ async fn nothing_is_lost_and_nothing_is_added_whatever_fails() -> TestResult {
     }))?;
     let namespace = on.namespace("chaos").await?;
     let controller = on.start_controller(&ENVIRONMENT).await?;
-    controller.logs("leading:").await?;
+    controller.logs("this replica leads").await?;
     let weather = Weather::new(&on.port, random.fork());
     let plan = Plan { rollouts, incidents, kills };
     let operations = Operations::new(on.client().await?, &namespace, plan, &mut random);

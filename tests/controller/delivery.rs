@@ -304,7 +304,7 @@ async fn every_passing_failure_is_explained_while_it_lasts_and_everything_arrive
         (Effect::DropBeforeHandling, "Unreachable"),
         (Effect::DropAfterHandling, "Unreachable"),
         (Effect::HalfAnswer, "Unreachable"),
-        (Effect::html(200), "UnexpectedAnswer"),
+        (Effect::html(200), "UnexpectedResponse"),
     ];
     let mut names = Vec::new();
     for (number, (effect, reason)) in failures.into_iter().enumerate() {
@@ -329,9 +329,9 @@ async fn every_passing_failure_is_explained_while_it_lasts_and_everything_arrive
     expected.sort();
     assert_eq!(found, expected);
     let note = on.event(&namespace, "unanswered", "TimedOut").await?;
-    assert!(note.contains("no complete answer came in time"), "{note}");
+    assert!(note.contains("the response was not complete in time"), "{note}");
     on.condition(&namespace, "dinc/unanswered", "Synced", "Delivered").await?;
-    let failed = ["ServerError", "TimedOut", "Unreachable", "UnexpectedAnswer"]
+    let failed = ["ServerError", "TimedOut", "Unreachable", "UnexpectedResponse"]
         .map(|reason| format!("port_dora_deliveries_failed_total{{kind=\"DoraDeployment\",reason=\"{reason}\"}}"));
     wait_for("the metrics to tell of it", DEADLINE, async || {
         let (_, metrics) = controller.get("/metrics").await?;
@@ -372,7 +372,7 @@ async fn all_are_explained_at_once() -> Result<bool, Box<dyn std::error::Error +
         names.iter().map(async |name| on.condition(&namespace, &format!("dinc/{name}"), "Synced", "TimedOut").await);
     for explained in join_all(explained).await {
         let (_, message) = explained?;
-        assert!(message.contains("no complete answer came in time"), "{message}");
+        assert!(message.contains("the response was not complete in time"), "{message}");
     }
     let log = controller.process.log()?;
     let told = log.match_indices("not delivered to Port yet").nth(3).ok_or("not all were told of it")?.0;

@@ -161,7 +161,7 @@ impl Installation {
             .env("PORT_CLIENT_SECRET", Options::default().client_secret)
             // So long that no leader loses it on a machine that does other things as well: it would send some of it twice.
             .env("LEASE_SECONDS", "600")
-            .env("RUST_LOG", "info,port_dora_controller=debug")
+            .env("RUST_LOG", "info,port_dora_controller=debug,port_client=debug")
             .envs(environment.iter().copied());
         for (name, value) in environment {
             if value.is_empty() {

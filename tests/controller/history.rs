@@ -77,7 +77,7 @@ async fn undo(stage: &Stage<'_>, first: &Web) -> TestResult {
 /// Starts a controller and waits until a rollout has gone all the way: what was there before has been looked at by then.
 async fn start(on: &Installation, settings: &str) -> Result<Controller, Box<dyn std::error::Error + Send + Sync>> {
     let controller = on.start_controller_with_settings(settings).await?;
-    controller.logs("leading:").await?;
+    controller.logs("this replica leads").await?;
     let after = Stage::on(on, "after").await?;
     after.apply(&Web::default()).await?;
     after.table(&["web:1 Initial Succeeded success"]).await?;

@@ -70,7 +70,7 @@ async fn random_operations_and_kills_leave_one_right_record_of_each_rollout() ->
     // The last of the first ones: after it nobody leads until the lease expires, and nobody is killed meanwhile.
     kills.insert(0, Kill::TakeOver);
     let mut stage = Stage { on: &on, controller, pod: PODS[0], observer, attendance, kills, waits_for_lease: false };
-    stage.controller.logs("leading:").await?;
+    stage.controller.logs("this replica leads").await?;
     stage.observer.mark(&on, &namespace).await?;
     let mut fleet = Fleet::new(&on, &namespace, deployments, &mut random);
     fleet.create().await?;
@@ -84,7 +84,7 @@ async fn random_operations_and_kills_leave_one_right_record_of_each_rollout() ->
             stage.replace_controller(&mut fleet, &mut random).await?;
         }
     }
-    stage.controller.logs("leading:").await?;
+    stage.controller.logs("this replica leads").await?;
     let agreement = stage.agreement(&namespace).await;
     // Once more from the beginning, and until something has gone all the way: nothing may change, and nothing may be added.
     stage.start_again(Kill::StartAgain, &mut fleet, &mut random).await?;
@@ -122,11 +122,11 @@ impl Stage<'_> {
     /// Kills the controller, with operations going on all the while, and goes on with another one. One that waits for the lease of its
     /// dead predecessor is left alone: it is the only one who knows what happened since.
     async fn replace_controller(&mut self, fleet: &mut Fleet<'_>, random: &mut Rng) -> TestResult {
-        if self.waits_for_lease && !self.controller.process.log()?.contains("leading:") {
+        if self.waits_for_lease && !self.controller.process.log()?.contains("this replica leads") {
             return Ok(());
         }
         self.waits_for_lease = false;
-        self.controller.logs("leading:").await?;
+        self.controller.logs("this replica leads").await?;
         if self.kills.is_empty() {
             self.kills = KILLS.to_vec();
             random.shuffle(&mut self.kills);
@@ -153,7 +153,7 @@ impl Stage<'_> {
             pause(random).await;
             fleet.operate(random).await?;
         }
-        if standby.process.log()?.contains("leading:") {
+        if standby.process.log()?.contains("this replica leads") {
             // The leader has lost its lease, and with it what it had not recorded.
             self.attendance.absences.push(Absence { killed: started, ready, records });
         }

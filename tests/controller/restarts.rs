@@ -63,17 +63,17 @@ async fn a_standby_is_ready_and_takes_over_at_once_from_a_leader_that_ends() -> 
     let on = Installation::alone().await?;
     let stage = Stage::on(&on, "standby").await?;
     let mut leader = on.start_controller(&[]).await?;
-    leader.logs("leading:").await?;
+    leader.logs("this replica leads").await?;
     let standby = on.start_controller(&[]).await?;
     stage.apply(&Web::default()).await?;
     stage.table(&["web:1 Initial Succeeded success"]).await?;
-    assert!(!standby.process.log()?.contains("leading:"), "two replicas lead");
+    assert!(!standby.process.log()?.contains("this replica leads"), "two replicas lead");
     let status = leader.process.terminate(DEADLINE).await?;
     assert!(status.success(), "{status}");
     // The lease lasts for longer than anything here is waited for: it can't have expired.
     let log = leader.process.log()?;
     assert!(log.contains("released leadership lease"), "{log}");
-    standby.logs("leading:").await?;
+    standby.logs("this replica leads").await?;
     stage.kubectl("set image deployment/web app=app:v2").await?;
     let rows = stage.table(&["web:1 Initial Succeeded success", "web:2 Release Succeeded success"]).await?;
     assert_eq!(writes(&rows), [1, 1]);
@@ -85,14 +85,14 @@ async fn standby_leads_once_the_lease_has_expired() -> TestResult {
     let on = Installation::alone().await?;
     let stage = Stage::on(&on, "expired").await?;
     let mut leader = on.start_controller(&[SHORT_LEASE]).await?;
-    leader.logs("leading:").await?;
+    leader.logs("this replica leads").await?;
     let standby = on.start_controller(&[SHORT_LEASE]).await?;
     stage.apply(&Web::default()).await?;
     stage.table(&["web:1 Initial Succeeded success"]).await?;
     leader.process.kill()?;
     let log = leader.process.log()?;
     assert!(!log.contains("released leadership lease"), "{log}");
-    standby.logs("leading:").await?;
+    standby.logs("this replica leads").await?;
     stage.kubectl("set image deployment/web app=app:v2").await?;
     stage.table(&["web:1 Initial Succeeded success", "web:2 Release Succeeded success"]).await?;
     Ok(())

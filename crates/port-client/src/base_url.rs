@@ -1,66 +1,74 @@
-//! Where Port is: an address that was checked once, so that nothing later has to doubt it.
+//! The address of Port's API, checked once.
 
 use std::fmt;
 use std::str::FromStr;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::Url;
+use url::{Host, Position, Url};
 
-/// Port's API for organisations hosted in the EU. Those hosted in the US use `https://api.us.port.io`.
+/// Port's API for organisations in the EU. Organisations in the US use `https://api.us.port.io`.
 pub const DEFAULT_BASE_URL: &str = "https://api.port.io";
 
-/// All but RFC 3986's unreserved characters, as `encodeURIComponent` does it: an identifier such as `a/b:1` must stay one path segment.
+/// All characters except RFC 3986's unreserved ones, as in `encodeURIComponent`: an identifier such as `a/b:1` stays one path segment.
 const PATH_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The checked address of Port's API: scheme, host and perhaps a port number, nothing else.
+/// The checked address of Port's API: a scheme, a host and optionally a port number.
 ///
-/// `https` is required, since the client secret travels over it; `http` is accepted for loopback hosts only
-/// (`localhost`, `127.0.0.0/8`, `::1`), or everywhere with [`BaseUrl::parse_allowing_http`].
+/// `https` is required, since the client sends the client secret there. `http` is accepted for loopback hosts only
+/// (`localhost`, `127.0.0.0/8`, `::1`), or for every host with [`BaseUrl::parse_allowing_http`].
+///
+/// ```
+/// use port_client::{BaseUrl, DEFAULT_BASE_URL};
+///
+/// let base_url: BaseUrl = DEFAULT_BASE_URL.parse()?;
+/// assert_eq!(base_url.host(), "api.port.io");
+/// assert!("http://api.port.io".parse::<BaseUrl>().is_err());
+/// # Ok::<(), port_client::BaseUrlError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl {
     url: Url,
-    loopback: bool,
 }
 
-/// Why a text can't be the address of Port. Its text says what to write instead, and never repeats a password.
+/// Why a text can't be the base URL. The error text says what to write instead, and never repeats a password. It names the setting for
+/// [`BaseUrl::parse_allowing_http`] `PORT_ALLOW_HTTP`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BaseUrlError {
-    /// Nothing was given.
+    /// The text is empty.
     #[error(
         "the base URL of Port is empty: write {DEFAULT_BASE_URL}, or https://api.us.port.io for an organisation in the US"
     )]
     Empty,
-    /// The text is no URL with a host.
+    /// The text is not a URL with a host.
     #[error("the base URL of Port is not a URL ({problem}): write it as {DEFAULT_BASE_URL}")]
     NotAUrl {
-        /// What the parser said.
+        /// The error of the parser.
         problem: String,
     },
     /// The scheme is neither `https` nor `http`.
     #[error("the base URL of Port begins with \"{scheme}:\": write it as {DEFAULT_BASE_URL}")]
     Scheme {
-        /// The scheme that was given.
+        /// The scheme of the text.
         scheme: String,
     },
-    /// Plain `http` to a host that is not this machine.
+    /// Plain `http` to a host that is not a loopback host.
     #[error(
-        "the base URL of Port is http://{host}, over which the client secret would travel unencrypted: \
-         write https://{host}, or allow plain http with PORT_ALLOW_HTTP=true"
+        "the base URL of Port is http://{host}, which would send the client secret unencrypted: write https://{host}, or allow plain \
+         http with PORT_ALLOW_HTTP=true"
     )]
     PlainHttp {
-        /// Host and port number that were given.
+        /// Host and port number of the text.
         host: String,
     },
-    /// A user name or a password in the URL.
+    /// The URL contains a user name or a password.
     #[error(
-        "the base URL of Port contains a user name or a password: write {instead}, and give the client ID and the \
-         client secret by their own settings"
+        "the base URL of Port contains a user name or a password: write {instead}, and set the client ID and the client secret separately"
     )]
     Credentials {
         /// The same address without them.
         instead: String,
     },
-    /// A path, a query or a fragment.
+    /// The URL contains a path, a query or a fragment.
     #[error(
         "the base URL of Port contains more than a host: write {instead}, since the client adds the path (/v1/…) itself"
     )]
@@ -71,10 +79,10 @@ pub enum BaseUrlError {
 }
 
 impl BaseUrl {
-    /// Reads an address and accepts plain `http` for every host. Meant for a proxy in the same pod or a test network.
+    /// Parses an address and accepts plain `http` for every host, for example for a local proxy or a test network.
     ///
     /// # Errors
-    /// As for [`BaseUrl::from_str`], except [`BaseUrlError::PlainHttp`].
+    /// The errors of [`BaseUrl::from_str`], except [`BaseUrlError::PlainHttp`].
     pub fn parse_allowing_http(text: &str) -> Result<Self, BaseUrlError> {
         Self::parse(text, true)
     }
@@ -88,45 +96,40 @@ impl BaseUrl {
         if !matches!(url.scheme(), "https" | "http") {
             return Err(BaseUrlError::Scheme { scheme: url.scheme().to_owned() });
         }
-        // `host_str` is there for every http(s) URL; the parser refuses those without a host.
-        let bare_host = url.host_str().unwrap_or_default();
-        let host = match url.port() {
-            Some(port) => format!("{bare_host}:{port}"),
-            None => bare_host.to_owned(),
-        };
-        let instead = format!("{}://{host}", url.scheme());
+        let instead = url.origin().ascii_serialization();
         if !url.username().is_empty() || url.password().is_some() {
             return Err(BaseUrlError::Credentials { instead });
         }
         if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
             return Err(BaseUrlError::MoreThanHost { instead });
         }
-        let loopback = is_loopback(bare_host);
-        if url.scheme() == "http" && !loopback && !allow_http {
-            return Err(BaseUrlError::PlainHttp { host });
+        let base_url = Self { url };
+        if base_url.url.scheme() == "http" && !base_url.is_loopback() && !allow_http {
+            return Err(BaseUrlError::PlainHttp { host: base_url.host() });
         }
-        Ok(Self { url, loopback })
+        Ok(base_url)
     }
 
-    /// Host and, where one was given, port number: what error texts call Port by.
+    /// The host, with the port number unless it is the default of the scheme. Error texts name Port by it.
     #[must_use]
     pub fn host(&self) -> String {
-        let host = self.url.host_str().unwrap_or_default();
-        match self.url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
+        self.url[Position::BeforeHost..Position::AfterPort].to_owned()
+    }
+
+    /// Whether the host is a loopback host.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        match self.url.host() {
+            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
         }
     }
 
-    /// Whether the host is this machine.
-    #[must_use]
-    pub fn is_loopback(&self) -> bool {
-        self.loopback
-    }
-
-    /// The address of a route: each segment percent-encoded, so that none can leave its place.
+    /// The URL of a route. Each segment is percent-encoded, so that it stays one segment.
     ///
-    /// `.` and `..` have a meaning of their own in paths that no encoding takes away; callers refuse them beforehand.
+    /// No encoding keeps `.` and `..` from changing the path, so callers reject them first.
     pub(crate) fn route(&self, segments: &[&str], query: &[(&str, &str)]) -> Url {
         let mut url = self.url.clone();
         let mut path = String::new();
@@ -145,7 +148,7 @@ impl BaseUrl {
 impl FromStr for BaseUrl {
     type Err = BaseUrlError;
 
-    /// Reads an address. White space around it and a trailing slash are ignored.
+    /// Parses an address. Surrounding white space and a trailing slash are ignored.
     fn from_str(text: &str) -> Result<Self, BaseUrlError> {
         Self::parse(text, false)
     }
@@ -157,19 +160,12 @@ impl fmt::Display for BaseUrl {
     }
 }
 
-fn is_loopback(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn accepts_addresses_of_port_and_of_this_machine() {
+    fn accepts_port_and_loopback_hosts() {
         for (text, shown) in [
             ("https://api.port.io", "https://api.port.io"),
             (" https://api.us.port.io/ \n", "https://api.us.port.io"),
@@ -186,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_can_not_be_meant_and_says_what_to_write() {
+    fn rejection_says_what_to_write() {
         for (text, part) in [
             ("", "write https://api.port.io"),
             ("api.port.io", "write it as https://api.port.io"),
@@ -207,14 +203,14 @@ mod tests {
     }
 
     #[test]
-    fn plain_http_elsewhere_needs_to_be_allowed() {
+    fn plain_http_must_be_allowed_explicitly() {
         let url = BaseUrl::parse_allowing_http("http://port.test:8080").unwrap();
         assert_eq!(url.to_string(), "http://port.test:8080");
         assert!(!url.is_loopback());
     }
 
     #[test]
-    fn identifiers_stay_one_segment_of_the_path() {
+    fn identifier_stays_one_path_segment() {
         let base: BaseUrl = DEFAULT_BASE_URL.parse().unwrap();
         let url = base.route(&["v1", "a/b:c", "dé+%2F\\?#"], &[("upsert", "true")]);
         assert_eq!(url.as_str(), "https://api.port.io/v1/a%2Fb%3Ac/d%C3%A9%2B%252F%5C%3F%23?upsert=true");

@@ -1,11 +1,8 @@
-//! A client for the API of Port, the developer portal: entities, blueprints, one access token and one budget.
-//!
-//! It knows nothing of Kubernetes and can be used by anybody who writes to Port:
+//! A client for the API of [Port](https://www.port.io), the developer portal. It writes, reads and deletes entities, and reads and creates
+//! blueprints.
 //!
 //! ```no_run
-//! use port_client::{
-//!     Client, ClientOptions, CredentialSource, DEFAULT_BASE_URL, Entity, UpsertOptions,
-//! };
+//! use port_client::{Client, ClientOptions, CredentialSource, DEFAULT_BASE_URL, Entity, UpsertOptions};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = Client::new(ClientOptions::new(
@@ -22,7 +19,7 @@
 //!     .with_relation("group", "all_teams");
 //!
 //! match client.upsert("dora_deployment", &deployment, UpsertOptions::default()).await {
-//!     Ok(stored) => println!("stored as {}", stored.identifier),
+//!     Ok(upserted) => println!("stored as {}", upserted.identifier),
 //!     Err(error) if error.is_temporary() => eprintln!("try again later: {error}"),
 //!     Err(error) => eprintln!("{error}. {}", error.advice().unwrap_or_default()),
 //! }
@@ -30,32 +27,37 @@
 //! # }
 //! ```
 //!
-//! `examples/port_client.rs` is a whole program: it reads the blueprint, sends what fits it, and tries again while that helps.
+//! The example `port_client` is a whole program: it reads the blueprint, sends the properties that the blueprint defines, and retries
+//! temporary errors.
 //!
-//! # What it does for its user
-//! - **Token.** Requested when it is first needed, shared by all calls and clones, renewed before it expires and once after a 401; while Port
-//!   accepts not even a new one, none is asked for more than once a minute. Credentials from files are read anew for each call, so that they
-//!   can be rotated, or set for the first time, without a restart.
-//! - **Errors.** Each answer of Port is an [`Error`] variant of its own, with Port's code, message and trace id; [`Error::kind`] is a short
-//!   label, [`Error::is_temporary`] says whether waiting helps, [`Error::advice`] what a person does about it, [`Error::missing`] what it is
-//!   that does not exist. No text or `Debug` output contains the client secret or the token, even if what answers repeats them.
-//! - **Budget.** All clones stay below the limits that Port publishes ([`Limits`]). When little is left of one, because others use it as well,
-//!   the rest is spread over the time until the reset, so that Port need not refuse anything. None sends anything during the pause that a 429
-//!   asks for.
-//! - **Bulk.** [`Client::upsert_bulk`] has a result for each entity, also if they are too large together or one spoils the whole request.
-//! - **Blueprints.** [`Client::get_blueprint`] reads one, [`Blueprint::differences`] says how it differs from what is expected, [`Property::fitting`]
-//!   writes a value as the blueprint does, and [`Client::create_blueprint`] makes one and never changes one.
-//! - **Bounds.** Each request has a timeout, and no answer takes more than [`MAX_ANSWER_BYTES`] of memory.
-//! - **Metrics.** An [`Observer`] is told of each request, each pause and each wait.
+//! # Features
+//! - **Access token.** The client requests a token when it first needs one, and shares it between all calls and clones. It renews the token
+//!   before it expires, and once after a 401. If Port rejects even a new token, the client requests at most one per minute. It reads
+//!   credential files again for each call, so that credentials can be rotated, or set for the first time, without a restart.
+//! - **Errors.** Each kind of response is a variant of [`Error`], with Port's code, message and trace id. [`Error::kind`] is a short label,
+//!   [`Error::is_temporary`] tells whether a retry can help, [`Error::advice`] says what a person can do, and [`Error::missing_resource`]
+//!   names the resource that does not exist. No text and no `Debug` output contains the client secret or the token, even if a response
+//!   repeats them.
+//! - **Rate limits.** All clones together stay below the limits that Port publishes ([`Limits`]). When few requests remain, because other
+//!   clients use the same limit, the client spreads them over the time until the reset, so that Port does not have to refuse any. After a
+//!   429, all clones pause as long as Port asks for.
+//! - **Bulk writes.** [`Client::upsert_bulk`] returns a result for each entity, even if the entities are too large for one request, or one
+//!   of them makes Port refuse the whole request.
+//! - **Blueprints.** [`Client::get_blueprint`] reads a blueprint, [`Blueprint::differences`] compares it with the fields that a writer sends,
+//!   [`Property::conform`] finds the allowed value for a value, and [`Client::create_blueprint`] creates a blueprint but never changes one.
+//! - **Bounded resources.** Each request has a timeout, and a response takes at most [`MAX_RESPONSE_BYTES`] of memory.
+//! - **Metrics.** An [`Observer`] is called for each request, each pause and each wait.
 //!
-//! What it leaves to its user is when to try again.
+//! The client does not retry failed requests: when to retry is up to the caller.
 //!
 //! # TLS and proxies
-//! TLS is rustls with ring, which the client names itself: no process-wide provider has to be installed. The trusted roots are Mozilla's,
-//! compiled in (`webpki-roots`), so that it works in an image without any certificates, and those of the file
-//! [`ClientOptions::extra_ca`], such as that of a proxy that decrypts. `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are honoured,
-//! except for hosts on this machine. Plain `http` is refused except for these, or with [`BaseUrl::parse_allowing_http`]. Redirects are not
-//! followed, since they would carry the credentials along.
+//! TLS is rustls with ring; the process does not have to install a provider. The client trusts Mozilla's root certificates, which are
+//! compiled in (`webpki-roots`), so it works in a container image without certificates. It also trusts the certificates in the file
+//! [`ClientOptions::extra_ca`], for example those of a proxy that decrypts the traffic.
+//!
+//! The client uses the proxy in `HTTPS_PROXY`, `HTTP_PROXY` or `ALL_PROXY`, except for the hosts in `NO_PROXY` and for loopback hosts. It
+//! refuses plain `http`, except for loopback hosts or with [`BaseUrl::parse_allowing_http`]. It does not follow redirects, since they would
+//! send the credentials to another address.
 
 mod auth;
 mod base_url;
@@ -70,12 +72,12 @@ mod rate_limit;
 pub use auth::{CredentialError, CredentialSource, CredentialValue, Credentials};
 pub use base_url::{BaseUrl, BaseUrlError, DEFAULT_BASE_URL};
 pub use client::{BlueprintCreation, Client};
-pub use error::{Answer, Error, Kind, Missing, TransportProblem};
-pub use http::{MAX_ANSWER_BYTES, MAX_BODY_BYTES, MAX_BULK_ENTITIES};
+pub use error::{Error, ErrorKind, ErrorResponse, MissingResource, TransportProblem};
+pub use http::{CaFileError, MAX_BODY_BYTES, MAX_BULK_ENTITIES, MAX_RESPONSE_BYTES, Route, StatusClass};
 pub use model::{
-    Blueprint, BlueprintDifference, Entity, NewBlueprint, Property, Relation, Schema, StoredEntity, UpsertOptions,
-    Upserted,
+    Blueprint, BlueprintDifference, Entity, ExpectedFields, NewBlueprint, Property, Relation, Schema, Sent,
+    StoredEntity, UpsertOptions, Upserted,
 };
-pub use observer::{Observer, Route, StatusClass};
+pub use observer::Observer;
 pub use options::{ClientOptions, OptionsError};
-pub use rate_limit::{DEFAULT_PAUSE, LONGEST_PAUSE, Limit, Limits, RATE_LIMIT_PERIOD};
+pub use rate_limit::{DEFAULT_PAUSE, Limit, Limits, MAX_PAUSE, RATE_LIMIT_PERIOD};

@@ -79,12 +79,12 @@ mod tests {
     /// The line of an answer that was read, or else of a request that was sent.
     fn line(at: f64, trace_id: Option<&str>) -> String {
         let time = Timestamp::UNIX_EPOCH + SignedDuration::from_secs_f64(at);
-        let wire = "port_client::wire";
+        let target = "port_client::http::transport";
         match trace_id {
             Some(trace_id) => format!(
-                "{time} DEBUG {wire}: request to Port failed route=upsert status=429 trace_id=\"{trace_id}\" milliseconds=3 error=no\n"
+                "{time} DEBUG {target}: request to Port failed route=upsert status=429 trace_id=\"{trace_id}\" milliseconds=3 error=no\n"
             ),
-            None => format!("{time} TRACE {wire}: {SENT} route=upsert\n"),
+            None => format!("{time} TRACE {target}: {SENT} route=upsert\n"),
         }
     }
 

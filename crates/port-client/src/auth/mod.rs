@@ -1,6 +1,9 @@
-//! Credentials, and the access token that they give.
+//! Credentials, and the access token that Port issues for them.
 
-pub mod credentials;
-pub mod token;
+mod credentials;
+mod source;
+pub(crate) mod token;
+pub(crate) mod token_cache;
 
-pub use credentials::{CredentialError, CredentialSource, CredentialValue, Credentials};
+pub use credentials::Credentials;
+pub use source::{CredentialError, CredentialSource, CredentialValue};

@@ -2,39 +2,39 @@
 
 use std::fmt;
 
-/// The kinds of errors: few and fixed, so that they make good condition reasons and metric labels.
+/// The kind of an error. The set is small and fixed, so that kinds can be metric labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// No connection, or one that broke.
+pub enum ErrorKind {
+    /// The connection failed or broke.
     Unreachable,
-    /// No answer in time.
+    /// No response arrived in time.
     TimedOut,
-    /// The access token is not accepted.
+    /// Port does not accept the access token.
     Unauthorized,
-    /// The credentials are not accepted.
+    /// Port does not accept the credentials.
     WrongCredentials,
-    /// There are no usable credentials.
+    /// Usable credentials are missing.
     NoCredentials,
-    /// Not allowed.
+    /// Port denies access.
     Forbidden,
     /// A blueprint or an entity does not exist.
     NotFound,
-    /// Exists already.
+    /// The resource already exists.
     Conflict,
-    /// Over Port's size limits.
+    /// The request exceeds one of Port's size limits.
     TooLarge,
-    /// Does not fit the blueprint or the API.
+    /// The request does not match the blueprint or the API.
     Refused,
-    /// Over the rate limit.
+    /// The rate limit is reached.
     RateLimited,
-    /// Port has a problem.
+    /// Port failed.
     ServerError,
-    /// Not an answer of Port's.
-    UnexpectedAnswer,
+    /// The response is not one of Port's.
+    UnexpectedResponse,
 }
 
-impl Kind {
-    /// All kinds, for those who register metrics ahead of time.
+impl ErrorKind {
+    /// All kinds, for example to register metrics in advance.
     pub const ALL: [Self; 13] = [
         Self::Unreachable,
         Self::TimedOut,
@@ -48,10 +48,10 @@ impl Kind {
         Self::Refused,
         Self::RateLimited,
         Self::ServerError,
-        Self::UnexpectedAnswer,
+        Self::UnexpectedResponse,
     ];
 
-    /// The kind in CamelCase, as reasons of Kubernetes conditions are written.
+    /// The kind in CamelCase.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -67,16 +67,18 @@ impl Kind {
             Self::Refused => "Refused",
             Self::RateLimited => "RateLimited",
             Self::ServerError => "ServerError",
-            Self::UnexpectedAnswer => "UnexpectedAnswer",
+            Self::UnexpectedResponse => "UnexpectedResponse",
         }
     }
 
-    /// Whether the same request is likely to succeed later although nobody does anything.
-    /// The others wait for a person: the credentials, the blueprint or the entity has to change first.
+    /// Whether the same request is likely to succeed later without any change. Before an error of another kind can be resolved, a person
+    /// has to change the credentials, the blueprint or the entity.
     #[must_use]
     pub fn is_temporary(self) -> bool {
         match self {
-            Self::Unreachable | Self::TimedOut | Self::RateLimited | Self::ServerError | Self::UnexpectedAnswer => true,
+            Self::Unreachable | Self::TimedOut | Self::RateLimited | Self::ServerError | Self::UnexpectedResponse => {
+                true
+            }
             Self::Unauthorized
             | Self::WrongCredentials
             | Self::NoCredentials
@@ -89,7 +91,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ErrorKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.as_str())
     }
@@ -100,14 +102,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_is_a_camel_case_reason_of_its_own() {
-        let mut reasons: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+    fn kinds_are_unique_and_camel_case() {
+        let mut reasons: Vec<_> = ErrorKind::ALL.iter().map(|kind| kind.as_str()).collect();
         for reason in &reasons {
             assert!(reason.chars().all(|character| character.is_ascii_alphanumeric()));
             assert!(reason.starts_with(|character: char| character.is_ascii_uppercase()));
         }
         reasons.sort_unstable();
         reasons.dedup();
-        assert_eq!(reasons.len(), Kind::ALL.len());
+        assert_eq!(reasons.len(), ErrorKind::ALL.len());
     }
 }

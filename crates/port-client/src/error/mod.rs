@@ -1,224 +1,194 @@
-//! What can go wrong with Port: every case its own, with what Port said and what a person does about it.
+//! The errors of the client.
 
-mod answer;
+mod advice;
 mod kind;
-pub mod missing;
+pub(crate) mod missing_resource;
+mod response;
 mod transport_problem;
 
 use std::time::Duration;
 
-pub use self::answer::Answer;
-pub use self::kind::Kind;
-pub use self::missing::Missing;
-pub use self::transport_problem::TransportProblem;
+pub use kind::ErrorKind;
+pub use missing_resource::MissingResource;
+pub use response::ErrorResponse;
+pub use transport_problem::TransportProblem;
+
 use crate::auth::CredentialError;
 use crate::http::{MAX_BODY_BYTES, MAX_BULK_ENTITIES};
 
-/// An error of the Port client. Its text never contains the client secret or the access token.
+/// An error of the client. Its text never contains the client secret or the access token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Neither client ID nor client secret is there. Nothing was sent.
+    /// Client ID and client secret are both missing. Nothing was sent.
     #[error("no Port credentials are set, so nothing is sent to Port")]
     NoCredentials,
     /// The credentials can't be used. Nothing was sent.
     #[error(transparent)]
     Credentials(#[from] CredentialError),
-    /// Port refused to give an access token for the credentials.
+    /// Port did not issue an access token for the credentials.
     #[error("Port does not accept the client ID and client secret: {0}")]
-    WrongCredentials(Box<Answer>),
-    /// 401, also with a new access token.
-    #[error("Port does not accept the access token, not even a new one: {0}")]
-    Unauthorized(Box<Answer>),
-    /// 403: a missing permission, or an IP allow list.
-    #[error("Port forbids this: {0}")]
-    Forbidden(Box<Answer>),
-    /// 404 in Port's own words: a blueprint, the entity or a related entity does not exist; the message says which.
-    #[error("Port does not find something: {0}")]
-    NotFound(Box<Answer>),
-    /// 409.
-    #[error("Port reports a conflict: {0}")]
-    Conflict(Box<Answer>),
-    /// 413.
+    WrongCredentials(Box<ErrorResponse>),
+    /// HTTP 401, even with a new access token.
+    #[error("Port does not accept the access token, even a new one: {0}")]
+    Unauthorized(Box<ErrorResponse>),
+    /// HTTP 403: a missing permission, or an IP allow list.
+    #[error("Port denied access: {0}")]
+    Forbidden(Box<ErrorResponse>),
+    /// HTTP 404 from Port: a blueprint, the entity or a related entity does not exist. See [`Error::missing_resource`].
+    #[error("a resource does not exist in Port: {0}")]
+    NotFound(Box<ErrorResponse>),
+    /// HTTP 409 from Port.
+    #[error("Port reported a conflict: {0}")]
+    Conflict(Box<ErrorResponse>),
+    /// HTTP 413.
     #[error("the request is too large for Port: {0}")]
-    TooLarge(Box<Answer>),
-    /// 422, or another 4xx in Port's own words: what was sent does not fit.
-    #[error("Port refuses what was sent: {0}")]
-    Refused(Box<Answer>),
-    /// 429, or nothing was sent since the pause that a 429 began is longer than the caller wants to wait.
-    #[error("Port's rate limit is reached; the next request may be sent in {} s{}", .retry_after.as_secs_f64().ceil(), answer_or_paused(.answer.as_deref()))]
+    TooLarge(Box<ErrorResponse>),
+    /// HTTP 422, or another 4xx from Port: the request does not match the blueprint or the API.
+    #[error("Port refused the request: {0}")]
+    Refused(Box<ErrorResponse>),
+    /// HTTP 429. Without a response: the request was not sent, since the wait would be longer than
+    /// [`ClientOptions::max_wait`](crate::ClientOptions::max_wait).
+    #[error("Port's rate limit is reached; retry in {} s{}", .retry_after.as_secs_f64().ceil(), response_or_not_sent(.response.as_deref()))]
     RateLimited {
-        /// How long no client of this process sends anything.
+        /// How long no clone of the client can send a request.
         retry_after: Duration,
-        /// Port's answer; `None` if nothing was sent.
-        answer: Option<Box<Answer>>,
+        /// Port's response; `None` if the request was not sent.
+        response: Option<Box<ErrorResponse>>,
     },
-    /// 408 or 5xx.
-    #[error("Port, or a proxy before it, has a problem: {0}")]
-    ServerError(Box<Answer>),
-    /// No complete answer came.
-    #[error("{}", .problem.text(host, detail))]
+    /// HTTP 408 or 5xx.
+    #[error("Port, or a proxy in front of it, failed: {0}")]
+    ServerError(Box<ErrorResponse>),
+    /// No complete response arrived.
+    #[error("the request to Port at {host} failed: {problem} ({detail})")]
     Transport {
-        /// Host of the base URL.
+        /// The host of the base URL.
         host: String,
         /// What failed.
         problem: TransportProblem,
-        /// What the library below said.
+        /// The innermost error of the HTTP library.
         detail: String,
     },
-    /// An answer that Port does not give: no JSON, half of it, a redirect, another shape, a 404 of somebody else.
-    #[error("{host} gave an answer that is not one of Port's, {problem}: {answer}")]
-    UnexpectedAnswer {
-        /// Host of the base URL.
+    /// A response that is not one of Port's: not JSON, incomplete, a redirect, or an error of a proxy.
+    #[error("{host} returned an unexpected response ({problem}): {response}")]
+    UnexpectedResponse {
+        /// The host of the base URL.
         host: String,
-        /// What is wrong with it.
+        /// What is unexpected.
         problem: String,
-        /// What is known of it.
-        answer: Box<Answer>,
+        /// The response.
+        response: Box<ErrorResponse>,
     },
-    /// The answer to a bulk write mentions this entity neither among the stored nor among the refused ones.
-    #[error("Port's answer to a bulk write does not mention the entity {identifier}: {answer}")]
-    NotAnswered {
-        /// The entity.
+    /// The response to a bulk write lists the entity neither as stored nor as refused.
+    #[error("Port's response to a bulk write has no result for the entity {identifier}: {response}")]
+    MissingResult {
+        /// The identifier of the entity.
         identifier: String,
-        /// The answer as a whole.
-        answer: Box<Answer>,
+        /// The response to the bulk write.
+        response: Box<ErrorResponse>,
     },
-    /// More entities than a bulk write takes. Nothing was sent.
-    #[error("{count} entities in one bulk write: Port takes at most {MAX_BULK_ENTITIES}")]
+    /// More entities than one bulk write may have. Nothing was sent.
+    #[error("{count} entities in one bulk write: Port accepts at most {MAX_BULK_ENTITIES}")]
     TooManyEntities {
-        /// How many were given.
+        /// The number of entities.
         count: usize,
     },
-    /// A body that Port would refuse with 413. Nothing was sent.
-    #[error("the request has {bytes} bytes: Port takes at most {MAX_BODY_BYTES}")]
+    /// The body is larger than Port accepts. Nothing was sent.
+    #[error("the request body has {bytes} bytes: Port accepts at most {MAX_BODY_BYTES}")]
     BodyTooLarge {
-        /// Size of the body.
+        /// The size of the body.
         bytes: usize,
     },
-    /// A name that can't be part of a path. Nothing was sent.
-    #[error("\"{value}\" can't be {what}: Port accepts neither an empty one nor \".\" or \"..\"")]
-    InvalidName {
-        /// What it was meant for.
+    /// An identifier that can't be part of a path. Nothing was sent.
+    #[error("invalid {what} \"{value}\": expected an identifier that is not empty, \".\" or \"..\"")]
+    InvalidIdentifier {
+        /// What it identifies, such as `blueprint identifier`.
         what: &'static str,
-        /// What was given.
+        /// The identifier.
         value: String,
     },
-    /// The entity can't be written as JSON. Nothing was sent.
-    #[error("the entity can't be written as JSON: {0}")]
+    /// The request can't be written as JSON. Nothing was sent.
+    #[error("the request can't be written as JSON: {0}")]
     NotSerializable(String),
 }
 
 impl Error {
-    /// The kind of error.
+    /// The kind of the error.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoCredentials | Self::Credentials(_) => Kind::NoCredentials,
-            Self::WrongCredentials(_) => Kind::WrongCredentials,
-            Self::Unauthorized(_) => Kind::Unauthorized,
-            Self::Forbidden(_) => Kind::Forbidden,
-            Self::NotFound(_) => Kind::NotFound,
-            Self::Conflict(_) => Kind::Conflict,
-            Self::TooLarge(_) | Self::TooManyEntities { .. } | Self::BodyTooLarge { .. } => Kind::TooLarge,
-            Self::Refused(_) | Self::InvalidName { .. } | Self::NotSerializable(_) => Kind::Refused,
-            Self::RateLimited { .. } => Kind::RateLimited,
-            Self::ServerError(answer) if answer.status == 408 => Kind::TimedOut,
-            Self::ServerError(_) => Kind::ServerError,
+            Self::NoCredentials | Self::Credentials(_) => ErrorKind::NoCredentials,
+            Self::WrongCredentials(_) => ErrorKind::WrongCredentials,
+            Self::Unauthorized(_) => ErrorKind::Unauthorized,
+            Self::Forbidden(_) => ErrorKind::Forbidden,
+            Self::NotFound(_) => ErrorKind::NotFound,
+            Self::Conflict(_) => ErrorKind::Conflict,
+            Self::TooLarge(_) | Self::TooManyEntities { .. } | Self::BodyTooLarge { .. } => ErrorKind::TooLarge,
+            Self::Refused(_) | Self::InvalidIdentifier { .. } | Self::NotSerializable(_) => ErrorKind::Refused,
+            Self::RateLimited { .. } => ErrorKind::RateLimited,
+            Self::ServerError(response) if response.status == 408 => ErrorKind::TimedOut,
+            Self::ServerError(_) => ErrorKind::ServerError,
             Self::Transport { problem, .. } => problem.kind(),
-            Self::UnexpectedAnswer { .. } | Self::NotAnswered { .. } => Kind::UnexpectedAnswer,
+            Self::UnexpectedResponse { .. } | Self::MissingResult { .. } => ErrorKind::UnexpectedResponse,
         }
     }
 
-    /// The kind in CamelCase, for condition reasons and metric labels.
+    /// The kind in CamelCase, for example as a metric label.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         self.kind().as_str()
     }
 
-    /// Whether the same request is likely to succeed later although nobody does anything. See [`Kind::is_temporary`].
+    /// Whether the same request is likely to succeed later without any change. See [`ErrorKind::is_temporary`].
     #[must_use]
     pub fn is_temporary(&self) -> bool {
         self.kind().is_temporary()
     }
 
-    /// Port's answer, if one came.
+    /// The response, if one arrived.
     #[must_use]
-    pub fn answer(&self) -> Option<&Answer> {
+    pub fn response(&self) -> Option<&ErrorResponse> {
         match self {
-            Self::WrongCredentials(answer)
-            | Self::Unauthorized(answer)
-            | Self::Forbidden(answer)
-            | Self::NotFound(answer)
-            | Self::Conflict(answer)
-            | Self::TooLarge(answer)
-            | Self::Refused(answer)
-            | Self::ServerError(answer)
-            | Self::UnexpectedAnswer { answer, .. }
-            | Self::NotAnswered { answer, .. } => Some(answer),
-            Self::RateLimited { answer, .. } => answer.as_deref(),
+            Self::WrongCredentials(response)
+            | Self::Unauthorized(response)
+            | Self::Forbidden(response)
+            | Self::NotFound(response)
+            | Self::Conflict(response)
+            | Self::TooLarge(response)
+            | Self::Refused(response)
+            | Self::ServerError(response)
+            | Self::UnexpectedResponse { response, .. }
+            | Self::MissingResult { response, .. } => Some(response),
+            Self::RateLimited { response, .. } => response.as_deref(),
             Self::NoCredentials
             | Self::Credentials(_)
             | Self::Transport { .. }
             | Self::TooManyEntities { .. }
             | Self::BodyTooLarge { .. }
-            | Self::InvalidName { .. }
+            | Self::InvalidIdentifier { .. }
             | Self::NotSerializable(_) => None,
         }
     }
 
-    /// What does not exist, if this is a 404 and Port's words say so.
+    /// The resource that does not exist, if this is a 404 and Port's message names it.
     #[must_use]
-    pub fn missing(&self) -> Option<Missing> {
+    pub fn missing_resource(&self) -> Option<MissingResource> {
         match self {
-            Self::NotFound(answer) => Missing::of(answer),
+            Self::NotFound(response) => MissingResource::parse(response),
             _ => None,
         }
     }
 
-    /// Port's trace id of the request, if an answer came with one.
+    /// Port's trace id of the request, if the response has one.
     #[must_use]
     pub fn trace_id(&self) -> Option<&str> {
-        self.answer()?.trace_id.as_deref()
-    }
-
-    /// What a person does about it: a sentence to put behind the error's own text. `None` where waiting is all there is to do.
-    ///
-    /// It calls the settings `PORT_CLIENT_ID`, `PORT_CLIENT_SECRET` and `PORT_BASE_URL`, as Port's own clients do.
-    #[must_use]
-    pub fn advice(&self) -> Option<String> {
-        let advice = match self {
-            Self::NoCredentials => "Set PORT_CLIENT_ID and PORT_CLIENT_SECRET (in Port: the ... menu, Credentials).".into(),
-            Self::Credentials(_) => "Correct PORT_CLIENT_ID and PORT_CLIENT_SECRET, or the files that hold them.".into(),
-            Self::WrongCredentials(_) => "Check PORT_CLIENT_ID and PORT_CLIENT_SECRET (in Port: the ... menu, Credentials), and that PORT_BASE_URL \
-                is the region of the organisation: https://api.port.io for the EU, https://api.us.port.io for the US."
-                .into(),
-            Self::Unauthorized(_) => "Check that PORT_BASE_URL is the region of the organisation and that no proxy removes the Authorization header.".into(),
-            Self::Forbidden(_) => "Check that the credentials may write entities, and that Port's IP allow list contains the address from which the cluster reaches it.".into(),
-            Self::NotFound(answer) => match Missing::of(answer) {
-                Some(missing) => format!("Create {missing} in Port, or change the setting or annotation that names it."),
-                None => "Create the blueprint or the related entity that Port names, or change the setting or annotation that names it.".into(),
-            },
-            Self::Conflict(_) => "This client only upserts, so this should not happen: please report it, with the trace id.".into(),
-            Self::TooLarge(_) | Self::BodyTooLarge { .. } => "Shorten the longest texts of the entity, such as its description.".into(),
-            Self::TooManyEntities { .. } => format!("Split them into parts of at most {MAX_BULK_ENTITIES}."),
-            Self::Refused(_) => "Compare the entity with the blueprint in Port: types, enums, required properties and relations.".into(),
-            Self::InvalidName { what, .. } => format!("Set {what} to letters, digits and @_.+:\\/=-."),
-            Self::NotSerializable(_) => "This should not happen: please report it.".into(),
-            Self::RateLimited { .. } | Self::ServerError(_) | Self::NotAnswered { .. } => return None,
-            Self::Transport { host, problem, .. } => return problem.advice(host),
-            Self::UnexpectedAnswer { host, .. } => format!(
-                "Check that PORT_BASE_URL is the address of Port's API (https://api.port.io or https://api.us.port.io, not that of its web pages) \
-                and that no proxy answers in place of {host}."
-            ),
-        };
-        Some(advice)
+        self.response()?.trace_id.as_deref()
     }
 }
 
-fn answer_or_paused(answer: Option<&Answer>) -> String {
-    match answer {
-        Some(answer) => format!(": {answer}"),
-        None => "; nothing was sent".to_owned(),
+fn response_or_not_sent(response: Option<&ErrorResponse>) -> String {
+    match response {
+        Some(response) => format!(": {response}"),
+        None => "; the request was not sent".to_owned(),
     }
 }

@@ -1,90 +1,86 @@
-//! What can happen to a request before an answer is complete.
+//! The failures of a request before its response is complete.
 
-use crate::error::Kind;
+use std::fmt;
 
-/// Why no complete answer came.
+use crate::error::ErrorKind;
+
+/// Why no complete response arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransportProblem {
     /// The host name has no address.
     NameNotFound,
     /// Nothing listens at the address.
     ConnectionRefused,
-    /// The connection could not be opened for another reason.
+    /// The connection failed for another reason.
     NotConnected,
-    /// TLS failed: an untrusted certificate, another protocol, a proxy that decrypts.
+    /// TLS failed: an untrusted certificate, another protocol, or a proxy that decrypts the traffic.
     Tls,
-    /// The proxy of the environment variables did not let the connection through.
+    /// The proxy from the environment variables refused the connection.
     Proxy,
-    /// The connection was not open in time.
+    /// The connection was not established in time.
     ConnectTimedOut,
-    /// The answer was not complete in time.
-    AnswerTimedOut,
-    /// The connection ended before the answer was complete: whether Port carried out the request is unknown.
+    /// The response was not complete in time.
+    ResponseTimedOut,
+    /// The connection ended before the response was complete. Port may have carried out the request.
     Dropped,
-    /// What answered does not speak HTTP.
+    /// The server does not speak HTTP.
     NotHttp,
-    /// Anything else.
+    /// Any other failure.
     Other,
 }
 
 impl TransportProblem {
-    /// The kind of error that this is.
-    pub(crate) fn kind(self) -> Kind {
+    /// The kind of this error.
+    pub(crate) fn kind(self) -> ErrorKind {
         match self {
-            Self::ConnectTimedOut | Self::AnswerTimedOut => Kind::TimedOut,
-            Self::NotHttp => Kind::UnexpectedAnswer,
+            Self::ConnectTimedOut | Self::ResponseTimedOut => ErrorKind::TimedOut,
+            Self::NotHttp => ErrorKind::UnexpectedResponse,
             Self::NameNotFound
             | Self::ConnectionRefused
             | Self::NotConnected
             | Self::Tls
             | Self::Proxy
             | Self::Dropped
-            | Self::Other => Kind::Unreachable,
+            | Self::Other => ErrorKind::Unreachable,
         }
     }
 
-    /// What happened.
-    pub(crate) fn text(self, host: &str, detail: &str) -> String {
-        let what = match self {
-            Self::NameNotFound => "the host name has no address",
-            Self::ConnectionRefused => "the connection was refused",
-            Self::NotConnected => "no connection could be opened",
-            Self::Tls => "no secure connection could be opened",
-            Self::Proxy => "the proxy did not let the connection through",
-            Self::ConnectTimedOut => "no connection was open in time",
-            Self::AnswerTimedOut => "no complete answer came in time",
-            Self::Dropped => {
-                "the connection ended before the answer was complete, so whether Port carried out the request is unknown"
-            }
-            Self::NotHttp => "what answered there does not speak HTTP",
-            Self::Other => "the request failed",
-        };
-        format!("Port is not reached at {host}: {what} ({detail})")
-    }
-
-    /// What a person does about it.
+    /// What to do about it. `None` if it is only possible to wait.
     pub(crate) fn advice(self, host: &str) -> Option<String> {
         Some(match self {
-            Self::NameNotFound => {
-                format!("Check PORT_BASE_URL and that {host} can be resolved where this runs.")
-            }
+            Self::NameNotFound => format!("Check PORT_BASE_URL, and that {host} can be resolved here."),
             Self::ConnectionRefused | Self::NotConnected => format!(
-                "Check PORT_BASE_URL and that a connection to {host} may be opened from where this runs (network policies, firewalls, HTTPS_PROXY)."
+                "Check PORT_BASE_URL, and that firewalls, network policies and HTTPS_PROXY allow a connection to {host}."
             ),
             Self::Tls => format!(
-                "Check that PORT_BASE_URL names an https address with a certificate for {host} of a public authority. If a proxy decrypts the traffic, \
-                 or the authority is your own, name the file with its certificate in PORT_CA_FILE."
+                "Check that PORT_BASE_URL is an https address and that {host} has a certificate of a public authority. If a proxy decrypts \
+                 the traffic, or the authority is your own, set PORT_CA_FILE to a file with its certificate."
             ),
-            Self::Proxy => {
-                format!("Check HTTPS_PROXY and NO_PROXY, and that the proxy allows {host}.")
+            Self::Proxy => format!("Check HTTPS_PROXY and NO_PROXY, and that the proxy allows {host}."),
+            Self::ConnectTimedOut => {
+                format!("Check that firewalls, network policies and HTTPS_PROXY allow a connection to {host}.")
             }
-            Self::ConnectTimedOut => format!(
-                "Check that a connection to {host} may be opened from where this runs (network policies, firewalls, HTTPS_PROXY)."
-            ),
             Self::NotHttp => "Check that PORT_BASE_URL is https://api.port.io or https://api.us.port.io.".to_owned(),
-            Self::AnswerTimedOut | Self::Dropped | Self::Other => {
-                return None;
+            Self::ResponseTimedOut | Self::Dropped | Self::Other => return None,
+        })
+    }
+}
+
+impl fmt::Display for TransportProblem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::NameNotFound => "the host name has no address",
+            Self::ConnectionRefused => "the connection was refused",
+            Self::NotConnected => "the connection failed",
+            Self::Tls => "the TLS handshake failed",
+            Self::Proxy => "the proxy refused the connection",
+            Self::ConnectTimedOut => "the connection was not established in time",
+            Self::ResponseTimedOut => "the response was not complete in time",
+            Self::Dropped => {
+                "the connection ended before the response was complete, so Port may have carried out the request"
             }
+            Self::NotHttp => "the server does not speak HTTP",
+            Self::Other => "it could not be completed",
         })
     }
 }

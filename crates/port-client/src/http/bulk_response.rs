@@ -1,82 +1,70 @@
-//! The answer to a bulk write, sorted back to the entities that were sent.
+//! The response to a bulk write, matched to the entities that were sent.
 
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::error::missing::with_details;
-use crate::error::{Answer, Error};
-use crate::http::response::Reader;
-use crate::model::entity::{Entity, Upserted};
+use crate::error::missing_resource::message_with_details;
+use crate::error::{Error, ErrorResponse};
+use crate::http::response::{Response, ResponseReader};
+use crate::model::{Entity, Upserted};
 
-/// Most entities that Port takes in one bulk write (its specification: `maxItems` of the request's `entities`).
+/// The most entities that Port accepts in one bulk write (`maxItems` of `entities` in Port's API reference).
 pub const MAX_BULK_ENTITIES: usize = 20;
 
-/// The body of a 200 or 207. Both lists are optional here, since one without the other still says something, and their entries may be
-/// anything: one that is odd must not cost the results of the others.
+/// The body of a 200 or 207 response. Both lists are optional, since one of them is still useful without the other. Their entries are
+/// unchecked, so that one malformed entry does not hide the results of the others.
 #[derive(Debug, Default, Deserialize)]
-pub(crate) struct BulkAnswer {
+pub(crate) struct BulkResponse {
     #[serde(default)]
     entities: Option<Vec<Value>>,
     #[serde(default)]
     errors: Option<Vec<Value>>,
 }
 
-/// One result per entity, in the order in which they were sent.
+/// One result per entity, in the order in which the entities were sent.
 ///
-/// They are matched by `index`. One that is refused and stored at once counts as refused, since writing it again is harmless; one that
-/// is in neither list is [`Error::NotAnswered`], as is one whose entry can't be told from another's: to write it again is harmless as well.
-pub(crate) fn sort_results(
+/// Results are matched by `index`. An entity in both lists counts as refused. An entity in neither list, or one whose entry is ambiguous,
+/// is [`Error::MissingResult`]. In each of these cases it is harmless to write the entity again.
+pub(crate) fn match_results(
     sent: &[Entity],
-    body: BulkAnswer,
-    answer: &Answer,
-    headers: &HeaderMap,
-    reader: &Reader<'_>,
+    response: Response<BulkResponse>,
+    reader: &ResponseReader<'_>,
 ) -> Result<Vec<Result<Upserted, Error>>, Error> {
-    let (stored, refused) = match (body.entities, body.errors) {
-        (None, None) => {
-            return Err(reader.unexpected("which has neither \"entities\" nor \"errors\"".to_owned(), answer.clone()));
-        }
-        (stored, refused) => (stored.unwrap_or_default(), refused.unwrap_or_default()),
+    let Response { value: BulkResponse { entities, errors }, details, headers } = response;
+    if entities.is_none() && errors.is_none() {
+        let problem = "the body has neither \"entities\" nor \"errors\"".to_owned();
+        return Err(reader.unexpected(problem, details));
+    }
+    let missing = |entity: &Entity| {
+        Err(Error::MissingResult { identifier: entity.identifier.clone(), response: Box::new(details.clone()) })
     };
-    let mut results: Vec<_> = sent
-        .iter()
-        .map(|entity| {
-            Err(Error::NotAnswered { identifier: entity.identifier.clone(), answer: Box::new(answer.clone()) })
-        })
-        .collect();
-    let mut strays = 0_usize;
-    for entry in stored {
+    let mut results: Vec<_> = sent.iter().map(missing).collect();
+    let mut unmatched = 0_usize;
+    for entry in entities.unwrap_or_default() {
         match position(sent, &entry) {
-            Some(position) => {
-                let named = entry.get("identifier").and_then(Value::as_str);
-                results[position] = Ok(Upserted {
-                    identifier: named.unwrap_or(&sent[position].identifier).to_owned(),
-                    created: entry.get("created").and_then(Value::as_bool),
-                    trace_id: answer.trace_id.clone(),
-                });
-            }
-            None => strays += 1,
+            Some(position) => results[position] = Ok(upserted(&entry, &sent[position], &details)),
+            None => unmatched += 1,
         }
     }
-    for entry in refused {
+    for entry in errors.unwrap_or_default() {
         match position(sent, &entry) {
-            Some(position) => results[position] = Err(refusal(&entry, answer, headers, reader)),
-            None => strays += 1,
+            Some(position) => results[position] = Err(refusal(&entry, &details, &headers, reader)),
+            None => unmatched += 1,
         }
     }
-    if strays > 0 {
+    if unmatched > 0 {
         tracing::warn!(
-            strays,
+            unmatched,
             sent = sent.len(),
-            trace_id = answer.trace_id,
-            "Port's answer to a bulk write has entries of which it is not clear which entity they are of"
+            trace_id = details.trace_id,
+            "Port's response to a bulk write has entries that match no entity of the request; ignoring them"
         );
     }
     Ok(results)
 }
 
-/// Which of the entities an entry is of. `None` without a fitting `index`, and if the entry names another entity of the same request.
+/// The entity that an entry belongs to. `None` without a valid `index`, or if the entry names another entity of the same request.
 fn position(sent: &[Entity], entry: &Value) -> Option<usize> {
     let position = whole_number(entry.get("index")?)?;
     let entity = sent.get(position)?;
@@ -86,20 +74,28 @@ fn position(sent: &[Entity], entry: &Value) -> Option<usize> {
     }
 }
 
-fn refusal(entry: &Value, answer: &Answer, headers: &HeaderMap, reader: &Reader<'_>) -> Error {
+fn upserted(entry: &Value, entity: &Entity, details: &ErrorResponse) -> Upserted {
+    Upserted {
+        identifier: entry.get("identifier").and_then(Value::as_str).unwrap_or(&entity.identifier).to_owned(),
+        created: entry.get("created").and_then(Value::as_bool),
+        trace_id: details.trace_id.clone(),
+    }
+}
+
+fn refusal(entry: &Value, details: &ErrorResponse, headers: &HeaderMap, reader: &ResponseReader<'_>) -> Error {
     let text = |name: &str| entry.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let status = entry.get("statusCode").and_then(whole_number).and_then(|status| u16::try_from(status).ok());
-    let own = Answer {
+    let own = ErrorResponse {
         status: status.unwrap_or_default(),
         code: text("error").map(|code| reader.label(code)),
-        message: with_details(text("message"), entry.get("details")).map(|message| reader.message(&message)),
-        trace_id: answer.trace_id.clone(),
+        message: message_with_details(text("message"), entry.get("details")).map(|message| reader.message(&message)),
+        trace_id: details.trace_id.clone(),
         excerpt: None,
     };
     reader.entity_error(own, headers)
 }
 
-/// Port's specification has `number` where only whole ones make sense, so that 3.0 is as good as 3.
+/// Port's API reference has the type `number` for whole numbers, so `3.0` is as valid as `3`.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "both are checked")]
 fn whole_number(value: &Value) -> Option<usize> {
     let number = value.as_f64()?;
@@ -108,27 +104,28 @@ fn whole_number(value: &Value) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
+    use std::time::SystemTime;
+
     use serde_json::json;
 
     use super::*;
-    use crate::error::Kind;
+    use crate::error::ErrorKind;
+    use crate::http::Route;
     use crate::http::redact::Redactor;
-    use crate::observer::Route;
 
-    fn sort(count: usize, body: Value) -> Result<Vec<Result<Upserted, Error>>, Error> {
+    fn results(count: usize, body: Value) -> Result<Vec<Result<Upserted, Error>>, Error> {
         let sent: Vec<_> = (0..count).map(|index| Entity::new(format!("entity-{index}"))).collect();
         let redactor = Redactor::default();
-        let reader =
-            Reader { route: Route::UpsertBulk, host: "api.port.io", redactor: &redactor, now: Timestamp::UNIX_EPOCH };
-        let answer = Answer { status: 207, trace_id: Some("trace-1".into()), ..Answer::default() };
-        let body = serde_json::from_value(body).unwrap();
-        sort_results(&sent, body, &answer, &HeaderMap::new(), &reader)
+        let now = SystemTime::UNIX_EPOCH;
+        let reader = ResponseReader { route: Route::UpsertBulk, host: "api.port.io", redactor: &redactor, now };
+        let details = ErrorResponse { status: 207, trace_id: Some("trace-1".into()), ..ErrorResponse::default() };
+        let value = serde_json::from_value(body).unwrap();
+        match_results(&sent, Response { value, details, headers: HeaderMap::new() }, &reader)
     }
 
     #[test]
-    fn results_follow_the_index_and_not_the_order_of_the_answer() {
-        let results = sort(
+    fn results_are_matched_by_index() {
+        let results = results(
             4,
             json!({
                 "ok": false,
@@ -143,24 +140,24 @@ mod tests {
         assert_eq!(results[0].as_ref().unwrap().created, Some(true));
         assert_eq!(results[3].as_ref().unwrap().identifier, "entity-3");
         let refused = results[1].as_ref().unwrap_err();
-        assert_eq!(refused.kind(), Kind::Refused);
+        assert_eq!(refused.kind(), ErrorKind::Refused);
         assert!(refused.to_string().contains("no such property"));
         assert_eq!(refused.trace_id(), Some("trace-1"));
         let missing = results[2].as_ref().unwrap_err();
-        assert!(matches!(missing, Error::NotAnswered { identifier, .. } if identifier == "entity-2"));
+        assert!(matches!(missing, Error::MissingResult { identifier, .. } if identifier == "entity-2"));
         assert!(missing.is_temporary());
     }
 
     #[test]
-    fn an_entity_that_is_stored_and_refused_is_refused() {
+    fn entity_in_both_lists_is_refused() {
         let results =
-            sort(1, json!({"entities": [{"index": 0}], "errors": [{"index": 0, "statusCode": 500}]})).unwrap();
-        assert_eq!(results[0].as_ref().unwrap_err().kind(), Kind::ServerError);
+            results(1, json!({"entities": [{"index": 0}], "errors": [{"index": 0, "statusCode": 500}]})).unwrap();
+        assert_eq!(results[0].as_ref().unwrap_err().kind(), ErrorKind::ServerError);
     }
 
     #[test]
-    fn indexes_that_were_never_sent_change_nothing() {
-        let results = sort(
+    fn invalid_index_is_ignored() {
+        let results = results(
             1,
             json!({
                 "entities": [{"index": 1}, {"index": -1}, {"index": 0.5}, {"index": 1e300}, {"index": "0"}, {"index": null},
@@ -169,24 +166,24 @@ mod tests {
             }),
         )
         .unwrap();
-        assert!(matches!(results[..], [Err(Error::NotAnswered { .. })]));
+        assert!(matches!(results[..], [Err(Error::MissingResult { .. })]));
     }
 
     #[test]
-    fn an_odd_entry_does_not_cost_the_results_of_the_others() {
-        let results = sort(
+    fn malformed_entry_does_not_hide_other_results() {
+        let results = results(
             3,
             json!({"ok": true, "entities": [{"index": 0, "created": "yes", "identifier": 7}, {"created": true}, {"index": 2}], "errors": null}),
         )
         .unwrap();
         assert_eq!(results[0].as_ref().unwrap().identifier, "entity-0");
-        assert!(matches!(results[1], Err(Error::NotAnswered { .. })));
+        assert!(matches!(results[1], Err(Error::MissingResult { .. })));
         assert!(results[2].is_ok());
     }
 
     #[test]
-    fn an_index_that_is_there_twice_is_harmless() {
-        let results = sort(
+    fn duplicate_index_is_harmless() {
+        let results = results(
             2,
             json!({
                 "entities": [{"index": 0, "created": true}, {"index": 0, "created": false}],
@@ -199,29 +196,29 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_names_another_entity_than_its_index_is_not_believed() {
+    fn ambiguous_entry_is_ignored() {
         let swapped =
             json!({"entities": [{"index": 0, "identifier": "entity-1"}, {"index": 1, "identifier": "entity-0"}]});
-        for result in sort(2, swapped).unwrap() {
-            assert!(matches!(result, Err(Error::NotAnswered { .. })));
+        for result in results(2, swapped).unwrap() {
+            assert!(matches!(result, Err(Error::MissingResult { .. })));
         }
-        // Port may well write an identifier in another way than it was sent.
-        let results = sort(1, json!({"entities": [{"index": 0, "identifier": "ENTITY-0"}]})).unwrap();
+        // Port may change the case of an identifier.
+        let results = results(1, json!({"entities": [{"index": 0, "identifier": "ENTITY-0"}]})).unwrap();
         assert_eq!(results[0].as_ref().unwrap().identifier, "ENTITY-0");
     }
 
     #[test]
-    fn an_answer_without_lists_is_no_answer() {
-        let error = sort(1, json!({"ok": true})).unwrap_err();
-        assert_eq!(error.kind(), Kind::UnexpectedAnswer);
+    fn response_without_lists_is_unexpected() {
+        let error = results(1, json!({"ok": true})).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnexpectedResponse);
     }
 
     #[test]
-    fn an_odd_status_of_an_entity_is_still_an_error() {
+    fn entity_error_with_invalid_status_is_unexpected() {
         for status in [json!(0.0), json!(-5), json!(200), json!(70_000), json!(422.5), json!("422"), Value::Null] {
             let body = json!({"errors": [{"index": 0, "statusCode": status}]});
-            let results = sort(1, body).unwrap();
-            assert_eq!(results[0].as_ref().unwrap_err().kind(), Kind::UnexpectedAnswer);
+            let results = results(1, body).unwrap();
+            assert_eq!(results[0].as_ref().unwrap_err().kind(), ErrorKind::UnexpectedResponse);
         }
     }
 }

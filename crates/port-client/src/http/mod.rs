@@ -1,11 +1,18 @@
-//! Requests and answers: what goes over the wire, and what comes back.
+//! The HTTP layer: requests, responses, TLS, and the errors of a request.
 
-pub mod bulk_response;
-pub mod exchange;
-pub mod redact;
-pub mod response;
-pub mod tls;
-pub mod transport;
+pub(crate) mod bulk_response;
+pub(crate) mod redact;
+pub(crate) mod request;
+pub(crate) mod response;
+pub(crate) mod route;
+pub(crate) mod status_class;
+pub(crate) mod tls;
+pub(crate) mod transport;
+mod transport_error;
 
 pub use bulk_response::MAX_BULK_ENTITIES;
-pub use exchange::{MAX_ANSWER_BYTES, MAX_BODY_BYTES};
+pub use request::MAX_BODY_BYTES;
+pub use response::MAX_RESPONSE_BYTES;
+pub use route::Route;
+pub use status_class::StatusClass;
+pub use tls::CaFileError;

@@ -1,8 +1,8 @@
-//! Keeps secrets out of texts that come from outside: a proxy or a debugging page may repeat what it was sent.
+//! Removes secrets from texts of the other side: a proxy or a debugging page may repeat what it received.
 
 use secrecy::{ExposeSecret, SecretString};
 
-/// The secrets that a request carried.
+/// The secrets of a request.
 #[derive(Default)]
 pub(crate) struct Redactor(Vec<SecretString>);
 
@@ -12,27 +12,28 @@ impl Redactor {
     }
 
     /// The text with every secret replaced.
-    pub(crate) fn clean(&self, text: &str) -> String {
+    fn redact(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose_secret(), "[redacted]"))
     }
 
-    /// The text cleaned, on one line, and cut to at most `longest` characters. It is cleaned before it is cut: a cut secret would no longer be found.
-    pub(crate) fn excerpt(&self, text: &str, longest: usize) -> String {
-        let cleaned = self.clean(text);
-        let is_gap = |character: char| character.is_whitespace() || character.is_control();
+    /// The redacted text on one line, with at most `max_characters` characters. The text is redacted before it is cut, since a part of a
+    /// secret would not be found.
+    pub(crate) fn excerpt(&self, text: &str, max_characters: usize) -> String {
+        let redacted = self.redact(text);
+        let is_separator = |character: char| character.is_whitespace() || character.is_control();
         let mut excerpt = String::new();
-        for word in cleaned.split(is_gap).filter(|word| !word.is_empty()) {
+        for word in redacted.split(is_separator).filter(|word| !word.is_empty()) {
             if !excerpt.is_empty() {
                 excerpt.push(' ');
             }
             excerpt.push_str(word);
-            // Enough to cut: the rest of a large body is not copied.
-            if excerpt.len() > longest * 4 {
+            // A character has at most 4 bytes, so this is enough: the rest of a large body is not copied.
+            if excerpt.len() > max_characters * 4 {
                 break;
             }
         }
-        if excerpt.chars().count() > longest {
-            excerpt = excerpt.chars().take(longest).collect();
+        if excerpt.chars().count() > max_characters {
+            excerpt = excerpt.chars().take(max_characters).collect();
             excerpt.push('…');
         }
         excerpt
@@ -44,9 +45,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_replaced_before_the_text_is_cut() {
+    fn text_is_redacted_before_it_is_cut() {
         let redactor = Redactor::new(["hunter2".into(), "".into()]);
-        assert_eq!(redactor.clean("a hunter2 b"), "a [redacted] b");
+        assert_eq!(redactor.redact("a hunter2 b"), "a [redacted] b");
         let excerpt = redactor.excerpt("ab\n\u{7}  hunter2", 8);
         assert_eq!(excerpt, "ab [reda…");
         assert_eq!(redactor.excerpt("é é é", 3), "é é…");

@@ -1,67 +1,79 @@
-//! From what came over the wire to a value or a typed error. Pure: no clock, no network.
+//! Reads a response: into a value, or into a typed error. Pure: no clock and no network.
 
-use jiff::Timestamp;
+use std::time::SystemTime;
+
 use reqwest::header::{HeaderMap, LOCATION};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::error::{Answer, Error, missing};
+use crate::error::missing_resource::message_with_details;
+use crate::error::{Error, ErrorResponse};
+use crate::http::Route;
 use crate::http::redact::Redactor;
-use crate::observer::Route;
-use crate::rate_limit::headers::retry_after;
+use crate::rate_limit::headers::pause_after_429;
 
-const LONGEST_MESSAGE: usize = 2_000;
-const LONGEST_EXCERPT: usize = 120;
-const LONGEST_LABEL: usize = 128;
+/// The largest response that the client keeps in memory, in bytes. Responses of the routes that it calls have a few kilobytes.
+pub const MAX_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
 
-/// A complete answer, before anyone has looked at it.
-pub(crate) struct RawAnswer {
+const MAX_MESSAGE_CHARACTERS: usize = 2_000;
+const MAX_EXCERPT_CHARACTERS: usize = 120;
+const MAX_LABEL_CHARACTERS: usize = 128;
+
+/// A complete response that has not been read yet.
+pub(crate) struct RawResponse {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
-/// What is needed to read an answer, apart from the answer itself.
-pub(crate) struct Reader<'a> {
+/// A successful response.
+pub(crate) struct Response<T> {
+    /// The body.
+    pub(crate) value: T,
+    /// Status and trace id, for an error that is found later.
+    pub(crate) details: ErrorResponse,
+    pub(crate) headers: HeaderMap,
+}
+
+/// Reads the responses to one request.
+pub(crate) struct ResponseReader<'a> {
     pub(crate) route: Route,
     pub(crate) host: &'a str,
     pub(crate) redactor: &'a Redactor,
-    pub(crate) now: Timestamp,
+    pub(crate) now: SystemTime,
 }
 
-impl Reader<'_> {
-    /// The value of a 2xx answer, or the error that any other answer stands for.
-    pub(crate) fn read<T: DeserializeOwned>(&self, raw: &RawAnswer) -> Result<(T, Answer), Error> {
+impl ResponseReader<'_> {
+    /// The value of a 2xx response, or the error that any other response means.
+    pub(crate) fn read<T: DeserializeOwned>(&self, raw: &RawResponse) -> Result<(T, ErrorResponse), Error> {
         let json = serde_json::from_slice::<Value>(&raw.body);
-        let answer = self.describe(raw, json.as_ref().ok());
+        let details = self.details(raw, json.as_ref().ok());
         if !is_success(raw.status) {
-            let from_port = json.is_ok_and(|json| json.get("ok") == Some(&Value::Bool(false)));
-            return Err(self.error(raw, answer, from_port));
+            let is_from_port = json.is_ok_and(|json| json.get("ok") == Some(&Value::Bool(false)));
+            return Err(self.error(raw.status, &raw.headers, details, is_from_port));
         }
-        let json = json.map_err(|error| self.unexpected(not_json(&raw.body, &error), answer.clone()))?;
-        if !self.says_ok(&json) {
-            return Err(self.unexpected("which lacks \"ok\": true".to_owned(), answer));
+        let json = json.map_err(|error| self.unexpected(json_problem(&raw.body, &error), details.clone()))?;
+        if !self.is_ok(&json) {
+            return Err(self.unexpected("the body has no \"ok\": true".to_owned(), details));
         }
         match serde_json::from_value(json) {
-            Ok(value) => Ok((value, answer)),
+            Ok(value) => Ok((value, details)),
             Err(error) => {
-                // serde repeats values in its text, and one of a token answer could be the token.
-                let problem = match self.route {
-                    Route::Token => "which lacks accessToken or expiresIn".to_owned(),
-                    _ => format!(
-                        "of another shape than documented ({})",
-                        self.redactor.excerpt(&error.to_string(), LONGEST_EXCERPT)
-                    ),
+                // serde repeats values in its text, and a value of a token response may be the token.
+                let problem = if self.route == Route::Token {
+                    "accessToken or expiresIn is missing or invalid".to_owned()
+                } else {
+                    let error = self.redactor.excerpt(&error.to_string(), MAX_EXCERPT_CHARACTERS);
+                    format!("the body does not match Port's API reference: {error}")
                 };
-                Err(self.unexpected(problem, answer))
+                Err(self.unexpected(problem, details))
             }
         }
     }
 
-    /// The error that Port gives one entity of a bulk write.
-    pub(crate) fn entity_error(&self, answer: Answer, headers: &HeaderMap) -> Error {
-        let raw = RawAnswer { status: answer.status, headers: headers.clone(), body: Vec::new() };
-        self.error(&raw, answer, true)
+    /// The error that Port reports for one entity of a bulk write.
+    pub(crate) fn entity_error(&self, details: ErrorResponse, headers: &HeaderMap) -> Error {
+        self.error(details.status, headers, details, true)
     }
 
     fn trace_id(&self, headers: &HeaderMap) -> Option<String> {
@@ -69,74 +81,73 @@ impl Reader<'_> {
         Some(self.label(text)).filter(|text| !text.is_empty())
     }
 
-    /// A code of Port's, safe to show.
+    /// An error code of Port, without secrets and of bounded length.
     pub(crate) fn label(&self, text: &str) -> String {
-        self.redactor.excerpt(text, LONGEST_LABEL)
+        self.redactor.excerpt(text, MAX_LABEL_CHARACTERS)
     }
 
-    /// A message of Port's, safe to show.
+    /// A message of Port, without secrets and of bounded length.
     pub(crate) fn message(&self, text: &str) -> String {
-        self.redactor.excerpt(text, LONGEST_MESSAGE)
+        self.redactor.excerpt(text, MAX_MESSAGE_CHARACTERS)
     }
 
-    pub(crate) fn unexpected(&self, problem: String, answer: Answer) -> Error {
-        Error::UnexpectedAnswer { host: self.host.to_owned(), problem, answer: Box::new(answer) }
+    /// The error for a response that is not one of Port's.
+    pub(crate) fn unexpected(&self, problem: String, details: ErrorResponse) -> Error {
+        Error::UnexpectedResponse { host: self.host.to_owned(), problem, response: Box::new(details) }
     }
 
-    /// A bulk write that is stored in part may well say `"ok": false`; its lists are what counts.
-    fn says_ok(&self, json: &Value) -> bool {
+    /// Whether Port reports success. A bulk write that is stored in part may say `"ok": false`, so only its lists count.
+    fn is_ok(&self, json: &Value) -> bool {
         self.route == Route::UpsertBulk || json.get("ok") == Some(&Value::Bool(true))
     }
 
-    fn describe(&self, raw: &RawAnswer, json: Option<&Value>) -> Answer {
+    fn details(&self, raw: &RawResponse, json: Option<&Value>) -> ErrorResponse {
+        let trace_id = self.trace_id(&raw.headers);
+        if is_success(raw.status) && json.is_some_and(|json| self.is_ok(json)) {
+            return ErrorResponse { status: raw.status, trace_id, ..ErrorResponse::default() };
+        }
         let field = |name: &str| json?.get(name)?.as_str().filter(|text| !text.is_empty());
-        let is_fine = is_success(raw.status) && json.is_some_and(|json| self.says_ok(json));
-        let code = field("error").filter(|_| !is_fine).map(|code| self.label(code));
+        let code = field("error").map(|code| self.label(code));
         let details = json.and_then(|json| json.get("details"));
-        let message = missing::with_details(field("message"), details).filter(|_| !is_fine);
-        let message = message.map(|message| self.message(&message));
-        // The answer to a token request may hold a token that nobody knows yet, and half of one just as well.
-        let may_be_shown = self.route != Route::Token && code.is_none() && message.is_none();
-        let excerpt = if may_be_shown && !is_fine {
-            Some(self.redactor.excerpt(&String::from_utf8_lossy(&raw.body), LONGEST_EXCERPT))
-                .filter(|text| !text.is_empty())
-        } else {
-            None
-        };
-        Answer { status: raw.status, code, message, trace_id: self.trace_id(&raw.headers), excerpt }
+        let message = message_with_details(field("message"), details).map(|message| self.message(&message));
+        // A token response may contain a token that the redactor does not know yet, or a part of one.
+        let may_quote = self.route != Route::Token && code.is_none() && message.is_none();
+        let excerpt = may_quote
+            .then(|| self.redactor.excerpt(&String::from_utf8_lossy(&raw.body), MAX_EXCERPT_CHARACTERS))
+            .filter(|text| !text.is_empty());
+        ErrorResponse { status: raw.status, code, message, trace_id, excerpt }
     }
 
-    /// What a status means. A 4xx speaks of our request only if it is Port that says so (`"ok": false`), except for those that
-    /// firewalls and proxies use in the same sense: somebody else's 404 must never pass for "does not exist".
-    fn error(&self, raw: &RawAnswer, answer: Answer, from_port: bool) -> Error {
-        match raw.status {
-            // Port's specification lists all three for this route, whose only input are the credentials.
-            401 if self.route == Route::Token => Error::WrongCredentials(Box::new(answer)),
-            404 | 422 if self.route == Route::Token && from_port => Error::WrongCredentials(Box::new(answer)),
-            401 => Error::Unauthorized(Box::new(answer)),
-            403 => Error::Forbidden(Box::new(answer)),
-            404 if from_port => Error::NotFound(Box::new(answer)),
-            408 | 500.. => Error::ServerError(Box::new(answer)),
-            409 if from_port => Error::Conflict(Box::new(answer)),
-            413 => Error::TooLarge(Box::new(answer)),
-            429 => {
-                Error::RateLimited { retry_after: retry_after(&raw.headers, self.now), answer: Some(Box::new(answer)) }
+    /// The error that a status means. A 4xx concerns the request only if it comes from Port (`"ok": false`), or if firewalls and proxies
+    /// use the status in the same sense. A 404 from a proxy must never mean "does not exist".
+    fn error(&self, status: u16, headers: &HeaderMap, details: ErrorResponse, is_from_port: bool) -> Error {
+        let response = Box::new(details);
+        match status {
+            // Port's API reference lists all three for this route, whose only input is the credentials.
+            401 if self.route == Route::Token => Error::WrongCredentials(response),
+            404 | 422 if self.route == Route::Token && is_from_port => Error::WrongCredentials(response),
+            401 => Error::Unauthorized(response),
+            403 => Error::Forbidden(response),
+            404 if is_from_port => Error::NotFound(response),
+            408 | 500.. => Error::ServerError(response),
+            409 if is_from_port => Error::Conflict(response),
+            413 => Error::TooLarge(response),
+            429 => Error::RateLimited { retry_after: pause_after_429(headers, self.now), response: Some(response) },
+            400..=499 if is_from_port => Error::Refused(response),
+            407 => self.unexpected("a proxy requires authentication".to_owned(), *response),
+            400..=499 => self.unexpected("the error is not from Port".to_owned(), *response),
+            _ => self.unexpected(self.redirect_problem(headers), *response),
+        }
+    }
+
+    fn redirect_problem(&self, headers: &HeaderMap) -> String {
+        match headers.get(LOCATION).and_then(|location| location.to_str().ok()) {
+            // The query of a redirect may contain private data.
+            Some(location) => {
+                let target = location.split(['?', '#']).next().unwrap_or_default();
+                format!("a redirect to {}", self.redactor.excerpt(target, MAX_EXCERPT_CHARACTERS))
             }
-            400..=499 if from_port => Error::Refused(Box::new(answer)),
-            407 => self.unexpected("from a proxy that wants a password".to_owned(), answer),
-            400..=499 => self.unexpected("an error of somebody else".to_owned(), answer),
-            _ => {
-                let target = raw.headers.get(LOCATION).and_then(|location| location.to_str().ok());
-                let problem = match target {
-                    // Without its query, which is where redirects carry what is nobody's business.
-                    Some(target) => format!(
-                        "a redirect to {}",
-                        self.redactor.excerpt(target.split(['?', '#']).next().unwrap_or_default(), LONGEST_EXCERPT)
-                    ),
-                    None => "a status that Port does not use".to_owned(),
-                };
-                self.unexpected(problem, answer)
-            }
+            None => "Port does not use this status".to_owned(),
         }
     }
 }
@@ -145,54 +156,55 @@ fn is_success(status: u16) -> bool {
     (200..=299).contains(&status)
 }
 
-fn not_json(body: &[u8], error: &serde_json::Error) -> String {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        "an empty one".to_owned()
+fn json_problem(body: &[u8], error: &serde_json::Error) -> String {
+    let problem = if body.iter().all(u8::is_ascii_whitespace) {
+        "the body is empty"
     } else if error.is_eof() {
-        "one that ends in the middle".to_owned()
+        "the body is incomplete"
     } else {
-        "which is not JSON".to_owned()
-    }
+        "the body is not JSON"
+    };
+    problem.to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Kind;
+    use crate::error::ErrorKind;
 
     fn read(route: Route, status: u16, body: &str) -> Result<Value, Error> {
         let redactor = Redactor::new(["hunter2".into()]);
-        let reader = Reader { route, host: "api.port.io", redactor: &redactor, now: Timestamp::UNIX_EPOCH };
+        let reader = ResponseReader { route, host: "api.port.io", redactor: &redactor, now: SystemTime::UNIX_EPOCH };
         let mut headers = HeaderMap::new();
         headers.insert("x-trace-id", "trace-1".parse().unwrap());
-        let raw = RawAnswer { status, headers, body: body.into() };
+        let raw = RawResponse { status, headers, body: body.into() };
         reader.read(&raw).map(|(value, _)| value)
     }
 
     #[test]
-    fn each_status_is_the_kind_of_error_that_port_means() {
+    fn each_status_of_port_has_its_kind() {
         let body = r#"{"ok":false,"error":"some_code","message":"some words"}"#;
         for (status, kind) in [
-            (400, Kind::Refused),
-            (401, Kind::Unauthorized),
-            (403, Kind::Forbidden),
-            (404, Kind::NotFound),
-            (408, Kind::TimedOut),
-            (409, Kind::Conflict),
-            (413, Kind::TooLarge),
-            (418, Kind::Refused),
-            (422, Kind::Refused),
-            (429, Kind::RateLimited),
-            (500, Kind::ServerError),
-            (503, Kind::ServerError),
-            (599, Kind::ServerError),
+            (400, ErrorKind::Refused),
+            (401, ErrorKind::Unauthorized),
+            (403, ErrorKind::Forbidden),
+            (404, ErrorKind::NotFound),
+            (408, ErrorKind::TimedOut),
+            (409, ErrorKind::Conflict),
+            (413, ErrorKind::TooLarge),
+            (418, ErrorKind::Refused),
+            (422, ErrorKind::Refused),
+            (429, ErrorKind::RateLimited),
+            (500, ErrorKind::ServerError),
+            (503, ErrorKind::ServerError),
+            (599, ErrorKind::ServerError),
         ] {
             let error = read(Route::Upsert, status, body).unwrap_err();
             assert_eq!(error.kind(), kind, "{status}");
-            let answer = error.answer().unwrap();
-            assert_eq!(answer.status, status);
-            assert_eq!(answer.code.as_deref(), Some("some_code"));
-            assert_eq!(answer.message.as_deref(), Some("some words"));
+            let response = error.response().unwrap();
+            assert_eq!(response.status, status);
+            assert_eq!(response.code.as_deref(), Some("some_code"));
+            assert_eq!(response.message.as_deref(), Some("some words"));
             assert_eq!(error.trace_id(), Some("trace-1"));
             let text = error.to_string();
             for part in [&status.to_string(), "some_code", "some words", "trace-1"] {
@@ -202,20 +214,20 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_else_says_is_taken_for_port_only_where_the_meaning_is_the_same() {
+    fn foreign_response_counts_only_if_unambiguous() {
         let page = "<html><h1>Nothing here</h1></html>";
         for (status, kind) in [
-            (301, Kind::UnexpectedAnswer),
-            (400, Kind::UnexpectedAnswer),
-            (401, Kind::Unauthorized),
-            (403, Kind::Forbidden),
-            (404, Kind::UnexpectedAnswer),
-            (407, Kind::UnexpectedAnswer),
-            (409, Kind::UnexpectedAnswer),
-            (413, Kind::TooLarge),
-            (422, Kind::UnexpectedAnswer),
-            (429, Kind::RateLimited),
-            (502, Kind::ServerError),
+            (301, ErrorKind::UnexpectedResponse),
+            (400, ErrorKind::UnexpectedResponse),
+            (401, ErrorKind::Unauthorized),
+            (403, ErrorKind::Forbidden),
+            (404, ErrorKind::UnexpectedResponse),
+            (407, ErrorKind::UnexpectedResponse),
+            (409, ErrorKind::UnexpectedResponse),
+            (413, ErrorKind::TooLarge),
+            (422, ErrorKind::UnexpectedResponse),
+            (429, ErrorKind::RateLimited),
+            (502, ErrorKind::ServerError),
         ] {
             let error = read(Route::DeleteEntity, status, page).unwrap_err();
             assert_eq!(error.kind(), kind, "{status}");
@@ -224,17 +236,17 @@ mod tests {
     }
 
     #[test]
-    fn a_success_without_ports_body_is_no_success() {
+    fn success_requires_a_body_of_port() {
         for (body, part) in [
-            ("", "an empty one"),
-            (r#"{"ok":true,"entity":{"iden"#, "ends in the middle"),
+            ("", "is empty"),
+            (r#"{"ok":true,"entity":{"iden"#, "is incomplete"),
             ("<html>Welcome to the wifi</html>", "not JSON"),
-            ("[]", "lacks"),
-            ("{}", "lacks"),
+            ("[]", "no \"ok\": true"),
+            ("{}", "no \"ok\": true"),
             (r#"{"ok":false,"error":"oops","message":"words"}"#, "oops: words"),
         ] {
             let error = read(Route::Upsert, 200, body).unwrap_err();
-            assert_eq!(error.kind(), Kind::UnexpectedAnswer, "{body}");
+            assert_eq!(error.kind(), ErrorKind::UnexpectedResponse, "{body}");
             assert!(error.is_temporary());
             assert!(error.to_string().contains(part), "{body}: {error}");
         }
@@ -242,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_route_shows_no_part_of_an_answer_that_is_not_an_error_of_port() {
+    fn token_route_quotes_no_response_body() {
         for body in
             [r#"{"ok":true,"accessToken":"eyJhbGciOi"#, r#"{"ok":false,"accessToken":"eyJhbGciOi"}"#, "eyJhbGciOi"]
         {
@@ -254,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_that_are_repeated_to_us_are_redacted() {
+    fn secrets_in_a_response_are_redacted() {
         for body in [r#"{"ok":false,"error":"hunter2","message":"you sent hunter2"}"#, "you sent hunter2"] {
             for status in [200, 302, 401, 422, 500] {
                 let error = read(Route::Upsert, status, body).unwrap_err();
@@ -264,13 +276,13 @@ mod tests {
     }
 
     #[test]
-    fn the_credentials_are_wrong_if_the_token_route_says_so() {
+    fn token_route_reports_wrong_credentials() {
         let body = r#"{"ok":false,"error":"invalid_credentials"}"#;
         for status in [401, 404, 422] {
             let error = read(Route::Token, status, body).unwrap_err();
-            assert_eq!(error.kind(), Kind::WrongCredentials);
+            assert_eq!(error.kind(), ErrorKind::WrongCredentials);
         }
         let elsewhere = read(Route::Token, 404, "<html>").unwrap_err();
-        assert_eq!(elsewhere.kind(), Kind::UnexpectedAnswer);
+        assert_eq!(elsewhere.kind(), ErrorKind::UnexpectedResponse);
     }
 }

@@ -1,7 +1,7 @@
-//! Whom the client believes to be Port: the TLS configuration with its trusted authorities.
+//! The TLS configuration and its trusted certificate authorities.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,15 +11,19 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::options::OptionsError;
 
-/// Mozilla's whole list has a quarter of this. What is longer is another file, perhaps one without an end.
-const LONGEST_FILE: u64 = 1024 * 1024;
+/// The largest file that is read, in bytes. Mozilla's whole list has a quarter of it; a larger file is another file, or one without an
+/// end.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// Mozilla's roots, compiled in, since an image made `FROM scratch` has no certificates, and those of `extra_ca`; and ring named
-/// explicitly, so that this works whichever provider the process installs as its default, or none.
-pub(crate) fn tls(extra_ca: Option<&Path>) -> Result<ClientConfig, OptionsError> {
+/// The TLS configuration, which trusts Mozilla's roots and the certificates in the file `extra_ca`.
+///
+/// The roots are compiled in, so that the client works in an image without certificates. The provider is ring, whichever one the process
+/// installs as its default.
+pub(crate) fn tls_config(extra_ca: Option<&Path>) -> Result<ClientConfig, OptionsError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(path) = extra_ca {
-        add(&mut roots, path).map_err(|problem| OptionsError::ExtraCa { path: path.to_owned(), problem })?;
+        add_certificates(&mut roots, path)
+            .map_err(|problem| OptionsError::ExtraCa { path: path.to_owned(), problem })?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -31,33 +35,67 @@ pub(crate) fn tls(extra_ca: Option<&Path>) -> Result<ClientConfig, OptionsError>
     Ok(config)
 }
 
-/// Adds every certificate of the file, or says what is wrong with it: to trust only some of them would fail later, and far from the cause.
-fn add(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > LONGEST_FILE {
-        return Err(format!("it is longer than {LONGEST_FILE} bytes"));
-    }
-    let mut count = 0_usize;
-    for section in CertificateDer::pem_slice_iter(&bytes) {
-        count += 1;
-        let certificate = section.map_err(|error| format!("its certificate {count} is {}", pem_problem(&error)))?;
-        roots.add(certificate).map_err(|error| format!("its certificate {count} is none ({error})"))?;
-    }
-    if count == 0 {
-        return Err("it has no certificate in PEM format (\"-----BEGIN CERTIFICATE-----\")".to_owned());
-    }
-    Ok(())
+/// Why a file of certificate authorities can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CaFileError {
+    /// The file can't be opened or read.
+    #[error("{0}")]
+    Unreadable(String),
+    /// The file is too large for a list of certificates.
+    #[error("the file is larger than {max} bytes")]
+    TooLarge {
+        /// The largest size that is accepted, in bytes.
+        max: u64,
+    },
+    /// The file contains no certificate.
+    #[error("the file has no certificate in PEM format (\"-----BEGIN CERTIFICATE-----\")")]
+    NoCertificate,
+    /// A certificate is not valid PEM.
+    #[error("certificate {number} {problem}")]
+    InvalidPem {
+        /// The position of the certificate in the file, counted from 1.
+        number: usize,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A certificate is valid PEM, but not a certificate of an authority.
+    #[error("certificate {number} is invalid: {problem}")]
+    InvalidCertificate {
+        /// The position of the certificate in the file, counted from 1.
+        number: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
-/// In words: the library shows the lines of the file as numbers, and some of them may be of a private key.
+/// Adds every certificate of the file. An invalid one is an error: if it were skipped, connections would fail later without a visible
+/// cause.
+fn add_certificates(roots: &mut RootCertStore, path: &Path) -> Result<(), CaFileError> {
+    let unreadable = |error: io::Error| CaFileError::Unreadable(error.to_string());
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(CaFileError::TooLarge { max: MAX_FILE_BYTES });
+    }
+    let mut number = 0_usize;
+    for section in CertificateDer::pem_slice_iter(&bytes) {
+        number += 1;
+        let certificate = section.map_err(|error| CaFileError::InvalidPem { number, problem: pem_problem(&error) })?;
+        roots
+            .add(certificate)
+            .map_err(|error| CaFileError::InvalidCertificate { number, problem: error.to_string() })?;
+    }
+    if number == 0 { Err(CaFileError::NoCertificate) } else { Ok(()) }
+}
+
+/// A text of our own, since that of the library contains lines of the file, which may belong to a private key.
 fn pem_problem(error: &pem::Error) -> &'static str {
     match error {
-        pem::Error::MissingSectionEnd { .. } => "cut off: its \"-----END\" line is missing",
-        pem::Error::IllegalSectionStart { .. } => "broken: its \"-----BEGIN\" line is malformed",
-        pem::Error::Base64Decode(_) => "broken: it is not base64",
-        _ => "not readable as PEM",
+        pem::Error::MissingSectionEnd { .. } => "is incomplete: its \"-----END\" line is missing",
+        pem::Error::IllegalSectionStart { .. } => "is invalid: its \"-----BEGIN\" line is malformed",
+        pem::Error::Base64Decode(_) => "is invalid: it is not base64",
+        _ => "is not readable as PEM",
     }
 }
 
@@ -65,12 +103,12 @@ fn pem_problem(error: &pem::Error) -> &'static str {
 mod tests {
     use super::*;
 
-    fn roots_with(text: &[u8]) -> Result<usize, String> {
+    fn roots_with(text: &[u8]) -> Result<usize, CaFileError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
         std::fs::write(&path, text).unwrap();
         let mut roots = RootCertStore::empty();
-        add(&mut roots, &path).map(|()| roots.len())
+        add_certificates(&mut roots, &path).map(|()| roots.len())
     }
 
     fn certificate(name: &str) -> String {
@@ -78,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn each_certificate_of_a_bundle_is_trusted_and_all_else_in_it_is_skipped() {
+    fn each_certificate_of_a_bundle_is_trusted() {
         assert_eq!(roots_with(certificate("one").as_bytes()), Ok(1));
         let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
         let bundle = format!("# ours\n{}\n{key}\n# and theirs\n{}", certificate("one"), certificate("two"));
@@ -88,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_file_is_said() {
+    fn invalid_file_is_explained() {
         let good = certificate("one");
         let half = &good[..good.len() / 2];
         let not_der = "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";
@@ -97,22 +135,22 @@ mod tests {
             (String::new(), "no certificate in PEM format"),
             ("hello\n".to_owned(), "no certificate in PEM format"),
             (rcgen::KeyPair::generate().unwrap().serialize_pem(), "no certificate in PEM format"),
-            (half.to_owned(), "certificate 1 is cut off"),
-            (format!("{good}{half}"), "certificate 2 is cut off"),
-            (format!("{good}{not_der}"), "certificate 2 is none"),
-            (not_base64.to_owned(), "certificate 1 is broken: it is not base64"),
-            (" ".repeat(2 * 1024 * 1024), "longer than"),
+            (half.to_owned(), "certificate 1 is incomplete"),
+            (format!("{good}{half}"), "certificate 2 is incomplete"),
+            (format!("{good}{not_der}"), "certificate 2 is invalid"),
+            (not_base64.to_owned(), "certificate 1 is invalid: it is not base64"),
+            (" ".repeat(2 * 1024 * 1024), "larger than"),
         ] {
-            let problem = roots_with(text.as_bytes()).unwrap_err();
+            let problem = roots_with(text.as_bytes()).unwrap_err().to_string();
             assert!(problem.contains(part), "{part}: {problem}");
         }
-        assert!(roots_with(&[0x30, 0x82, 0xff, 0xfe]).unwrap_err().contains("no certificate in PEM format"), "DER");
+        assert_eq!(roots_with(&[0x30, 0x82, 0xff, 0xfe]), Err(CaFileError::NoCertificate), "DER");
     }
 
     #[test]
-    fn the_error_names_the_file() {
+    fn error_names_the_file() {
         for path in ["/does/not/exist.pem", "/"] {
-            let error = tls(Some(Path::new(path))).unwrap_err();
+            let error = tls_config(Some(Path::new(path))).unwrap_err();
             assert!(matches!(error, OptionsError::ExtraCa { .. }));
             assert!(error.to_string().contains(path), "{error}");
         }

@@ -1,76 +1,152 @@
-//! Errors of the HTTP library, as errors of the client.
+//! Sends requests: within the rate limits, and with bounded time and memory.
 
-use std::error::Error as StdError;
-use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use crate::error::{Error, TransportProblem};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::redirect;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use crate::error::{Error, ErrorResponse};
 use crate::http::redact::Redactor;
+use crate::http::request::Request;
+use crate::http::response::{MAX_RESPONSE_BYTES, RawResponse, Response, ResponseReader};
+use crate::http::tls::tls_config;
+use crate::http::transport_error::transport_error;
+use crate::http::{Route, StatusClass};
+use crate::observer::Observer;
+use crate::options::{ClientOptions, OptionsError};
+use crate::rate_limit::budget::Budget;
+use crate::rate_limit::headers::retry_after_header;
 
-/// Turns an error of the HTTP library into one of ours, without the address it was sent to (which a proxy's password may be part of).
-pub(crate) fn transport_error(error: reqwest::Error, host: String, redactor: &Redactor) -> Error {
-    let error = error.without_url();
-    let chain = causes(&error);
-    let problem = classify(&error, &chain);
-    // The innermost cause says the most ("Connection refused"); those around it only that a request failed.
-    let innermost = chain.last().map_or_else(|| error.to_string(), ToString::to_string);
-    Error::Transport { host, problem, detail: redactor.excerpt(&innermost, LONGEST_DETAIL) }
+/// How long the client keeps an idle connection. Load balancers usually close one after 60 s, so that a request rarely uses a connection
+/// that is about to be closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// The connection to Port that all clones of a client share.
+pub(crate) struct Transport {
+    http: reqwest::Client,
+    host: String,
+    pub(crate) budget: Budget,
+    observer: Option<Arc<dyn Observer>>,
 }
 
-const LONGEST_DETAIL: usize = 300;
+impl Transport {
+    pub(crate) fn new(options: &ClientOptions) -> Result<Self, OptionsError> {
+        Ok(Self {
+            http: http_client(options)?,
+            host: options.base_url.host(),
+            budget: Budget::new(options.limits, options.max_wait, options.observer.clone()),
+            observer: options.observer.clone(),
+        })
+    }
 
-fn classify(error: &reqwest::Error, chain: &[&(dyn StdError + 'static)]) -> TransportProblem {
-    let any = |test: &dyn Fn(&(dyn StdError + 'static)) -> bool| chain.iter().any(|cause| test(*cause));
-    let io_kind =
-        |kind: io::ErrorKind| any(&|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == kind));
-    let hyper_is =
-        |test: fn(&hyper::Error) -> bool| any(&|cause| cause.downcast_ref::<hyper::Error>().is_some_and(test));
-    if error.is_timeout() && error.is_connect() {
-        TransportProblem::ConnectTimedOut
-    } else if error.is_timeout() {
-        TransportProblem::AnswerTimedOut
-    } else if error.is_dns() {
-        TransportProblem::NameNotFound
-    // The type of these errors is private to hyper-util; its text is all there is.
-    } else if any(&|cause| cause.to_string().starts_with("tunnel error")) {
-        TransportProblem::Proxy
-    } else if any(&|cause| cause.is::<rustls::Error>()) {
-        TransportProblem::Tls
-    } else if error.is_connect() && io_kind(io::ErrorKind::ConnectionRefused) {
-        TransportProblem::ConnectionRefused
-    } else if error.is_connect() {
-        TransportProblem::NotConnected
-    } else if hyper_is(hyper::Error::is_parse) {
-        TransportProblem::NotHttp
-    } else if error.is_request() || error.is_body() || error.is_decode() {
-        TransportProblem::Dropped
-    } else {
-        TransportProblem::Other
+    /// A reader of the responses to a route.
+    pub(crate) fn reader<'a>(&'a self, route: Route, redactor: &'a Redactor) -> ResponseReader<'a> {
+        ResponseReader { route, host: &self.host, redactor, now: SystemTime::now() }
+    }
+
+    /// Sends a request as soon as the rate limits allow it, and reads the response. After a 429, or a 5xx with `Retry-After`, all clones
+    /// pause.
+    pub(crate) async fn send<T: DeserializeOwned>(
+        &self,
+        request: &Request,
+        authorization: Option<HeaderValue>,
+        redactor: &Redactor,
+    ) -> Result<Response<T>, Error> {
+        let route = request.route;
+        let permit = self.budget.acquire(route).await?;
+        tracing::trace!(%route, "sending a request to Port");
+        let started = Instant::now();
+        let raw = self.send_raw(request, authorization, redactor).await;
+        let duration = started.elapsed();
+        drop(permit);
+        if let Ok(raw) = &raw {
+            let now = SystemTime::now();
+            self.budget.update(route, raw.status, &raw.headers, now);
+            // A 429 asks for a pause with or without this header; a failing server only with it.
+            if let Some(pause) = retry_after_header(&raw.headers, now).filter(|_| raw.status >= 500) {
+                self.budget.pause(pause);
+            }
+        }
+        let status = raw.as_ref().map(|raw| raw.status).ok();
+        if let Some(observer) = &self.observer {
+            let class = status.map_or(StatusClass::NoResponse, StatusClass::of);
+            observer.on_request(route, class, duration);
+        }
+        let result = raw.and_then(|raw| {
+            let (value, details) = self.reader(route, redactor).read(&raw)?;
+            Ok(Response { value, details, headers: raw.headers })
+        });
+        if let Err(error) = &result {
+            self.pause_if_requested(error);
+        }
+        log_result(route, status, duration, &result);
+        result
+    }
+
+    /// Pauses all clones if the error is a response that asks for it.
+    pub(crate) fn pause_if_requested(&self, error: &Error) {
+        if let Error::RateLimited { retry_after, response: Some(_) } = error {
+            self.budget.pause(*retry_after);
+        }
+    }
+
+    async fn send_raw(
+        &self,
+        request: &Request,
+        authorization: Option<HeaderValue>,
+        redactor: &Redactor,
+    ) -> Result<RawResponse, Error> {
+        let failed = |error| transport_error(error, self.host.clone(), redactor);
+        let mut builder =
+            self.http.request(request.method.clone(), request.url.clone()).header(ACCEPT, "application/json");
+        if let Some(authorization) = authorization {
+            builder = builder.header(AUTHORIZATION, authorization);
+        }
+        if let Some(body) = &request.body {
+            builder = builder.header(CONTENT_TYPE, "application/json").body(body.clone());
+        }
+        let mut response = builder.send().await.map_err(failed)?;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
+                let details = ErrorResponse { status: response.status().as_u16(), ..ErrorResponse::default() };
+                let problem = format!("the body is larger than {MAX_RESPONSE_BYTES} bytes");
+                return Err(self.reader(request.route, redactor).unexpected(problem, details));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(RawResponse { status: response.status().as_u16(), headers: std::mem::take(response.headers_mut()), body })
     }
 }
 
-/// The error and its causes, outermost first. An `io::Error` hides the error that it wraps from `source`, so that is asked for separately.
-fn causes<'a>(error: &'a (dyn StdError + 'static)) -> Vec<&'a (dyn StdError + 'static)> {
-    let mut causes = Vec::new();
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        causes.push(cause);
-        let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = match wrapped {
-            Some(wrapped) => Some(wrapped),
-            None => cause.source(),
-        };
+fn log_result<T>(route: Route, status: Option<u16>, duration: Duration, result: &Result<Response<T>, Error>) {
+    let milliseconds = duration.as_millis();
+    match result {
+        Ok(response) => {
+            let trace_id = response.details.trace_id.as_deref();
+            tracing::debug!(%route, status, trace_id, milliseconds, "request to Port succeeded");
+        }
+        Err(error) => {
+            tracing::debug!(%route, status, trace_id = error.trace_id(), milliseconds, %error, "request to Port failed");
+        }
     }
-    causes
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_inside_an_io_error_is_found() {
-        let tls = rustls::Error::General("bad".into());
-        let error = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
-        assert!(causes(&error).iter().any(|cause| cause.is::<rustls::Error>()));
+fn http_client(options: &ClientOptions) -> Result<reqwest::Client, OptionsError> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(&options.user_agent)
+        .timeout(options.request_timeout)
+        .connect_timeout(options.connect_timeout)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        // A redirect would send the client secret or the token to another address.
+        .redirect(redirect::Policy::none())
+        .tls_backend_preconfigured(tls_config(options.extra_ca.as_deref())?);
+    // HTTP_PROXY does not apply to loopback hosts.
+    if options.base_url.is_loopback() {
+        builder = builder.no_proxy();
     }
+    builder.build().map_err(|error| OptionsError::Http(error.without_url().to_string()))
 }

@@ -1,105 +1,141 @@
-//! How a blueprint in Port differs from what a writer of entities expects of it.
+//! The differences between a blueprint and the fields that a writer sends.
 
 use std::fmt;
 
-use crate::model::blueprint::{Blueprint, NewBlueprint, Property, Relation};
+use crate::model::{Blueprint, ExpectedFields, Property, Relation, Sent};
 
-/// One difference between a blueprint and what is expected of it. Its text says what to do about it.
+/// One difference between a blueprint and the fields that a writer sends. Its text says what to change in the blueprint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BlueprintDifference {
-    /// There is no such property: Port refuses entities that have it.
-    NoProperty {
-        /// Its name.
-        name: String,
-        /// Its type, with its format if it has one: `string (date-time)`.
-        expected: String,
-    },
-    /// The property has another type or format: Port refuses values that do not fit.
-    OtherType {
+    /// The blueprint does not define the property. Port refuses entities that have it.
+    MissingProperty {
         /// The name of the property.
         name: String,
-        /// As it is expected.
+        /// The expected type, with its format if it has one, such as `string (date-time)`; `None` for every type.
+        expected: Option<String>,
+    },
+    /// The property has another type or format. Port refuses values that do not match it.
+    DifferentProperty {
+        /// The name of the property.
+        name: String,
+        /// The expected type.
         expected: String,
-        /// As it is in Port.
+        /// The type in the blueprint.
         found: String,
     },
-    /// The blueprint requires a property that is not among the expected ones: Port refuses entities without it.
-    UnknownRequiredProperty {
-        /// Its name.
+    /// The blueprint requires a property that is not always sent. Port refuses entities without it.
+    RequiredProperty {
+        /// The name of the property.
         name: String,
     },
-    /// There is no such relation: Port refuses entities that have it.
-    NoRelation {
-        /// Its name.
+    /// The blueprint does not define the relation. Port refuses entities that have it.
+    MissingRelation {
+        /// The name of the relation.
         name: String,
-        /// The blueprint that it is expected to lead to.
-        target: String,
+        /// The expected relation, such as `one entity of "group"`; `None` for a relation to any blueprint.
+        expected: Option<String>,
     },
-    /// The relation leads to another blueprint, or takes one entity in place of several, or several in place of one.
-    OtherRelation {
-        /// Its name.
+    /// The relation leads to another blueprint, or differs in whether it has one entity or several.
+    DifferentRelation {
+        /// The name of the relation.
         name: String,
-        /// As it is expected: `one entity of "group"`.
+        /// The expected relation.
         expected: String,
-        /// As it is in Port.
+        /// The relation in the blueprint.
         found: String,
     },
-    /// The blueprint requires a relation that is not among the expected ones: Port refuses entities without it.
-    UnknownRequiredRelation {
-        /// Its name.
+    /// The blueprint requires a relation that is not always sent. Port refuses entities without it.
+    RequiredRelation {
+        /// The name of the relation.
         name: String,
     },
 }
 
 impl Blueprint {
-    /// What this blueprint lacks, or has in another way, compared with what a writer of entities expects; empty if the entities fit.
+    /// The differences between this blueprint and the fields that a writer sends. Without differences, Port accepts the fields of every
+    /// entity.
     ///
-    /// Allowed values are not compared: whether a value fits says [`Property::fitting`]. What the blueprint has beyond is no difference, unless it is
-    /// required.
+    /// Further fields of the blueprint are no difference, unless they are required. Allowed values are not compared; see
+    /// [`Property::conform`].
+    ///
+    /// ```
+    /// use port_client::{Blueprint, BlueprintDifference, ExpectedFields, Property, Sent};
+    ///
+    /// let blueprint: Blueprint = serde_json::from_str(
+    ///     r#"{"identifier": "service", "schema": {"properties": {"tier": {"type": "string"}}, "required": ["tier"]}}"#,
+    /// )?;
+    /// let expected = ExpectedFields::default()
+    ///     .with_property("owner", Property::string(), Sent::Always)
+    ///     .with_property("tier", Property::string(), Sent::Sometimes);
+    /// let differences: Vec<_> = blueprint.differences(&expected).iter().map(ToString::to_string).collect();
+    /// assert_eq!(differences, [
+    ///     "the property \"owner\" is missing: add it with the type string",
+    ///     "the property \"tier\" is required, but not always sent: make it optional",
+    /// ]);
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     #[must_use]
-    pub fn differences(&self, expected: &NewBlueprint) -> Vec<BlueprintDifference> {
-        let name = |name: &str| name.to_owned();
-        let properties =
-            expected.schema.properties.iter().filter_map(|(key, expected)| match self.schema.properties.get(key) {
-                None => Some(BlueprintDifference::NoProperty { name: name(key), expected: described(expected) }),
-                Some(found) if !is_compatible(expected, found) => Some(BlueprintDifference::OtherType {
-                    name: name(key),
-                    expected: described(expected),
-                    found: described(found),
+    pub fn differences(&self, expected: &ExpectedFields) -> Vec<BlueprintDifference> {
+        let mut differences = self.property_differences(expected);
+        differences.extend(self.relation_differences(expected));
+        differences
+    }
+
+    fn property_differences(&self, expected: &ExpectedFields) -> Vec<BlueprintDifference> {
+        let Self { schema, .. } = self;
+        let differing =
+            expected.properties.iter().filter_map(|(name, (expected, _))| match schema.properties.get(name) {
+                None => Some(BlueprintDifference::MissingProperty {
+                    name: name.clone(),
+                    expected: expected.value_type.as_ref().map(|_| type_of(expected)),
+                }),
+                Some(found) if !is_compatible(expected, found) => Some(BlueprintDifference::DifferentProperty {
+                    name: name.clone(),
+                    expected: type_of(expected),
+                    found: type_of(found),
                 }),
                 Some(_) => None,
             });
-        let required_properties = self.schema.required.iter().filter_map(|key| {
-            let is_known = expected.schema.properties.contains_key(key);
-            (!is_known).then(|| BlueprintDifference::UnknownRequiredProperty { name: name(key) })
-        });
-        let relations = expected.relations.iter().filter_map(|(key, expected)| match self.relations.get(key) {
-            None => Some(BlueprintDifference::NoRelation { name: name(key), target: expected.target.clone() }),
-            Some(found) if (&found.target, found.many) != (&expected.target, expected.many) => {
-                Some(BlueprintDifference::OtherRelation {
-                    name: name(key),
-                    expected: leading(expected),
-                    found: leading(found),
-                })
-            }
-            Some(_) => None,
-        });
-        let required_relations = self.relations.iter().filter_map(|(key, found)| {
-            let is_known = expected.relations.contains_key(key);
-            (found.required && !is_known).then(|| BlueprintDifference::UnknownRequiredRelation { name: name(key) })
-        });
-        properties.chain(required_properties).chain(relations).chain(required_relations).collect()
+        let is_always_sent = |name: &str| matches!(expected.properties.get(name), Some((_, Sent::Always)));
+        let required = schema.required.iter().filter(|name| !is_always_sent(name));
+        let required = required.map(|name| BlueprintDifference::RequiredProperty { name: name.clone() });
+        differing.chain(required).collect()
+    }
+
+    fn relation_differences(&self, expected: &ExpectedFields) -> Vec<BlueprintDifference> {
+        let differing =
+            expected.relations.iter().filter_map(|(name, (expected, _))| match (self.relations.get(name), expected) {
+                (None, expected) => Some(BlueprintDifference::MissingRelation {
+                    name: name.clone(),
+                    expected: expected.as_ref().map(related_entities),
+                }),
+                (Some(found), Some(expected)) if (&found.target, found.many) != (&expected.target, expected.many) => {
+                    Some(BlueprintDifference::DifferentRelation {
+                        name: name.clone(),
+                        expected: related_entities(expected),
+                        found: related_entities(found),
+                    })
+                }
+                (Some(_), _) => None,
+            });
+        let is_always_sent = |name: &str| matches!(expected.relations.get(name), Some((_, Sent::Always)));
+        let required = self.relations.iter().filter(|(name, found)| found.required && !is_always_sent(name));
+        let required = required.map(|(name, _)| BlueprintDifference::RequiredRelation { name: name.clone() });
+        differing.chain(required).collect()
     }
 }
 
-/// Whether values of the expected kind are accepted. A text without a format takes every text.
+/// Whether Port accepts values of the expected type. A text property without a format accepts every text.
 fn is_compatible(expected: &Property, found: &Property) -> bool {
+    if expected.value_type.is_none() {
+        return true;
+    }
     let same_type = found.value_type.is_none() || found.value_type == expected.value_type;
     same_type && (found.format.is_none() || found.format == expected.format)
 }
 
-fn described(property: &Property) -> String {
+fn type_of(property: &Property) -> String {
     let value_type = property.value_type.as_deref().unwrap_or("any");
     match &property.format {
         Some(format) => format!("{value_type} ({format})"),
@@ -107,7 +143,7 @@ fn described(property: &Property) -> String {
     }
 }
 
-fn leading(relation: &Relation) -> String {
+fn related_entities(relation: &Relation) -> String {
     let count = if relation.many { "several entities" } else { "one entity" };
     format!("{count} of \"{}\"", relation.target)
 }
@@ -115,23 +151,32 @@ fn leading(relation: &Relation) -> String {
 impl fmt::Display for BlueprintDifference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoProperty { name, expected } => {
-                write!(formatter, "it has no property \"{name}\": add it with the type {expected}")
+            Self::MissingProperty { name, expected: None } => {
+                write!(formatter, "the property \"{name}\" is missing: add it")
             }
-            Self::OtherType { name, expected, found } => {
-                write!(formatter, "its property \"{name}\" is {found}, while {expected} is sent: change its type")
+            Self::MissingProperty { name, expected: Some(expected) } => {
+                write!(formatter, "the property \"{name}\" is missing: add it with the type {expected}")
             }
-            Self::UnknownRequiredProperty { name } => {
-                write!(formatter, "it requires the property \"{name}\", which is never sent: make it optional")
+            Self::DifferentProperty { name, expected, found } => {
+                write!(
+                    formatter,
+                    "the property \"{name}\" has the type {found}, but {expected} is sent: change its type"
+                )
             }
-            Self::NoRelation { name, target } => {
-                write!(formatter, "it has no relation \"{name}\": add it, to the blueprint \"{target}\"")
+            Self::RequiredProperty { name } => {
+                write!(formatter, "the property \"{name}\" is required, but not always sent: make it optional")
             }
-            Self::OtherRelation { name, expected, found } => {
-                write!(formatter, "its relation \"{name}\" is to {found}, while {expected} is sent: change it")
+            Self::MissingRelation { name, expected: None } => {
+                write!(formatter, "the relation \"{name}\" is missing: add it")
             }
-            Self::UnknownRequiredRelation { name } => {
-                write!(formatter, "it requires the relation \"{name}\", which is never sent: make it optional")
+            Self::MissingRelation { name, expected: Some(expected) } => {
+                write!(formatter, "the relation \"{name}\" is missing: add it, to {expected}")
+            }
+            Self::DifferentRelation { name, expected, found } => {
+                write!(formatter, "the relation \"{name}\" has {found}, but {expected} is sent: change its target")
+            }
+            Self::RequiredRelation { name } => {
+                write!(formatter, "the relation \"{name}\" is required, but not always sent: make it optional")
             }
         }
     }
@@ -139,70 +184,89 @@ impl fmt::Display for BlueprintDifference {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::{Value, json};
 
-    fn expected() -> NewBlueprint {
-        NewBlueprint::new("thing", "Thing")
-            .with_property("at", Property::date_time())
-            .with_property("status", Property::string())
-            .with_relation("group", Relation::to("group"))
+    use super::*;
+
+    fn expected() -> ExpectedFields {
+        ExpectedFields::default()
+            .with_property("at", Property::date_time(), Sent::Always)
+            .with_property("status", Property::string(), Sent::Always)
+            .with_property("note", Property::any(), Sent::Sometimes)
+            .with_relation("group", Relation::to("group"), Sent::Always)
+            .with_relation("owner", None, Sent::Sometimes)
     }
 
-    fn found(schema: &Value, relations: &Value) -> Vec<String> {
+    fn differences(schema: &Value, relations: &Value) -> Vec<String> {
         let body = json!({"identifier": "thing", "schema": schema, "relations": relations});
         let blueprint: Blueprint = serde_json::from_value(body).unwrap();
         blueprint.differences(&expected()).iter().map(ToString::to_string).collect()
     }
 
     #[test]
-    fn a_blueprint_that_takes_what_is_sent_has_no_gap_whatever_else_it_has() {
+    fn compatible_blueprint_has_no_differences() {
         let schema = json!({
             "properties": {
                 "at": {"type": "string"},
                 "status": {"type": "string", "enum": ["A"]},
+                "note": {"type": "array"},
                 "more": {"type": "number"}
             },
             "required": ["status"]
         });
         let relations = json!({
             "group": {"target": "group", "required": true, "many": false},
+            "owner": {"target": "user", "many": true},
             "service": {"target": "service", "required": false, "many": true}
         });
-        assert_eq!(found(&schema, &relations), Vec::<String>::new());
+        assert_eq!(differences(&schema, &relations), Vec::<String>::new());
     }
 
     #[test]
-    fn each_gap_says_what_to_do() {
+    fn each_difference_says_what_to_change() {
         let schema = json!({
-            "properties": {"status": {"type": "number"}, "owner": {"type": "string"}},
-            "required": ["owner"]
+            "properties": {"status": {"type": "number"}, "note": {"type": "string"}, "cost": {"type": "string"}},
+            "required": ["cost", "note"]
         });
         let relations = json!({
             "group": {"target": "team", "required": false, "many": true},
+            "owner": {"target": "user", "required": true},
             "service": {"target": "service", "required": true, "many": false}
         });
         assert_eq!(
-            found(&schema, &relations),
+            differences(&schema, &relations),
             [
-                "it has no property \"at\": add it with the type string (date-time)",
-                "its property \"status\" is number, while string is sent: change its type",
-                "it requires the property \"owner\", which is never sent: make it optional",
-                "its relation \"group\" is to several entities of \"team\", while one entity of \"group\" is sent: change it",
-                "it requires the relation \"service\", which is never sent: make it optional",
+                "the property \"at\" is missing: add it with the type string (date-time)",
+                "the property \"status\" has the type number, but string is sent: change its type",
+                "the property \"cost\" is required, but not always sent: make it optional",
+                "the property \"note\" is required, but not always sent: make it optional",
+                "the relation \"group\" has several entities of \"team\", but one entity of \"group\" is sent: change its target",
+                "the relation \"owner\" is required, but not always sent: make it optional",
+                "the relation \"service\" is required, but not always sent: make it optional",
             ]
         );
-        let nothing = found(&json!({}), &json!({}));
-        assert!(nothing.contains(&"it has no relation \"group\": add it, to the blueprint \"group\"".to_owned()));
+        let of_empty_blueprint = differences(&json!({}), &json!({}));
+        for difference in [
+            "the property \"note\" is missing: add it",
+            "the relation \"group\" is missing: add it, to one entity of \"group\"",
+            "the relation \"owner\" is missing: add it",
+        ] {
+            assert!(of_empty_blueprint.contains(&difference.to_owned()), "{of_empty_blueprint:?}");
+        }
     }
 
     #[test]
-    fn a_format_that_is_not_sent_is_a_gap() {
-        let schema = json!({"properties": {"at": {"type": "string", "format": "date-time"}, "status": {"type": "string", "format": "url"}}});
-        let relations = json!({"group": {"target": "group", "required": false, "many": false}});
+    fn other_format_is_a_difference() {
+        let schema = json!({"properties": {
+            "at": {"type": "string", "format": "date-time"},
+            "status": {"type": "string", "format": "url"},
+            "note": {"type": "string", "format": "markdown"}
+        }});
+        let relations =
+            json!({"group": {"target": "group", "required": false, "many": false}, "owner": {"target": "user"}});
         assert_eq!(
-            found(&schema, &relations),
-            ["its property \"status\" is string (url), while string is sent: change its type"]
+            differences(&schema, &relations),
+            ["the property \"status\" has the type string (url), but string is sent: change its type"]
         );
     }
 }

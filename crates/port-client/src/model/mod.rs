@@ -1,9 +1,19 @@
-//! What is exchanged: entities and blueprints.
+//! The resources of Port: entities and blueprints.
 
-pub mod blueprint;
-pub mod blueprint_diff;
-pub mod entity;
+mod blueprint;
+mod blueprint_diff;
+mod entity;
+mod expected_fields;
+mod new_blueprint;
+mod property;
+mod relation;
+mod upsert;
 
-pub use blueprint::{Blueprint, NewBlueprint, Property, Relation, Schema};
+pub use blueprint::{Blueprint, Schema};
 pub use blueprint_diff::BlueprintDifference;
-pub use entity::{Entity, StoredEntity, UpsertOptions, Upserted};
+pub use entity::{Entity, StoredEntity};
+pub use expected_fields::{ExpectedFields, Sent};
+pub use new_blueprint::NewBlueprint;
+pub use property::Property;
+pub use relation::Relation;
+pub use upsert::{UpsertOptions, Upserted};

@@ -1,87 +1,88 @@
-//! One budget for everything that a process sends to Port: its own limits, what Port says is left of Port's, and the pauses that Port asks for.
+//! The budget of a process: its own limits, the requests that Port still allows, and the pauses that Port asks for.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use governor::DefaultDirectRateLimiter;
 use governor::clock::{Clock, DefaultClock};
-use jiff::Timestamp;
+use parking_lot::Mutex;
 use reqwest::header::HeaderMap;
 use tokio::time::Instant;
 
 use crate::error::Error;
-use crate::observer::{Observer, Route};
-use crate::rate_limit::headers::Remaining;
-use crate::rate_limit::limits::{Limit, Limits};
+use crate::http::Route;
+use crate::observer::Observer;
+use crate::rate_limit::headers::RateLimitHeaders;
 use crate::rate_limit::window::Allowance;
+use crate::rate_limit::{Limit, Limits};
 
-/// Shorter waits are not told to the observer: timers are no more precise than this.
-const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+/// The shortest wait that is reported to the observer. Timers are not more precise.
+const MIN_REPORTED_WAIT: Duration = Duration::from_millis(1);
 
 /// The budget that all clones of a client share.
 pub(crate) struct Budget {
-    token: Family,
-    upsert: Family,
-    bulk: Family,
-    blueprints: Family,
-    entities: Family,
+    token: RouteGroup,
+    upsert: RouteGroup,
+    bulk: RouteGroup,
+    blueprints: RouteGroup,
+    entities: RouteGroup,
     clock: DefaultClock,
     paused_until: Mutex<Option<Instant>>,
-    longest_wait: Duration,
+    max_wait: Duration,
     observer: Option<Arc<dyn Observer>>,
 }
 
 /// The routes that Port counts together.
-struct Family {
+struct RouteGroup {
     limiter: DefaultDirectRateLimiter,
     allowance: Mutex<Allowance>,
 }
 
-/// The right to send one request.
+/// The permission to send one request.
 pub(crate) struct Permit<'a> {
-    family: &'a Family,
-    is_sent: bool,
+    group: &'a RouteGroup,
+    is_used: bool,
 }
 
 impl Budget {
-    pub(crate) fn new(limits: Limits, longest_wait: Duration, observer: Option<Arc<dyn Observer>>) -> Self {
+    pub(crate) fn new(limits: Limits, max_wait: Duration, observer: Option<Arc<dyn Observer>>) -> Self {
         let Limits { token, upsert, bulk, blueprints, entities } = limits;
         Self {
-            token: Family::new(token),
-            upsert: Family::new(upsert),
-            bulk: Family::new(bulk),
-            blueprints: Family::new(blueprints),
-            entities: Family::new(entities),
+            token: RouteGroup::new(token),
+            upsert: RouteGroup::new(upsert),
+            bulk: RouteGroup::new(bulk),
+            blueprints: RouteGroup::new(blueprints),
+            entities: RouteGroup::new(entities),
             clock: DefaultClock::default(),
             paused_until: Mutex::new(None),
-            longest_wait,
+            max_wait,
             observer,
         }
     }
 
-    /// Returns when a request may be sent, which it then must be without further waiting. The permit is kept until the answer is there.
+    /// Waits until a request may be sent. The caller sends it without further waiting, and keeps the permit until the response arrives.
     ///
     /// # Errors
-    /// [`Error::RateLimited`] at once if a pause, or the wait for one of the last requests that Port allows, would take longer than a call
-    /// may wait: the caller knows better what to do meanwhile, and will have fresher data to send afterwards.
+    /// [`Error::RateLimited`] at once, if a pause or the turn of the request ends later than `max_wait` from now. The caller can then
+    /// decide what to do meanwhile, and send newer data afterwards.
     pub(crate) async fn acquire(&self, route: Route) -> Result<Permit<'_>, Error> {
         let started = Instant::now();
-        let family = self.family(route);
+        let group = self.group(route);
         let permit = loop {
-            self.wait_for_the_end_of_the_pause().await?;
-            let mut permit = self.wait_for_its_turn(family).await?;
-            // `until_ready` would do the same with a timer thread of its own; the runtime has a timer already.
-            while let Err(not_until) = family.limiter.check() {
+            self.wait_for_end_of_pause().await?;
+            let mut permit = self.wait_for_turn(group).await?;
+            // `until_ready` would use a timer of its own; the runtime already has one.
+            while let Err(not_until) = group.limiter.check() {
                 tokio::time::sleep(not_until.wait_time_from(self.clock.now())).await;
             }
-            // Another request may have begun a pause meanwhile.
+            // Another request may have started a pause meanwhile.
             if self.paused_until().is_none() {
-                permit.is_sent = true;
+                permit.is_used = true;
                 break permit;
             }
         };
         let waited = started.elapsed();
-        if waited >= SHORTEST_WAIT {
+        if waited >= MIN_REPORTED_WAIT {
             tracing::debug!(%route, milliseconds = waited.as_millis(), "a request waited for Port's rate limit");
             if let Some(observer) = &self.observer {
                 observer.on_wait(route, waited);
@@ -90,63 +91,63 @@ impl Budget {
         Ok(permit)
     }
 
-    async fn wait_for_its_turn<'a>(&self, family: &'a Family) -> Result<Permit<'a>, Error> {
+    async fn wait_for_turn<'a>(&self, group: &'a RouteGroup) -> Result<Permit<'a>, Error> {
         loop {
             let now = Instant::now();
-            let latest = now.checked_add(self.longest_wait);
-            let turn = family.allowance().take(now, latest);
+            let latest = now.checked_add(self.max_wait);
+            let turn = group.allowance.lock().take(now, latest);
             match turn {
                 Ok(at) => {
-                    // Before the wait, so that a call which is given up meanwhile returns what it took.
-                    let permit = Permit { family, is_sent: false };
+                    // Created before the wait, so that a call that is cancelled meanwhile gives back what it took.
+                    let permit = Permit { group, is_used: false };
                     if at > now {
                         tokio::time::sleep_until(at).await;
                     }
                     return Ok(permit);
                 }
                 Err(at) if latest.is_some_and(|latest| at > latest) => {
-                    return Err(Error::RateLimited { retry_after: at - now, answer: None });
+                    return Err(Error::RateLimited { retry_after: at - now, response: None });
                 }
                 Err(at) => tokio::time::sleep_until(at).await,
             }
         }
     }
 
-    async fn wait_for_the_end_of_the_pause(&self) -> Result<(), Error> {
-        // Again and again, since another request may prolong the pause meanwhile.
+    async fn wait_for_end_of_pause(&self) -> Result<(), Error> {
+        // A loop, since another request may extend the pause meanwhile.
         while let Some(until) = self.paused_until() {
             let remaining = until.saturating_duration_since(Instant::now());
-            if remaining > self.longest_wait {
-                return Err(Error::RateLimited { retry_after: remaining, answer: None });
+            if remaining > self.max_wait {
+                return Err(Error::RateLimited { retry_after: remaining, response: None });
             }
             tokio::time::sleep_until(until).await;
         }
         Ok(())
     }
 
-    /// Learns from an answer what Port still lets through. The permit for its request ends before, so that it counts as used.
-    pub(crate) fn learn(&self, route: Route, status: u16, headers: &HeaderMap, now: Timestamp) {
-        if let Some(told) = Remaining::read(headers, now) {
-            // Port counts requests without a valid token together with those for one.
-            let family = if status == 401 { &self.token } else { self.family(route) };
-            family.allowance().learn(told, Instant::now());
+    /// Applies the rate limit headers of a response. The permit of the request ends before, so that the request counts as complete.
+    pub(crate) fn update(&self, route: Route, status: u16, headers: &HeaderMap, now: SystemTime) {
+        if let Some(headers) = RateLimitHeaders::read(headers, now) {
+            // Port counts requests without a valid token together with token requests.
+            let group = if status == 401 { &self.token } else { self.group(route) };
+            group.allowance.lock().update(headers, Instant::now());
         }
     }
 
-    /// Keeps every clone from sending for `duration` from now. A longer pause that is under way stays.
+    /// Pauses all clones for `duration` from now. A pause that ends later stays in effect.
     pub(crate) fn pause(&self, duration: Duration) {
         let now = Instant::now();
         let until = now + duration;
         let added = {
-            let mut paused = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-            let before = paused.unwrap_or(now).max(now);
-            *paused = Some(before.max(until));
+            let mut paused_until = self.paused_until.lock();
+            let before = paused_until.unwrap_or(now).max(now);
+            *paused_until = Some(before.max(until));
             until.saturating_duration_since(before)
         };
         if added.is_zero() {
             return;
         }
-        tracing::info!(seconds = duration.as_secs_f64(), "Port asks for a pause; nothing is sent to it meanwhile");
+        tracing::info!(seconds = duration.as_secs_f64(), "Port asked for a pause; pausing all requests to it");
         if let Some(observer) = &self.observer {
             observer.on_pause(added);
         }
@@ -154,11 +155,10 @@ impl Budget {
 
     /// When the pause ends; `None` if there is none.
     pub(crate) fn paused_until(&self) -> Option<Instant> {
-        let paused = self.paused_until.lock().unwrap_or_else(PoisonError::into_inner);
-        paused.filter(|until| *until > Instant::now())
+        self.paused_until.lock().filter(|until| *until > Instant::now())
     }
 
-    fn family(&self, route: Route) -> &Family {
+    fn group(&self, route: Route) -> &RouteGroup {
         match route {
             Route::Token => &self.token,
             Route::Upsert => &self.upsert,
@@ -169,54 +169,51 @@ impl Budget {
     }
 }
 
-impl Family {
+impl RouteGroup {
     fn new(limit: Limit) -> Self {
         Self { limiter: limit.limiter(), allowance: Mutex::default() }
-    }
-
-    fn allowance(&self) -> MutexGuard<'_, Allowance> {
-        self.allowance.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let mut allowance = self.family.allowance();
-        if self.is_sent { allowance.ended() } else { allowance.give_back() }
+        let mut allowance = self.group.allowance.lock();
+        if self.is_used { allowance.complete() } else { allowance.give_back() }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use reqwest::header::HeaderValue;
 
-    /// What was told to the observer.
+    use super::*;
+
+    /// Records the calls of the observer.
     #[derive(Default)]
-    struct Told {
+    struct Recorder {
         pauses: Mutex<Vec<Duration>>,
         waits: Mutex<Vec<(Route, Duration)>>,
     }
 
-    impl Observer for Told {
+    impl Observer for Recorder {
         fn on_request(&self, _: Route, _: crate::StatusClass, _: Duration) {}
 
         fn on_pause(&self, duration: Duration) {
-            self.pauses.lock().unwrap().push(duration);
+            self.pauses.lock().push(duration);
         }
 
         fn on_wait(&self, route: Route, duration: Duration) {
-            self.waits.lock().unwrap().push((route, duration));
+            self.waits.lock().push((route, duration));
         }
     }
 
-    fn budget(longest_wait: Duration) -> (Budget, Arc<Told>) {
-        let told = Arc::new(Told::default());
-        let observer = Arc::clone(&told) as Arc<dyn Observer>;
-        (Budget::new(Limits::PUBLISHED, longest_wait, Some(observer)), told)
+    fn budget(max_wait: Duration) -> (Budget, Arc<Recorder>) {
+        let recorder = Arc::new(Recorder::default());
+        let observer = Arc::clone(&recorder) as Arc<dyn Observer>;
+        (Budget::new(Limits::PUBLISHED, max_wait, Some(observer)), recorder)
     }
 
-    fn left(limit: u32, remaining: u32, reset: u32) -> HeaderMap {
+    fn headers(limit: u32, remaining: u32, reset: u32) -> HeaderMap {
         [("x-ratelimit-limit", limit), ("x-ratelimit-remaining", remaining), ("x-ratelimit-reset", reset)]
             .into_iter()
             .map(|(name, value)| (reqwest::header::HeaderName::from_static(name), HeaderValue::from(value)))
@@ -224,8 +221,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pause_holds_everything_until_its_end_and_is_only_prolonged() {
-        let (budget, told) = budget(Duration::MAX);
+    async fn pause_is_only_extended() {
+        let (budget, recorder) = budget(Duration::MAX);
         let start = Instant::now();
         budget.pause(Duration::from_secs(20));
         budget.pause(Duration::from_secs(5));
@@ -234,28 +231,28 @@ mod tests {
         drop(budget.acquire(Route::Upsert).await.unwrap());
         assert!(Instant::now() >= start + Duration::from_secs(30));
         assert_eq!(budget.paused_until(), None);
-        let paused = told.pauses.lock().unwrap().clone();
+        let paused = recorder.pauses.lock().clone();
         assert_eq!(paused, [Duration::from_secs(20), Duration::from_secs(10)], "their sum is the time paused");
-        let waits = told.waits.lock().unwrap().clone();
+        let waits = recorder.waits.lock().clone();
         assert!(matches!(waits[..], [(Route::Upsert, wait)] if wait >= Duration::from_secs(30)), "{waits:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pause_that_is_too_long_to_wait_for_is_an_error_at_once() {
-        let (budget, told) = budget(Duration::from_secs(10));
+    async fn pause_longer_than_max_wait_fails_at_once() {
+        let (budget, recorder) = budget(Duration::from_secs(10));
         let start = Instant::now();
         budget.pause(Duration::from_secs(60));
         let error = budget.acquire(Route::Upsert).await.err().unwrap();
         let retry_after = Duration::from_secs(60);
-        assert_eq!(error, Error::RateLimited { retry_after, answer: None });
+        assert_eq!(error, Error::RateLimited { retry_after, response: None });
         assert_eq!(Instant::now(), start);
-        assert!(told.waits.lock().unwrap().is_empty());
+        assert!(recorder.waits.lock().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_last_requests_of_a_window_are_spread_for_their_family_alone() {
-        let (budget, told) = budget(Duration::MAX);
-        budget.learn(Route::Upsert, 200, &left(100, 4, 50), Timestamp::UNIX_EPOCH);
+    async fn last_requests_are_spread_per_route_group() {
+        let (budget, recorder) = budget(Duration::MAX);
+        budget.update(Route::Upsert, 200, &headers(100, 4, 50), SystemTime::UNIX_EPOCH);
         let start = Instant::now();
         for turn in 1..=4 {
             let permit = budget.acquire(Route::Upsert).await.unwrap();
@@ -265,43 +262,43 @@ mod tests {
         }
         let before = Instant::now();
         drop(budget.acquire(Route::UpsertBulk).await.unwrap());
-        assert_eq!(Instant::now(), before, "another limit of Port's");
+        assert_eq!(Instant::now(), before, "another limit of Port");
         drop(budget.acquire(Route::Upsert).await.unwrap());
         assert!(start.elapsed() >= Duration::from_secs(50), "the next window");
-        assert_eq!(told.waits.lock().unwrap().len(), 5);
+        assert_eq!(recorder.waits.lock().len(), 5);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_turn_that_is_too_far_away_is_an_error_at_once_and_takes_nothing() {
+    async fn turn_after_max_wait_fails_and_takes_nothing() {
         let (budget, _) = budget(Duration::from_secs(5));
-        budget.learn(Route::Upsert, 200, &left(100, 0, 60), Timestamp::UNIX_EPOCH);
+        budget.update(Route::Upsert, 200, &headers(100, 0, 60), SystemTime::UNIX_EPOCH);
         let error = budget.acquire(Route::Upsert).await.err().unwrap();
-        assert_eq!(error, Error::RateLimited { retry_after: Duration::from_secs(60), answer: None });
+        assert_eq!(error, Error::RateLimited { retry_after: Duration::from_secs(60), response: None });
 
-        budget.learn(Route::GetBlueprint, 200, &left(100, 1, 12), Timestamp::UNIX_EPOCH);
+        budget.update(Route::GetBlueprint, 200, &headers(100, 1, 12), SystemTime::UNIX_EPOCH);
         for _ in 0..10 {
             let error = budget.acquire(Route::GetBlueprint).await.err().unwrap();
-            assert_eq!(error, Error::RateLimited { retry_after: Duration::from_secs(6), answer: None });
+            assert_eq!(error, Error::RateLimited { retry_after: Duration::from_secs(6), response: None });
         }
         tokio::time::advance(Duration::from_secs(6)).await;
         assert!(budget.acquire(Route::GetBlueprint).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_that_is_given_up_while_it_waits_returns_what_it_took() {
+    async fn cancelled_call_gives_back_what_it_took() {
         let (budget, _) = budget(Duration::MAX);
-        budget.learn(Route::Upsert, 200, &left(100, 1, 60), Timestamp::UNIX_EPOCH);
+        budget.update(Route::Upsert, 200, &headers(100, 1, 60), SystemTime::UNIX_EPOCH);
         let start = Instant::now();
         let given_up = tokio::time::timeout(Duration::from_secs(1), budget.acquire(Route::Upsert)).await;
         assert!(given_up.is_err());
         drop(budget.acquire(Route::Upsert).await.unwrap());
-        assert!(start.elapsed() < Duration::from_secs(60), "the one that was left, not one of the next window");
+        assert!(start.elapsed() < Duration::from_secs(60), "the remaining request, not one of the next window");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_an_answer_without_a_valid_token_says_is_of_the_limit_for_tokens() {
+    async fn a_401_updates_the_token_limit() {
         let (budget, _) = budget(Duration::ZERO);
-        budget.learn(Route::Upsert, 401, &left(100, 0, 60), Timestamp::UNIX_EPOCH);
+        budget.update(Route::Upsert, 401, &headers(100, 0, 60), SystemTime::UNIX_EPOCH);
         assert!(budget.acquire(Route::Upsert).await.is_ok());
         assert!(budget.acquire(Route::Token).await.is_err());
     }

@@ -1,30 +1,30 @@
-//! The limits that Port publishes, and those that a client keeps to.
+//! The limits that Port publishes, and the limits of a client.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota};
 
-/// The window that Port's published limits are for.
+/// The period of Port's published limits.
 pub const RATE_LIMIT_PERIOD: Duration = Duration::from_mins(5);
 
-/// How many requests may be sent in [`RATE_LIMIT_PERIOD`], and how many of them at once.
+/// The number of requests in [`RATE_LIMIT_PERIOD`], and the number of them that may be sent at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
     /// Requests per [`RATE_LIMIT_PERIOD`], evenly spread.
     pub per_period: NonZeroU32,
-    /// Requests that may be sent at once after a quiet time.
+    /// Requests that may be sent at once after an idle time.
     pub burst: NonZeroU32,
 }
 
 impl Limit {
-    /// A limit; a zero is taken as one.
+    /// A limit. A zero becomes a one.
     #[must_use]
     pub const fn new(per_period: u32, burst: u32) -> Self {
         Self { per_period: at_least_one(per_period), burst: at_least_one(burst) }
     }
 
-    /// The given part of this limit.
+    /// A percentage of this limit.
     #[must_use]
     pub const fn percent(self, percent: u32) -> Self {
         Self::new(self.per_period.get().saturating_mul(percent) / 100, self.burst.get().saturating_mul(percent) / 100)
@@ -32,7 +32,7 @@ impl Limit {
 
     pub(crate) fn limiter(self) -> DefaultDirectRateLimiter {
         let interval = RATE_LIMIT_PERIOD / self.per_period.get();
-        // A period of zero is the only one that is refused, and 5 minutes hold fewer than 2^32 nanoseconds times 70: it can't be zero.
+        // `with_period` rejects an interval of zero, which can't occur: 5 minutes have more nanoseconds than `u32::MAX`.
         let quota =
             Quota::with_period(interval).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN)).allow_burst(self.burst);
         DefaultDirectRateLimiter::direct(quota)
@@ -46,14 +46,14 @@ const fn at_least_one(number: u32) -> NonZeroU32 {
     }
 }
 
-/// Limits by kind of request. Port counts per organisation, so that other clients share them.
+/// Limits by kind of request. Port counts requests per organisation, so all clients of an organisation share its limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Requests for access tokens.
     pub token: Limit,
     /// Single upserts.
     pub upsert: Limit,
-    /// Bulk upserts, however many entities each has.
+    /// Bulk upserts, regardless of their number of entities.
     pub bulk: Limit,
     /// Reads and creations of blueprints.
     pub blueprints: Limit,
@@ -62,8 +62,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What Port's page "Rate limits" publishes (2026): unauthenticated requests, single entity upserts, entities bulk upserts,
-    /// blueprints API and entities API.
+    /// The limits on Port's documentation page "Rate limits" (2026): unauthenticated requests, single entity upserts, entities bulk
+    /// upserts, blueprints API and entities API.
     pub const PUBLISHED: Self = Self {
         token: Limit::new(100, 10),
         upsert: Limit::new(10_000, 200),
@@ -72,7 +72,7 @@ impl Limits {
         entities: Limit::new(35_000, 3_500),
     };
 
-    /// The given part of each limit, for instance to leave room for others.
+    /// A percentage of each limit, for example to leave room for other clients.
     #[must_use]
     pub const fn percent(self, percent: u32) -> Self {
         Self {
@@ -86,7 +86,8 @@ impl Limits {
 }
 
 impl Default for Limits {
-    /// 80 % of [`Limits::PUBLISHED`]: even a burst on top of a full window stays below the limit, and other clients of the organisation are not starved.
+    /// 80 % of [`Limits::PUBLISHED`]. Even a burst in addition to a full period stays below the limit, and other clients of the
+    /// organisation can still send requests.
     fn default() -> Self {
         Self::PUBLISHED.percent(80)
     }
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_stays_below_what_port_publishes_even_with_a_burst() {
+    fn default_with_a_burst_stays_below_the_limits() {
         let (ours, published) = (Limits::default(), Limits::PUBLISHED);
         for (ours, published) in [
             (ours.token, published.token),
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_is_let_through_and_the_next_request_is_not() {
+    fn request_after_a_burst_waits() {
         let limiter = Limit::new(300, 3).limiter();
         for _ in 0..3 {
             assert!(limiter.check().is_ok());

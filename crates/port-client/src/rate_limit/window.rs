@@ -1,117 +1,122 @@
-//! What Port says is left of a rate limit, and how it is spread over the time until there is more.
+//! Spreads the requests that remain in a window of Port's rate limit over the rest of the window.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::rate_limit::headers::Remaining;
+use crate::rate_limit::headers::RateLimitHeaders;
 
-/// The part of a limit below which what is left is spread.
+/// The client spreads requests when less than this part of the limit (a tenth) remains.
 const LOW: u32 = 10;
 
-/// Answers arrive in another order than Port counted them, and resets are told in whole seconds: two that are this close, or a quarter
-/// of the window if that is less, are the same.
+/// Responses may arrive in another order than Port counted them, and `x-ratelimit-reset` has whole seconds. Two resets that differ by less
+/// than this, or by less than a quarter of the window, belong to the same window.
 const SAME_RESET: Duration = Duration::from_secs(2);
 
-/// What one client may still send of one of Port's limits. Pure: the time is given.
+/// The requests that a client may still send within one of Port's limits. Pure: the caller passes the time.
 #[derive(Debug, Default)]
 pub(crate) struct Allowance {
-    /// Requests that were let through and are not answered yet. Port may not have counted them in what it says is left.
-    outstanding: u32,
+    /// Requests without a response yet. Port may not have counted them in `x-ratelimit-remaining`.
+    in_flight: u32,
     window: Option<Window>,
 }
 
 #[derive(Debug)]
 struct Window {
     limit: u32,
-    /// What may still be sent before `ends`.
-    left: u32,
+    /// Requests that may be sent before `ends`.
+    remaining: u32,
     ends: Instant,
     period: Duration,
-    /// When the last request was sent or will be: the next ones follow it at even distances.
+    /// When the last request was or will be sent. The next ones follow at even intervals.
     last: Instant,
-    /// The window was assumed to have begun, and Port has not spoken of it yet.
-    assumed: bool,
+    /// The client assumes this window, since the last one has ended and no response has described the new one yet.
+    is_assumed: bool,
 }
 
 impl Allowance {
-    /// Takes one request: when it is to be sent, from `now` on.
+    /// Takes one request, and returns when to send it: at `now` or later.
     ///
     /// # Errors
-    /// The earliest time, if that is later than `latest` or if nothing is left until then; nothing is taken.
+    /// The earliest possible time, if it is after `latest` or in the next window. Nothing is taken.
     pub(crate) fn take(&mut self, now: Instant, latest: Option<Instant>) -> Result<Instant, Instant> {
         let at = match &mut self.window {
             None => now,
             Some(window) => {
                 if now >= window.ends {
-                    window.begin_anew(now, self.outstanding);
+                    window.restart(now, self.in_flight);
                 }
-                let at = window.next(now, self.outstanding).ok_or(window.ends)?;
+                let at = window.next(now, self.in_flight).ok_or(window.ends)?;
                 if latest.is_some_and(|latest| at > latest) {
                     return Err(at);
                 }
-                window.left = window.left.saturating_sub(1);
+                window.remaining = window.remaining.saturating_sub(1);
                 window.last = at;
                 at
             }
         };
-        self.outstanding = self.outstanding.saturating_add(1);
+        self.in_flight = self.in_flight.saturating_add(1);
         Ok(at)
     }
 
-    /// Returns a request that was taken and will not be sent.
+    /// Returns a request that was taken but not sent.
     pub(crate) fn give_back(&mut self) {
-        self.outstanding = self.outstanding.saturating_sub(1);
+        self.in_flight = self.in_flight.saturating_sub(1);
         if let Some(window) = &mut self.window {
-            window.left = window.left.saturating_add(1).min(window.limit);
+            window.remaining = window.remaining.saturating_add(1).min(window.limit);
         }
     }
 
-    /// A request that was sent is answered, or given up.
-    pub(crate) fn ended(&mut self) {
-        self.outstanding = self.outstanding.saturating_sub(1);
+    /// A request that was sent has a response, or was cancelled.
+    pub(crate) fn complete(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// Learns from an answer what is left.
-    pub(crate) fn learn(&mut self, told: Remaining, now: Instant) {
-        let left = told.left.saturating_sub(self.outstanding);
-        let ends = now + told.reset;
+    /// Applies the headers of a response.
+    pub(crate) fn update(&mut self, headers: RateLimitHeaders, now: Instant) {
+        let remaining = headers.remaining.saturating_sub(self.in_flight);
+        let ends = now + headers.reset;
         match &mut self.window {
-            // An answer that was overtaken by a later one tells of more than there is.
-            Some(window) if window.is_the_one_of(told, ends, now) => window.left = window.left.min(left),
+            // A response that was overtaken by a later one reports more than there is.
+            Some(window) if window.is_described_by(headers, ends, now) => {
+                window.remaining = window.remaining.min(remaining);
+            }
             other => {
                 let last = other.as_ref().map_or(now, |window| window.last.min(ends));
-                let Remaining { limit, period, .. } = told;
-                *other = Some(Window { limit, left, ends, period, last, assumed: false });
+                let RateLimitHeaders { limit, period, .. } = headers;
+                *other = Some(Window { limit, remaining, ends, period, last, is_assumed: false });
             }
         }
     }
 }
 
 impl Window {
-    /// Whether what Port told is of this window, and not of the next or of another limit.
-    fn is_the_one_of(&self, told: Remaining, ends: Instant, now: Instant) -> bool {
-        let apart = ends.max(self.ends).duration_since(ends.min(self.ends));
-        !self.assumed && told.limit == self.limit && now < self.ends && apart <= SAME_RESET.min(self.period / 4)
+    /// Whether the headers describe this window, and not the next one or another limit.
+    fn is_described_by(&self, headers: RateLimitHeaders, ends: Instant, now: Instant) -> bool {
+        let difference = ends.max(self.ends).duration_since(ends.min(self.ends));
+        !self.is_assumed
+            && headers.limit == self.limit
+            && now < self.ends
+            && difference <= SAME_RESET.min(self.period / 4)
     }
 
-    /// The next window, until Port speaks of it: as full as a new one is, and as long.
-    fn begin_anew(&mut self, now: Instant, outstanding: u32) {
-        self.left = self.limit.saturating_sub(outstanding).max(1);
+    /// Assumes that the next window is full and as long as this one, until a response describes it.
+    fn restart(&mut self, now: Instant, in_flight: u32) {
+        self.remaining = self.limit.saturating_sub(in_flight).max(1);
         self.ends = now + self.period;
-        self.assumed = true;
+        self.is_assumed = true;
     }
 
-    /// When the next request may be sent; `None` if not in this window.
-    fn next(&self, now: Instant, outstanding: u32) -> Option<Instant> {
-        if self.left == 0 {
+    /// When to send the next request; `None` if not in this window.
+    fn next(&self, now: Instant, in_flight: u32) -> Option<Instant> {
+        if self.remaining == 0 {
             return None;
         }
-        if self.left >= (self.limit / LOW).max(outstanding).max(1) {
+        if self.remaining >= (self.limit / LOW).max(in_flight).max(1) {
             return Some(now);
         }
-        let spread_over = self.ends.saturating_duration_since(self.last);
-        Some(now.max(self.last + spread_over / self.left.saturating_add(1)))
+        let rest = self.ends.saturating_duration_since(self.last);
+        Some(now.max(self.last + rest / self.remaining.saturating_add(1)))
     }
 }
 
@@ -121,44 +126,44 @@ mod tests {
 
     const WINDOW: Duration = Duration::from_secs(300);
 
-    fn told(left: u32, reset: Duration) -> Remaining {
-        Remaining { limit: 100, left, reset, period: WINDOW }
+    fn headers(remaining: u32, reset: Duration) -> RateLimitHeaders {
+        RateLimitHeaders { limit: 100, remaining, reset, period: WINDOW }
     }
 
-    /// One request after the other, each answered at once, as long as they may be sent within the window; when each was sent.
-    fn send_all(allowance: &mut Allowance, start: Instant, mut left: u32) -> Vec<Duration> {
+    /// Sends one request after the other while the window allows it, each with an immediate response, and returns when each was sent.
+    fn send_all(allowance: &mut Allowance, start: Instant, mut remaining: u32) -> Vec<Duration> {
         let (mut now, mut sent) = (start, Vec::new());
         while let Ok(at) = allowance.take(now, None) {
             assert!(at >= now);
             now = at;
             sent.push(at - start);
-            left -= 1;
-            allowance.ended();
-            allowance.learn(told(left, WINDOW.saturating_sub(now - start)), now);
+            remaining -= 1;
+            allowance.complete();
+            allowance.update(headers(remaining, WINDOW.saturating_sub(now - start)), now);
         }
         sent
     }
 
     #[test]
-    fn nothing_is_held_back_before_port_has_spoken_or_while_much_is_left() {
+    fn no_wait_while_the_limit_is_unknown_or_high() {
         let now = Instant::now();
         let mut allowance = Allowance::default();
         for _ in 0..1_000 {
             assert_eq!(allowance.take(now, Some(now)), Ok(now));
-            allowance.ended();
+            allowance.complete();
         }
-        allowance.learn(told(100, WINDOW), now);
+        allowance.update(headers(100, WINDOW), now);
         for _ in 0..90 {
             assert_eq!(allowance.take(now, Some(now)), Ok(now));
-            allowance.ended();
+            allowance.complete();
         }
     }
 
     #[test]
-    fn the_last_tenth_is_spread_evenly_over_the_rest_of_the_window() {
+    fn last_tenth_is_spread_over_the_window() {
         let start = Instant::now();
         let mut allowance = Allowance::default();
-        allowance.learn(told(9, WINDOW), start);
+        allowance.update(headers(9, WINDOW), start);
         let sent = send_all(&mut allowance, start, 9);
         let expected: Vec<_> = (1..=9).map(|index| Duration::from_secs(30 * index)).collect();
         assert_eq!(sent, expected, "and then none until the next window");
@@ -167,69 +172,69 @@ mod tests {
     }
 
     #[test]
-    fn what_is_under_way_counts_as_used() {
+    fn requests_in_flight_count_as_used() {
         let now = Instant::now();
         let mut allowance = Allowance::default();
-        allowance.learn(told(60, WINDOW), now);
+        allowance.update(headers(60, WINDOW), now);
         for _ in 0..20 {
             assert_eq!(allowance.take(now, None), Ok(now));
         }
-        // The answer to the first: Port has counted no more than that one.
-        allowance.ended();
-        allowance.learn(told(59, WINDOW), now);
+        // The response to the first request, which is the only one that Port has counted.
+        allowance.complete();
+        allowance.update(headers(59, WINDOW), now);
         let at_once = (0..100).take_while(|_| allowance.take(now, Some(now)).is_ok()).count();
-        assert_eq!(at_once, 11, "40 were left with 19 under way; once 29 are left with 30 under way, they are spread");
+        assert_eq!(at_once, 11, "40 remain with 19 in flight; when 29 remain with 30 in flight, they are spread");
         let together = (0..100).take_while(|_| allowance.take(now, None).is_ok()).count();
-        assert_eq!(20 + at_once + together, 60, "as many as Port lets through, answered or not");
+        assert_eq!(20 + at_once + together, 60, "as many as Port allows, with or without a response");
     }
 
     #[test]
-    fn an_answer_that_was_overtaken_does_not_add_to_what_is_left() {
+    fn late_response_does_not_add_requests() {
         let now = Instant::now();
         let mut allowance = Allowance::default();
-        allowance.learn(told(2, WINDOW), now);
+        allowance.update(headers(2, WINDOW), now);
         let first = allowance.take(now, None).unwrap();
-        allowance.ended();
+        allowance.complete();
         let rest = WINDOW.saturating_sub(first - now);
-        allowance.learn(told(0, rest), first);
-        allowance.learn(told(1, rest + Duration::from_secs(1)), first);
+        allowance.update(headers(0, rest), first);
+        allowance.update(headers(1, rest + Duration::from_secs(1)), first);
         assert_eq!(allowance.take(first, None), Err(now + WINDOW));
     }
 
     #[test]
-    fn a_new_window_is_believed_at_once() {
+    fn new_window_applies_at_once() {
         let now = Instant::now();
         let mut allowance = Allowance::default();
-        allowance.learn(told(0, Duration::from_secs(100)), now);
+        allowance.update(headers(0, Duration::from_secs(100)), now);
         assert!(allowance.take(now, None).is_err());
-        allowance.learn(told(100, WINDOW), now);
+        allowance.update(headers(100, WINDOW), now);
         assert_eq!(allowance.take(now, None), Ok(now));
     }
 
     #[test]
-    fn a_window_that_port_has_not_spoken_of_yet_is_assumed_to_be_as_large_as_the_last() {
+    fn unknown_window_is_assumed_to_be_full() {
         let start = Instant::now();
         let mut allowance = Allowance::default();
-        allowance.learn(told(0, WINDOW), start);
+        allowance.update(headers(0, WINDOW), start);
         let now = start + WINDOW;
         let taken = (0..1_000).take_while(|_| allowance.take(now, None).is_ok()).count();
         assert_eq!(taken, 100);
         for _ in 0..100 {
-            allowance.ended();
+            allowance.complete();
         }
-        allowance.learn(told(50, WINDOW), now);
-        assert_eq!(allowance.take(now, None), Ok(now), "Port knows better");
+        allowance.update(headers(50, WINDOW), now);
+        assert_eq!(allowance.take(now, None), Ok(now), "the response of Port replaces the assumption");
     }
 
     #[test]
-    fn who_may_not_wait_takes_nothing() {
+    fn call_that_may_not_wait_takes_nothing() {
         let now = Instant::now();
         let mut allowance = Allowance::default();
-        allowance.learn(told(1, WINDOW), now);
+        allowance.update(headers(1, WINDOW), now);
         let soon = now + Duration::from_secs(5);
         let first_turn = now + WINDOW / 2;
         assert_eq!(allowance.take(now, Some(soon)), Err(first_turn));
-        assert_eq!(allowance.take(now, Some(first_turn)), Ok(first_turn), "it is still there");
+        assert_eq!(allowance.take(now, Some(first_turn)), Ok(first_turn), "nothing was taken");
         assert_eq!(allowance.take(now, None), Err(now + WINDOW));
         allowance.give_back();
         assert!(allowance.take(now, None).is_ok());

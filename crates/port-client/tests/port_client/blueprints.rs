@@ -1,7 +1,8 @@
-//! Blueprints: read, compared with what is expected of them, and created.
+//! Blueprints: read, compared with the expected fields, and created.
 
 use port_client::{
-    BlueprintCreation, BlueprintDifference, Kind, Missing, NewBlueprint, Property, Relation, UpsertOptions,
+    BlueprintCreation, BlueprintDifference, ErrorKind, ExpectedFields, MissingResource, NewBlueprint, Property,
+    Relation, Sent, UpsertOptions,
 };
 use port_sim::{Effect, Fault};
 use serde_json::json;
@@ -10,7 +11,7 @@ use super::*;
 
 const DEPLOYMENT: &str = "dora_deployment";
 
-/// A blueprint with everything that one can say of it here.
+/// A blueprint with every field that a new blueprint can have.
 fn things() -> NewBlueprint {
     NewBlueprint::new("thing", "Thing")
         .with_description("For the test")
@@ -18,14 +19,14 @@ fn things() -> NewBlueprint {
         .with_property("at", Property::date_time().with_title("At").with_description("When it was"))
         .with_property("link", Property::url())
         .with_property("count", Property::number())
-        .with_property("status", Property::string().with_allowed(["on", "off"]))
+        .with_property("status", Property::string().with_allowed_values(["on", "off"]))
         .with_required("status")
         .with_relation("group", Relation::to("group").with_title("Group"))
         .with_relation("former", Relation::to("thing").many())
 }
 
 #[tokio::test]
-async fn a_blueprint_tells_what_an_entity_may_have() {
+async fn blueprint_is_read() {
     let (_port, client) = start_with_client();
     let blueprint = client.get_blueprint(DEPLOYMENT).await.unwrap();
     assert_eq!(blueprint.identifier, DEPLOYMENT);
@@ -36,7 +37,7 @@ async fn a_blueprint_tells_what_an_entity_may_have() {
 }
 
 #[tokio::test]
-async fn one_that_is_created_is_read_as_it_was_meant() {
+async fn created_blueprint_is_read_back_unchanged() {
     let (port, client) = start_with_client();
     assert_eq!(client.create_blueprint(&things()).await.unwrap(), BlueprintCreation::Created);
     let request = calls(&port).pop().unwrap();
@@ -46,41 +47,44 @@ async fn one_that_is_created_is_read_as_it_was_meant() {
     assert_eq!(read.title.as_deref(), Some("Thing"));
     assert_eq!(read.schema, things().schema);
     assert_eq!(read.relations, things().relations);
-    assert_eq!(read.differences(&things()), []);
+    assert_eq!(read.differences(&ExpectedFields::from(&things())), []);
 
     let thing = Entity::new("a").with_property("status", "on").with_relation("group", "all_teams");
     client.upsert("thing", &thing, UpsertOptions::default()).await.unwrap();
 }
 
 #[tokio::test]
-async fn one_that_exists_is_never_changed() {
+async fn existing_blueprint_is_not_changed() {
     let (port, client) = start_with_client();
     let before = client.get_blueprint(DEPLOYMENT).await.unwrap();
     let other = NewBlueprint::new(DEPLOYMENT, "Another title").with_property("other", Property::string());
-    assert_eq!(client.create_blueprint(&other).await.unwrap(), BlueprintCreation::ExistsAlready);
+    assert_eq!(client.create_blueprint(&other).await.unwrap(), BlueprintCreation::AlreadyExists);
     assert_eq!(client.get_blueprint(DEPLOYMENT).await.unwrap(), before);
     let sent: Vec<_> = calls(&port).into_iter().map(|request| (request.method, request.status)).collect();
     let expected = [("GET", 200), ("POST", 409), ("GET", 200)];
     assert_eq!(sent, expected.map(|(method, status)| (method.to_owned(), Some(status))));
 
-    let missing = before.differences(&other);
-    assert!(matches!(&missing[..], [BlueprintDifference::NoProperty { name, .. }] if name == "other"), "{missing:?}");
+    let missing = before.differences(&ExpectedFields::from(&other));
+    assert!(
+        matches!(&missing[..], [BlueprintDifference::MissingProperty { name, .. }] if name == "other"),
+        "{missing:?}"
+    );
 }
 
 #[tokio::test]
-async fn one_whose_creation_was_not_answered_exists_already_the_next_time() {
+async fn creation_without_response_can_be_repeated() {
     let (port, client) = start_with_client();
     port.set_fault(Fault::new(Effect::DropAfterHandling).path_prefix("/v1/blueprints").times(1)).unwrap();
     assert!(failed(client.create_blueprint(&things()).await).is_temporary());
-    assert_eq!(client.create_blueprint(&things()).await.unwrap(), BlueprintCreation::ExistsAlready);
+    assert_eq!(client.create_blueprint(&things()).await.unwrap(), BlueprintCreation::AlreadyExists);
 }
 
 #[tokio::test]
-async fn one_that_port_does_not_accept_is_an_error_that_says_why() {
+async fn invalid_blueprint_is_refused_with_a_reason() {
     let (_port, client) = start_with_client();
-    let lost = things().with_relation("owner", Relation::to("absent"));
-    let error = failed(client.create_blueprint(&lost).await);
-    assert_eq!(error.missing(), Some(Missing::Blueprint { identifier: "absent".to_owned() }));
+    let unrelated = things().with_relation("owner", Relation::to("absent"));
+    let error = failed(client.create_blueprint(&unrelated).await);
+    assert_eq!(error.missing_resource(), Some(MissingResource::Blueprint { identifier: "absent".to_owned() }));
 
     for wrong in [
         NewBlueprint { title: String::new(), ..things() },
@@ -88,13 +92,13 @@ async fn one_that_port_does_not_accept_is_an_error_that_says_why() {
         things().with_property("a b", Property::string()),
         things().with_property("untyped", Property::default()),
     ] {
-        assert_eq!(failed(client.create_blueprint(&wrong).await).kind(), Kind::Refused, "{wrong:?}");
+        assert_eq!(failed(client.create_blueprint(&wrong).await).kind(), ErrorKind::Refused, "{wrong:?}");
     }
-    assert_eq!(failed(client.get_blueprint("thing").await).kind(), Kind::NotFound);
+    assert_eq!(failed(client.get_blueprint("thing").await).kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test]
-async fn the_published_model_differs_in_what_its_gaps_say() {
+async fn differences_of_a_blueprint_in_port_are_found() {
     let (port, client) = start_with_client();
     let published = json!({
         "identifier": "deployment", "title": "Deployment",
@@ -110,14 +114,14 @@ async fn the_published_model_differs_in_what_its_gaps_say() {
     });
     port.create_blueprint(&published).unwrap();
     let blueprint = client.get_blueprint("deployment").await.unwrap();
-    let sent = NewBlueprint::new("deployment", "Deployment")
-        .with_property("deploymentStatus", Property::string())
-        .with_property("leadTime", Property::number());
-    let differences: Vec<_> = blueprint.differences(&sent).iter().map(ToString::to_string).collect();
+    let expected = ExpectedFields::default()
+        .with_property("deploymentStatus", Property::string(), Sent::Always)
+        .with_property("leadTime", Property::number(), Sent::Sometimes);
+    let differences: Vec<_> = blueprint.differences(&expected).iter().map(ToString::to_string).collect();
     assert_eq!(differences.len(), 3, "{differences:?}");
     for (difference, name) in differences.iter().zip(["leadTime", "commit", "service"]) {
         assert!(difference.contains(name), "{difference}");
     }
     let status = &blueprint.schema.properties["deploymentStatus"];
-    assert_eq!(status.fitting(&json!("success")), Some(json!("Success")));
+    assert_eq!(status.conform(&json!("success")), Some(json!("Success")));
 }

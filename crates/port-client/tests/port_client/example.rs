@@ -1,14 +1,14 @@
-//! The example of the library does what it says.
+//! The example of the crate.
 
-#[allow(dead_code, reason = "its `main` is for those who run it")]
+#[allow(dead_code, reason = "the tests do not call its `main`")]
 #[path = "../../examples/port_client.rs"]
-mod program;
+mod port_client_example;
 
-use port_client::{Kind, NewBlueprint, Property};
+use port_client::{ErrorKind, NewBlueprint, Property};
 use port_sim::{Effect, Fault};
 use serde_json::json;
 
-use self::program::{Deployment, report};
+use self::port_client_example::{Deployment, report};
 use super::*;
 
 fn deployment_of_checkout() -> Deployment {
@@ -16,7 +16,7 @@ fn deployment_of_checkout() -> Deployment {
 }
 
 #[tokio::test]
-async fn it_reports_a_deployment() {
+async fn example_reports_a_deployment() {
     let (port, client) = start_with_client();
     let stored = report(&client, "dora_deployment", &deployment_of_checkout()).await.unwrap();
     let entity = port.entity("dora_deployment", &stored.identifier).unwrap();
@@ -28,10 +28,10 @@ async fn it_reports_a_deployment() {
 }
 
 #[tokio::test]
-async fn it_sends_what_the_blueprint_has_in_the_way_that_it_is_written_there() {
+async fn example_conforms_to_the_blueprint() {
     let (port, client) = start_with_client();
     let narrow = NewBlueprint::new("narrow", "Narrow")
-        .with_property("environment", Property::string().with_allowed(["production", "staging"]));
+        .with_property("environment", Property::string().with_allowed_values(["production", "staging"]));
     client.create_blueprint(&narrow).await.unwrap();
     report(&client, "narrow", &deployment_of_checkout()).await.unwrap();
     let entity = port.entity("narrow", "checkout-42").unwrap();
@@ -39,15 +39,15 @@ async fn it_sends_what_the_blueprint_has_in_the_way_that_it_is_written_there() {
 }
 
 #[tokio::test]
-async fn it_tries_again_while_that_helps_and_not_otherwise() {
+async fn example_retries_only_temporary_errors() {
     let (port, client) = start_with_client();
     for method in ["GET", "POST"] {
         port.set_fault(Fault::new(Effect::status(503)).method(method).path_prefix(BLUEPRINT_PATH).times(1)).unwrap();
     }
     report(&client, "dora_deployment", &deployment_of_checkout()).await.unwrap();
-    assert_eq!(calls(&port).len(), 4, "the blueprint and the entity, both twice");
+    assert_eq!(calls(&port).len(), 4, "the blueprint and the entity, twice each");
 
     let error = failed(report(&client, "absent", &deployment_of_checkout()).await);
-    assert_eq!(error.kind(), Kind::NotFound);
+    assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(calls(&port).len(), 5);
 }

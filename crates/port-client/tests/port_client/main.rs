@@ -1,21 +1,21 @@
-//! The Port client against the stand-in for Port: what a user of the client relies on, with the stand-in's request log as evidence.
+//! The client against the stand-in for Port. The request log of the stand-in shows what the client sent.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics")]
 
-mod answers;
-mod any_answer;
-mod any_wire;
+mod any_response;
 mod blueprints;
 mod bulk;
 mod example;
 mod pauses;
 mod proxy;
+mod rate_limits;
+mod responses;
 mod secrets;
-mod spread;
 mod tls;
 mod tls_front;
 mod token;
 mod transport;
+mod wire_response;
 mod writes;
 
 use std::sync::mpsc;
@@ -26,12 +26,12 @@ use port_sim::{Effect, Fault, PortSim, Request};
 
 const CLIENT_ID: &str = "id-of-the-test";
 const CLIENT_SECRET: &str = "s3cret-of-the-test";
-/// How each access token of the stand-in begins.
+/// The prefix of the access tokens of the stand-in.
 const TOKEN_PREFIX: &str = "port-sim.";
 const USER_AGENT: &str = "port-client-test/1.0";
 const TOKEN_PATH: &str = "/v1/auth/";
 const BLUEPRINT_PATH: &str = "/v1/blueprints/";
-/// How long anything may take that takes a moment. Long, for machines that do other things as well: it asserts nothing.
+/// The longest wait for something that usually takes a moment. It is long for the sake of busy machines.
 const DEADLINE: Duration = Duration::from_mins(4);
 
 fn start() -> PortSim {
@@ -44,11 +44,11 @@ fn start() -> PortSim {
 }
 
 fn options(port: &PortSim) -> ClientOptions {
-    patient(port.base_url().parse().unwrap())
+    with_long_timeouts(port.base_url().parse().unwrap())
 }
 
-/// Options with timeouts that only a test which is about them reaches.
-fn patient(base_url: BaseUrl) -> ClientOptions {
+/// Options with timeouts that only the tests of timeouts reach.
+fn with_long_timeouts(base_url: BaseUrl) -> ClientOptions {
     ClientOptions {
         request_timeout: DEADLINE,
         connect_timeout: DEADLINE,
@@ -77,12 +77,12 @@ fn token_requests(port: &PortSim) -> usize {
     port.requests().iter().filter(|request| request.is_token_request()).count()
 }
 
-/// All requests but those for a token.
+/// All requests except token requests.
 fn calls(port: &PortSim) -> Vec<Request> {
     port.requests().into_iter().filter(|request| !request.is_token_request()).collect()
 }
 
-/// The error of a call that has to fail, and never in a way that tells a secret.
+/// The error of a call that must fail, without a secret in its texts.
 #[track_caller]
 fn failed<T: std::fmt::Debug>(result: Result<T, Error>) -> Error {
     let error = result.unwrap_err();
@@ -92,33 +92,33 @@ fn failed<T: std::fmt::Debug>(result: Result<T, Error>) -> Error {
     error
 }
 
-/// The client's clock, which stands still except where the test sets it forward: on no machine does a pause or a token end too early.
-/// The stand-in lives in a thread of its own and has another clock.
+/// The clock of the client, which stands still until the test advances it. So no pause and no token ends too early on a slow machine. The
+/// stand-in runs in a thread of its own and has another clock.
 struct StoppedClock {
-    held: mpsc::Sender<()>,
+    blocking: mpsc::Sender<()>,
 }
 
 impl StoppedClock {
     fn stop() -> Self {
         tokio::time::pause();
-        // While such a task runs, the runtime doesn't set the clock forward by itself when it waits for an answer.
-        let (held, released) = mpsc::channel::<()>();
+        // While a blocking task runs, the runtime does not advance the clock on its own when it waits for a response.
+        let (blocking, released) = mpsc::channel::<()>();
         tokio::task::spawn_blocking(move || released.recv());
-        Self { held }
+        Self { blocking }
     }
 
     async fn advance(&self, duration: Duration) {
         tokio::time::advance(duration).await;
     }
 
-    /// Lets it run from now on.
+    /// Starts the clock again.
     fn start(self) {
-        drop(self.held);
+        drop(self.blocking);
         tokio::time::resume();
     }
 }
 
-/// Waits for a condition, also while the clock of the runtime is stopped.
+/// Waits for a condition, even while the clock of the runtime is stopped.
 async fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !condition() {

@@ -1,17 +1,17 @@
-//! One budget: what happens after a 429, and before one.
+//! Pauses after a 429, and the limits that avoid one.
 
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use port_client::{Client, ClientOptions, DEFAULT_PAUSE, Error, Kind, Limit, Limits, UpsertOptions};
+use port_client::{Client, ClientOptions, DEFAULT_PAUSE, Error, ErrorKind, Limit, Limits, UpsertOptions};
 use port_sim::{Effect, Fault, PortSim, RateLimits, ResetFormat};
 use serde_json::json;
 
 use super::*;
 
-/// A client whose calls return during a pause instead of waiting for its end.
-fn impatient(port: &PortSim) -> Client {
-    Client::new(ClientOptions { longest_wait: Duration::ZERO, ..options(port) }).unwrap()
+/// A client whose calls fail during a pause instead of waiting for its end.
+fn client_without_waits(port: &PortSim) -> Client {
+    Client::new(ClientOptions { max_wait: Duration::ZERO, ..options(port) }).unwrap()
 }
 
 #[track_caller]
@@ -23,7 +23,7 @@ fn retry_after(error: &Error) -> Duration {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_during_the_pause_that_a_429_asks_for() {
+async fn nothing_is_sent_during_a_pause() {
     let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
     for (headers, seconds) in [
         (vec![("retry-after", "20")], 20),
@@ -35,7 +35,7 @@ async fn nothing_is_sent_during_the_pause_that_a_429_asks_for() {
     ] {
         let clock = StoppedClock::stop();
         let port = start();
-        let client = impatient(&port);
+        let client = client_without_waits(&port);
         client.get_blueprint("group").await.unwrap();
         assert_eq!(client.paused_until(), None);
 
@@ -45,7 +45,7 @@ async fn nothing_is_sent_during_the_pause_that_a_429_asks_for() {
         let error = failed(client.get_blueprint("group").await);
         let pause = Duration::from_secs(seconds);
         assert_eq!(retry_after(&error), pause, "{headers:?}");
-        assert_eq!(error.answer().unwrap().status, 429);
+        assert_eq!(error.response().unwrap().status, 429);
         assert!(error.is_temporary());
 
         let sent = port.requests().len();
@@ -56,7 +56,7 @@ async fn nothing_is_sent_during_the_pause_that_a_429_asks_for() {
             failed(clone.delete_entity("group", "a").await),
         ];
         for error in &errors {
-            assert!(retry_after(error) == pause && error.answer().is_none(), "{error:?}");
+            assert!(retry_after(error) == pause && error.response().is_none(), "{error:?}");
         }
         assert_eq!(port.requests().len(), sent, "{headers:?}");
         assert!(clone.paused_until().is_some());
@@ -69,18 +69,18 @@ async fn nothing_is_sent_during_the_pause_that_a_429_asks_for() {
 }
 
 #[tokio::test]
-async fn a_server_that_fails_and_says_when_to_come_back_pauses_everything_as_well() {
+async fn a_503_with_retry_after_pauses_all_calls() {
     let clock = StoppedClock::stop();
     let port = start();
-    let client = impatient(&port);
+    let client = client_without_waits(&port);
     client.get_blueprint("group").await.unwrap();
     let unavailable = || Fault::new(Effect::status(503)).path_prefix(BLUEPRINT_PATH).times(1);
     port.set_fault(unavailable()).unwrap();
-    assert_eq!(failed(client.get_blueprint("group").await).kind(), Kind::ServerError);
-    assert_eq!(client.paused_until(), None, "without a time, each caller has its own wait");
+    assert_eq!(failed(client.get_blueprint("group").await).kind(), ErrorKind::ServerError);
+    assert_eq!(client.paused_until(), None, "without the header, each caller decides when to retry");
 
     port.set_fault(unavailable().header("retry-after", "20")).unwrap();
-    assert_eq!(failed(client.get_blueprint("group").await).kind(), Kind::ServerError);
+    assert_eq!(failed(client.get_blueprint("group").await).kind(), ErrorKind::ServerError);
     let sent = port.requests().len();
     let error = failed(client.upsert("dora_deployment", &deployment("a"), UpsertOptions::default()).await);
     assert_eq!(retry_after(&error), Duration::from_secs(20));
@@ -90,7 +90,7 @@ async fn a_server_that_fails_and_says_when_to_come_back_pauses_everything_as_wel
 }
 
 #[tokio::test]
-async fn calls_that_may_wait_are_sent_after_the_pause() {
+async fn calls_that_may_wait_are_sent_after_a_pause() {
     let (port, client) = start_with_client();
     client.get_blueprint("group").await.unwrap();
     let too_many = Fault::new(Effect::status(429)).header("retry-after", "1").path_prefix(BLUEPRINT_PATH).times(1);
@@ -109,22 +109,22 @@ async fn calls_that_may_wait_are_sent_after_the_pause() {
 }
 
 #[tokio::test]
-async fn a_429_for_a_token_pauses_everything_as_well() {
+async fn a_429_for_a_token_pauses_all_calls() {
     let _clock = StoppedClock::stop();
     let port = start();
-    let client = impatient(&port);
+    let client = client_without_waits(&port);
     port.set_fault(Fault::new(Effect::status(429)).header("retry-after", "30").path_prefix(TOKEN_PATH)).unwrap();
     let errors = join_all((0..10).map(|_| client.get_blueprint("group"))).await;
-    assert!(errors.into_iter().all(|result| failed(result).kind() == Kind::RateLimited));
+    assert!(errors.into_iter().all(|result| failed(result).kind() == ErrorKind::RateLimited));
     failed(client.get_blueprint("group").await);
     assert_eq!(port.requests().len(), 1);
 }
 
 #[tokio::test]
-async fn a_429_for_one_entity_of_a_bulk_write_pauses_everything_as_well() {
+async fn a_429_for_one_bulk_entity_pauses_all_calls() {
     let _clock = StoppedClock::stop();
     let port = start();
-    let client = impatient(&port);
+    let client = client_without_waits(&port);
     let refusal =
         json!({"identifier": "b", "index": 1, "statusCode": 429, "error": "rate_limit", "message": "slow down"});
     let body =
@@ -141,7 +141,7 @@ async fn a_429_for_one_entity_of_a_bulk_write_pauses_everything_as_well() {
 }
 
 #[tokio::test]
-async fn ports_own_limit_is_understood_whichever_way_it_is_written() {
+async fn each_form_of_the_reset_header_is_read() {
     for (reset, with_retry_after) in
         [(ResetFormat::Epoch, false), (ResetFormat::Seconds, false), (ResetFormat::Epoch, true)]
     {
@@ -154,7 +154,7 @@ async fn ports_own_limit_is_understood_whichever_way_it_is_written() {
             retry_after: with_retry_after,
             ..RateLimits::default()
         });
-        let client = impatient(&port);
+        let client = client_without_waits(&port);
         let mut refused = None;
         for index in 0..10 {
             let entity = deployment(&index.to_string());
@@ -163,7 +163,7 @@ async fn ports_own_limit_is_understood_whichever_way_it_is_written() {
                 break;
             }
         }
-        let error = refused.expect("the stand-in refuses at the latest the fourth of three");
+        let error = refused.expect("the stand-in refuses the fourth request at the latest");
         let pause = retry_after(&error);
         assert!(pause > Duration::from_secs(1) && pause <= Duration::from_mins(5), "{reset:?}: {pause:?}");
         let sent = port.requests().len();
@@ -174,7 +174,7 @@ async fn ports_own_limit_is_understood_whichever_way_it_is_written() {
 }
 
 #[tokio::test]
-async fn the_client_stays_below_its_own_limits() {
+async fn client_stays_below_its_own_limits() {
     let port = start();
     // One request each 200 ms after the first two.
     let limits = Limits { upsert: Limit::new(1_500, 2), ..Limits::default() };
@@ -185,5 +185,5 @@ async fn the_client_stays_below_its_own_limits() {
     let writes = entities.iter().map(|entity| client.upsert("dora_deployment", entity, UpsertOptions::default()));
     let results = join_all(writes).await;
     assert!(results.iter().all(Result::is_ok), "{results:?}");
-    assert!(started.elapsed() >= Duration::from_millis(600), "three of five had to wait for their turn");
+    assert!(started.elapsed() >= Duration::from_millis(600), "three of five requests waited");
 }

@@ -1,10 +1,11 @@
-//! Proxies, which are found in the environment of the process: each case is one call in a process of its own.
+//! Proxies. The client finds them in the environment of its process, so each case is one call in a process of its own.
 
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::Output;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use port_client::{Client, ClientOptions};
 use port_sim::PortSim;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,14 +19,15 @@ use super::*;
 const PASSWORD: &str = "p4ssword-of-the-proxy";
 const VARIABLES: [&str; 4] = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"];
 
-/// What the process reports.
+/// The result that the process reports.
 #[derive(Debug, PartialEq)]
 enum Outcome {
     Read,
     Failed(String),
 }
 
-/// One call, as the environment says. The other tests run it in processes of their own; without their variables there is no proxy.
+/// One call with the settings in the environment. The other tests run it in a process of their own; without their variables it uses no
+/// proxy.
 #[tokio::test]
 async fn one_call_in_its_own_process() {
     let own = std::env::var("TEST_BASE_URL").is_err().then(start);
@@ -55,7 +57,7 @@ async fn call(base_url: &str, authority: &Authority, variables: &[(&str, &str)])
     if outcome == "read" { Outcome::Read } else { Outcome::Failed(outcome.to_owned()) }
 }
 
-/// A proxy that connects everything to the same server, or answers with an error; with the heads of the requests that it got.
+/// A proxy that connects every request to the same server, or responds with an error. It records the heads of the requests.
 struct Proxy {
     address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
@@ -77,7 +79,7 @@ impl Proxy {
     }
 
     fn heads(&self) -> Vec<String> {
-        self.heads.lock().unwrap().clone()
+        self.heads.lock().clone()
     }
 }
 
@@ -90,7 +92,7 @@ async fn serve(
     while !head.ends_with(b"\r\n\r\n") {
         head.push(connection.read_u8().await?);
     }
-    log.lock().unwrap().push(String::from_utf8_lossy(&head).into_owned());
+    log.lock().push(String::from_utf8_lossy(&head).into_owned());
     match target {
         Ok(target) => {
             connection.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
@@ -101,7 +103,7 @@ async fn serve(
     }
 }
 
-/// The stand-in behind TLS, under a name that only the proxy knows.
+/// The stand-in behind TLS, at a name that only the proxy can reach.
 async fn port_behind_a_proxy() -> (PortSim, Authority, Proxy) {
     let port = start();
     let authority = Authority::new();
@@ -111,7 +113,7 @@ async fn port_behind_a_proxy() -> (PortSim, Authority, Proxy) {
 }
 
 #[tokio::test]
-async fn port_is_reached_through_the_proxy_of_the_environment() {
+async fn proxy_of_the_environment_is_used() {
     let (port, authority, proxy) = port_behind_a_proxy().await;
     let address = format!("http://{}", proxy.address);
     for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
@@ -120,13 +122,13 @@ async fn port_is_reached_through_the_proxy_of_the_environment() {
         let heads = proxy.heads();
         assert!(heads.len() > before);
         assert!(heads.iter().all(|head| head.starts_with("CONNECT port.invalid:443 ")), "{heads:?}");
-        assert!(!heads.concat().contains(CLIENT_SECRET), "what goes through is encrypted");
+        assert!(!heads.concat().contains(CLIENT_SECRET), "the traffic through the proxy is encrypted");
     }
     assert_eq!(calls(&port).len(), 3);
 }
 
 #[tokio::test]
-async fn the_password_of_the_proxy_is_sent_to_it_and_shown_to_nobody() {
+async fn password_of_the_proxy_is_not_shown() {
     let (_port, authority, proxy) = port_behind_a_proxy().await;
     let address = format!("http://me:{PASSWORD}@{}", proxy.address);
     assert_eq!(call("https://port.invalid", &authority, &[("HTTPS_PROXY", &address)]).await, Outcome::Read);
@@ -135,7 +137,7 @@ async fn the_password_of_the_proxy_is_sent_to_it_and_shown_to_nobody() {
         .lines()
         .filter_map(|line| line.split_once(": "))
         .find(|(name, _)| name.eq_ignore_ascii_case("proxy-authorization"));
-    assert_eq!(sent.unwrap().1, "Basic bWU6cDRzc3dvcmQtb2YtdGhlLXByb3h5", "`me:` and the password in Base64");
+    assert_eq!(sent.unwrap().1, "Basic bWU6cDRzc3dvcmQtb2YtdGhlLXByb3h5", "user name and password in Base64");
 
     for status in ["403 Forbidden", "407 Proxy Authentication Required", "502 Bad Gateway"] {
         let refusing = Proxy::start(Err(status)).await;
@@ -144,12 +146,12 @@ async fn the_password_of_the_proxy_is_sent_to_it_and_shown_to_nobody() {
             panic!("{status}");
         };
         assert!(text.starts_with("Unreachable") && text.contains("problem: Proxy"), "{status}: {text}");
-        assert!(text.contains("the proxy did not let the connection through"), "{text}");
+        assert!(text.contains("the proxy refused the connection"), "{text}");
     }
 }
 
 #[tokio::test]
-async fn what_no_proxy_names_is_reached_directly() {
+async fn hosts_in_no_proxy_are_reached_directly() {
     let (port, authority, proxy) = port_behind_a_proxy().await;
     let address = format!("http://{}", proxy.address);
     for exception in ["port.invalid", ".invalid", "*"] {
@@ -157,7 +159,7 @@ async fn what_no_proxy_names_is_reached_directly() {
         let Outcome::Failed(text) = call("https://port.invalid", &authority, &variables).await else {
             panic!("{exception}");
         };
-        assert!(text.contains("problem: NameNotFound"), "directly, the name has no address: {text}");
+        assert!(text.contains("problem: NameNotFound"), "without the proxy, the name has no address: {text}");
     }
     let others = [("HTTPS_PROXY", address.as_str()), ("NO_PROXY", "other.invalid,localhost")];
     assert_eq!(call("https://port.invalid", &authority, &others).await, Outcome::Read);
@@ -165,7 +167,7 @@ async fn what_no_proxy_names_is_reached_directly() {
 }
 
 #[tokio::test]
-async fn this_machine_is_never_behind_a_proxy() {
+async fn loopback_hosts_use_no_proxy() {
     let port = start();
     let refusing = Proxy::start(Err("403 Forbidden")).await;
     let address = format!("http://{}", refusing.address);

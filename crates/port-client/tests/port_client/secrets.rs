@@ -1,9 +1,10 @@
-//! The client secret and the token stay out of every text, even if what answers repeats them.
+//! No text contains the client secret or the token, even if a response repeats them.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use port_client::{Kind, UpsertOptions};
+use parking_lot::Mutex;
+use port_client::{ErrorKind, UpsertOptions};
 use port_sim::{Effect, PortSim};
 use serde_json::json;
 use tracing_subscriber::filter::dynamic_filter_fn;
@@ -18,19 +19,19 @@ fn text(status: u16, body: &str) -> Effect {
     Effect::AnswerText { status, content_type: "text/plain".to_owned(), body: body.to_owned() }
 }
 
-/// A client whose budget is unused: a test that asks for many tokens would otherwise wait for the limit of these.
+/// A client with an unused rate limit. Otherwise a test that requests many tokens would wait for it.
 fn new_client(port: &PortSim) -> Client {
     Client::new(options(port)).unwrap()
 }
 
-/// Makes the stand-in hand out a token that the test knows.
-fn hand_out_token(port: &PortSim) {
+/// Makes the stand-in issue a token that the test knows.
+fn issue_known_token(port: &PortSim) {
     let body = json!({"ok": true, "accessToken": TOKEN, "expiresIn": 10800, "tokenType": "Bearer"});
     fail(port, Effect::answer(200, body), TOKEN_PATH);
 }
 
 #[tokio::test]
-async fn a_secret_that_is_repeated_by_the_token_route_is_not_passed_on() {
+async fn secret_in_a_token_response_is_redacted() {
     let port = start();
     for status in [200, 401, 403, 404, 422, 429, 500] {
         let repeated = json!({"ok": false, "error": CLIENT_SECRET, "message": format!("no {CLIENT_SECRET} here")});
@@ -43,14 +44,14 @@ async fn a_secret_that_is_repeated_by_the_token_route_is_not_passed_on() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_repeated_is_not_passed_on() {
+async fn token_in_a_response_is_redacted() {
     let port = start();
     for status in [200, 302, 401, 404, 422, 500] {
         let repeated = json!({"ok": false, "error": TOKEN, "message": format!("no {TOKEN} here")});
         let of_an_entity = json!({"ok": false, "errors": [{"identifier": "a", "index": 0, "statusCode": 422, "error": TOKEN, "message": TOKEN}]});
         for effect in [Effect::answer(status, repeated), text(status, TOKEN), Effect::answer(status, of_an_entity)] {
             port.clear_faults();
-            hand_out_token(&port);
+            issue_known_token(&port);
             fail(&port, effect, BLUEPRINT_PATH);
             let client = new_client(&port);
             let bulk = client.upsert_bulk("dora_deployment", &[deployment("a")], UpsertOptions::default()).await;
@@ -65,7 +66,7 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        self.0.lock().write(bytes)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -82,20 +83,20 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 #[tokio::test]
-async fn the_log_has_the_trace_id_and_no_secret() {
+async fn log_has_trace_ids_and_no_secret() {
     let log = Log::default();
-    // Of this thread, which does all that the client does: to write down what the other tests do would slow them down.
+    // Only of this thread, which runs the client: the log of the other tests would slow them down.
     let own = std::thread::current().id();
     let is_own = dynamic_filter_fn(move |_, _| std::thread::current().id() == own);
     let layer = fmt::layer().with_ansi(false).with_writer(log.clone()).with_filter(is_own);
     tracing_subscriber::registry().with(layer).try_init().unwrap();
     let (port, client) = start_with_client();
     client.upsert("dora_deployment", &deployment("a"), UpsertOptions::default()).await.unwrap();
-    assert_eq!(failed(client.get_blueprint("absent").await).kind(), Kind::NotFound);
+    assert_eq!(failed(client.get_blueprint("absent").await).kind(), ErrorKind::NotFound);
     port.revoke_tokens();
     client.get_blueprint("group").await.unwrap();
 
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = String::from_utf8(log.0.lock().clone()).unwrap();
     for request in port.requests() {
         assert!(log.contains(&request.trace_id), "{request:?} is not in the log:\n{log}");
     }

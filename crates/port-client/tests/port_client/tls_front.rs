@@ -1,4 +1,4 @@
-//! A TLS server before the stand-in, which speaks plain HTTP only; and the authority that signs its certificate.
+//! A TLS server in front of the stand-in, which only speaks plain HTTP, and the authority that signs its certificate.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// An authority that nobody trusts unless told to.
+/// An authority that no client trusts by default.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
@@ -31,7 +31,7 @@ impl Authority {
         self.folder.path().join("ca.pem")
     }
 
-    /// A TLS server with a certificate for `name`, which passes everything on to `target`.
+    /// Starts a TLS server with a certificate for `name`, which forwards all connections to `target`.
     pub async fn serve(&self, name: &str, target: SocketAddr) -> SocketAddr {
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
@@ -49,7 +49,7 @@ impl Authority {
             while let Ok((connection, _)) = listener.accept().await {
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
-                    // A client that does not trust the certificate hangs up: the client's own error is what the tests look at.
+                    // A client that does not trust the certificate ends the handshake. The tests check the error of the client.
                     if let Ok(mut secured) = acceptor.accept(connection).await
                         && let Ok(mut plain) = TcpStream::connect(target).await
                     {

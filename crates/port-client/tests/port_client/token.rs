@@ -1,9 +1,9 @@
-//! The access token: requested seldom, renewed in time, and what happens when it can't be had.
+//! The access token: requested once, renewed in time, and the errors of a token request.
 
 use std::time::Duration;
 
 use futures::future::join_all;
-use port_client::{Client, ClientOptions, CredentialSource, CredentialValue, Error, Kind, UpsertOptions};
+use port_client::{Client, ClientOptions, CredentialSource, CredentialValue, Error, ErrorKind, UpsertOptions};
 use port_sim::{Effect, Fault, PortSim};
 
 use super::*;
@@ -13,7 +13,7 @@ fn with_credentials(port: &PortSim, credentials: CredentialSource) -> Client {
 }
 
 #[tokio::test]
-async fn one_token_serves_all_calls_of_all_clones() {
+async fn one_token_serves_all_clones() {
     let (port, client) = start_with_client();
     port.set_fault(Fault::delayed(Duration::from_millis(100)).path_prefix(TOKEN_PATH)).unwrap();
     let clones = vec![client.clone(); 30];
@@ -25,7 +25,7 @@ async fn one_token_serves_all_calls_of_all_clones() {
 }
 
 #[tokio::test]
-async fn the_token_is_renewed_five_minutes_before_it_expires() {
+async fn token_is_renewed_before_it_expires() {
     let clock = StoppedClock::stop();
     let (port, client) = start_with_client();
     client.get_blueprint("group").await.unwrap();
@@ -39,7 +39,7 @@ async fn the_token_is_renewed_five_minutes_before_it_expires() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_still_good_is_used_while_it_can_not_be_renewed() {
+async fn valid_token_is_used_while_renewal_fails() {
     let clock = StoppedClock::stop();
     let (port, client) = start_with_client();
     client.get_blueprint("group").await.unwrap();
@@ -47,38 +47,38 @@ async fn a_token_that_is_still_good_is_used_while_it_can_not_be_renewed() {
     fail(&port, Effect::status(503), TOKEN_PATH);
     client.get_blueprint("group").await.unwrap();
     client.get_blueprint("group").await.unwrap();
-    assert_eq!(token_requests(&port), 2, "the failed renewal is not repeated for each call");
+    assert_eq!(token_requests(&port), 2, "a failed renewal is not repeated for each call");
     clock.advance(Duration::from_secs(11)).await;
     client.get_blueprint("group").await.unwrap();
     assert_eq!(token_requests(&port), 3);
 
     clock.advance(Duration::from_mins(5)).await;
     let error = failed(client.get_blueprint("group").await);
-    assert_eq!(error.kind(), Kind::ServerError, "an expired token is not used");
+    assert_eq!(error.kind(), ErrorKind::ServerError, "an expired token is not used");
 }
 
 #[tokio::test]
-async fn a_401_renews_the_token_once_for_all_calls_that_met_it() {
+async fn a_401_renews_the_token_once_for_all_calls() {
     let (port, client) = start_with_client();
     client.get_blueprint("group").await.unwrap();
     port.revoke_tokens();
-    // Fewer than Port lets through without a valid token (a burst of 10): the rest would be answered with 429.
+    // Fewer than Port allows without a valid token (a burst of 10), so that none is answered with 429.
     let results = join_all((0..6).map(|_| client.get_blueprint("group"))).await;
     assert!(results.iter().all(Result::is_ok), "{results:?}");
     assert_eq!(token_requests(&port), 2);
 }
 
-/// Path and status of each request, in the order of arrival.
+/// The path and the status of each request, in the order of arrival.
 fn sequence(port: &PortSim) -> Vec<(String, Option<u16>)> {
     port.requests().into_iter().map(|request| (request.path, request.status)).collect()
 }
 
 #[tokio::test]
-async fn a_401_that_stays_is_an_error_after_one_renewal() {
+async fn repeated_401_is_an_error_after_one_renewal() {
     let (port, client) = start_with_client();
     fail(&port, Effect::status(401), BLUEPRINT_PATH);
     let error = failed(client.get_blueprint("group").await);
-    assert_eq!(error.kind(), Kind::Unauthorized);
+    assert_eq!(error.kind(), ErrorKind::Unauthorized);
     assert!(!error.is_temporary());
     assert!(error.advice().unwrap().contains("PORT_BASE_URL"));
     let (token, group) = ("/v1/auth/access_token", "/v1/blueprints/group");
@@ -87,24 +87,24 @@ async fn a_401_that_stays_is_an_error_after_one_renewal() {
 }
 
 #[tokio::test]
-async fn while_no_new_token_helps_none_is_asked_for() {
+async fn no_renewal_after_a_rejected_new_token() {
     let clock = StoppedClock::stop();
     let (port, client) = start_with_client();
     fail(&port, Effect::status(401), BLUEPRINT_PATH);
     failed(client.get_blueprint("group").await);
     for _ in 0..20 {
-        assert_eq!(failed(client.get_blueprint("group").await).kind(), Kind::Unauthorized);
+        assert_eq!(failed(client.get_blueprint("group").await).kind(), ErrorKind::Unauthorized);
     }
     assert_eq!(token_requests(&port), 2);
     assert_eq!(calls(&port).len(), 2 + 20);
 
-    // A minute later it is worth another one.
+    // A minute later the client tries another token.
     clock.advance(Duration::from_secs(60)).await;
     failed(client.get_blueprint("group").await);
     assert_eq!(token_requests(&port), 3);
     assert_eq!(calls(&port).len(), 2 + 20 + 2);
 
-    // Once Port accepts the token, the next one that it revokes is renewed at once.
+    // After Port has accepted a token, a revoked token is renewed at once.
     port.clear_faults();
     client.get_blueprint("group").await.unwrap();
     port.revoke_tokens();
@@ -113,26 +113,26 @@ async fn while_no_new_token_helps_none_is_asked_for() {
 }
 
 #[tokio::test]
-async fn wrong_credentials_are_told_apart_and_asked_about_once_by_all_who_wait() {
+async fn wrong_credentials_are_tried_once_by_all_calls() {
     let (port, client) = start_with_client();
     port.set_credentials(CLIENT_ID, "another-secret");
     port.set_fault(Fault::delayed(Duration::from_millis(100)).path_prefix(TOKEN_PATH)).unwrap();
     for result in join_all((0..20).map(|_| client.get_blueprint("group"))).await {
         let error = failed(result);
-        assert_eq!(error.kind(), Kind::WrongCredentials);
+        assert_eq!(error.kind(), ErrorKind::WrongCredentials);
         assert!(error.advice().unwrap().contains("PORT_CLIENT_SECRET"));
-        assert_eq!(error.answer().unwrap().status, 401);
+        assert_eq!(error.response().unwrap().status, 401);
     }
     assert_eq!(token_requests(&port), 1);
     assert_eq!(calls(&port).len(), 0);
 
-    // Somebody sets them right at Port's side: the failure was not kept.
+    // The credentials become valid in Port: the failure is not cached.
     port.set_credentials(CLIENT_ID, CLIENT_SECRET);
     client.get_blueprint("group").await.unwrap();
 }
 
 #[tokio::test]
-async fn without_credentials_nothing_is_sent_until_they_are_there() {
+async fn nothing_is_sent_without_credentials() {
     let port = start();
     let folder = tempfile::tempdir().unwrap();
     let (id, secret) = (folder.path().join("id"), folder.path().join("secret"));
@@ -142,7 +142,7 @@ async fn without_credentials_nothing_is_sent_until_they_are_there() {
 
     std::fs::write(&id, CLIENT_ID).unwrap();
     let error = failed(client.get_blueprint("group").await);
-    assert_eq!(error.kind(), Kind::NoCredentials);
+    assert_eq!(error.kind(), ErrorKind::NoCredentials);
     assert!(error.to_string().contains(&secret.display().to_string()), "{error}");
     assert_eq!(port.requests().len(), 0);
 
@@ -154,7 +154,7 @@ async fn without_credentials_nothing_is_sent_until_they_are_there() {
 }
 
 #[tokio::test]
-async fn rotated_credentials_are_used_by_the_next_call() {
+async fn next_call_uses_rotated_credentials() {
     let port = start();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("secret");
@@ -170,15 +170,15 @@ async fn rotated_credentials_are_used_by_the_next_call() {
     std::fs::write(&path, "rotated").unwrap();
     client.get_blueprint("group").await.unwrap();
     assert_eq!(token_requests(&port), 2);
-    assert!(port.requests().iter().all(|request| request.status == Some(200)), "the old token must not be tried");
+    assert!(port.requests().iter().all(|request| request.status == Some(200)), "the old token is not used");
 }
 
 #[tokio::test]
-async fn credentials_that_change_while_port_refuses_them_are_tried_at_once() {
+async fn credentials_rotated_during_a_request_are_tried() {
     let port = start();
     let folder = tempfile::tempdir().unwrap();
     let (id, secret) = (folder.path().join("id"), folder.path().join("secret"));
-    // The state between two writes of a rotation: one file is new, the other still old.
+    // The state between the two writes of a rotation: one file is new, the other is old.
     std::fs::write(&id, CLIENT_ID).unwrap();
     std::fs::write(&secret, "old").unwrap();
     let client = with_credentials(&port, CredentialSource::files(&id, &secret));
@@ -192,7 +192,7 @@ async fn credentials_that_change_while_port_refuses_them_are_tried_at_once() {
 }
 
 #[tokio::test]
-async fn a_token_answer_that_is_none_is_an_error() {
+async fn invalid_token_response_is_unexpected() {
     let (port, client) = start_with_client();
     for body in [
         serde_json::json!({"ok": true, "expiresIn": 10800, "tokenType": "Bearer"}),
@@ -203,7 +203,7 @@ async fn a_token_answer_that_is_none_is_an_error() {
         port.clear_faults();
         fail(&port, Effect::answer(200, body.clone()), TOKEN_PATH);
         let error = failed(client.get_blueprint("group").await);
-        assert_eq!(error.kind(), Kind::UnexpectedAnswer, "{body}: {error}");
+        assert_eq!(error.kind(), ErrorKind::UnexpectedResponse, "{body}: {error}");
     }
     assert_eq!(calls(&port).len(), 0);
 }

@@ -1,9 +1,9 @@
-//! Answers that never come.
+//! Requests without a complete response.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use port_client::{BaseUrl, Client, ClientOptions, Error, Kind, TransportProblem, UpsertOptions};
+use port_client::{BaseUrl, Client, ClientOptions, Error, ErrorKind, TransportProblem, UpsertOptions};
 use port_sim::Effect;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use super::*;
 
 #[track_caller]
-pub fn assert_transport(error: &Error, expected: TransportProblem, kind: Kind, host: &str) {
+pub fn assert_transport(error: &Error, expected: TransportProblem, kind: ErrorKind, host: &str) {
     let Error::Transport { problem, .. } = error else {
         panic!("{error:?}");
     };
@@ -22,7 +22,7 @@ pub fn assert_transport(error: &Error, expected: TransportProblem, kind: Kind, h
 }
 
 pub fn options_of(base_url: &str) -> ClientOptions {
-    patient(BaseUrl::parse_allowing_http(base_url).unwrap())
+    with_long_timeouts(BaseUrl::parse_allowing_http(base_url).unwrap())
 }
 
 fn client_of(base_url: &str) -> Client {
@@ -30,16 +30,16 @@ fn client_of(base_url: &str) -> Client {
 }
 
 #[tokio::test]
-async fn a_connection_that_ends_before_or_within_the_answer_is_dropped() {
+async fn connection_closed_too_early_is_dropped() {
     let (port, client) = start_with_client();
     let host = port.address().to_string();
     for effect in [Effect::DropBeforeHandling, Effect::DropAfterHandling, Effect::HalfAnswer] {
         port.clear_faults();
         fail(&port, effect, BLUEPRINT_PATH);
         let error = failed(client.upsert("dora_deployment", &deployment("a"), UpsertOptions::default()).await);
-        assert_transport(&error, TransportProblem::Dropped, Kind::Unreachable, &host);
+        assert_transport(&error, TransportProblem::Dropped, ErrorKind::Unreachable, &host);
     }
-    // Port stored it, and the client could not know: to write it again is harmless.
+    // Port has stored the entity, which the client could not know. It is harmless to write it again.
     let before = port.entity("dora_deployment", "a").unwrap();
     port.clear_faults();
     client.upsert("dora_deployment", &deployment("a"), UpsertOptions::default()).await.unwrap();
@@ -50,58 +50,58 @@ async fn a_connection_that_ends_before_or_within_the_answer_is_dropped() {
     fail(&port, Effect::HalfAnswer, TOKEN_PATH);
     port.revoke_tokens();
     let error = failed(client.get_blueprint("group").await);
-    assert_transport(&error, TransportProblem::Dropped, Kind::Unreachable, &host);
+    assert_transport(&error, TransportProblem::Dropped, ErrorKind::Unreachable, &host);
 }
 
 #[tokio::test]
-async fn a_port_that_is_closed_refuses_until_it_is_open_again() {
+async fn closed_port_refuses_the_connection() {
     let (port, client) = start_with_client();
     port.set_reachable(false).await.unwrap();
     let error = failed(client.get_blueprint("group").await);
-    assert_transport(&error, TransportProblem::ConnectionRefused, Kind::Unreachable, &port.address().to_string());
+    assert_transport(&error, TransportProblem::ConnectionRefused, ErrorKind::Unreachable, &port.address().to_string());
     assert!(error.advice().unwrap().contains("PORT_BASE_URL"));
     port.set_reachable(true).await.unwrap();
     client.get_blueprint("group").await.unwrap();
 }
 
 #[tokio::test]
-async fn a_connection_that_is_reset_is_dropped() {
+async fn reset_connection_is_dropped() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
         while let Ok((mut connection, _)) = listener.accept().await {
-            // Once the request has begun, so that it is not the opening of the connection that fails.
+            // Reset after the request has begun, so that the connection is established first.
             let _ = connection.read_u8().await;
             connection.set_zero_linger().unwrap();
         }
     });
     let error = failed(client_of(&format!("http://{host}")).get_blueprint("group").await);
-    assert_transport(&error, TransportProblem::Dropped, Kind::Unreachable, &host);
+    assert_transport(&error, TransportProblem::Dropped, ErrorKind::Unreachable, &host);
 }
 
 #[tokio::test]
-async fn a_connection_that_does_not_get_ready_is_timed_out() {
-    // It is opened, but the other side never answers the TLS handshake.
+async fn unfinished_tls_handshake_times_out() {
+    // The connection is accepted, but the server never responds to the TLS handshake.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap().to_string();
     let connect_timeout = Duration::from_millis(200);
     let options = ClientOptions { connect_timeout, ..options_of(&format!("https://{host}")) };
     let error = failed(Client::new(options).unwrap().get_blueprint("group").await);
-    assert_transport(&error, TransportProblem::ConnectTimedOut, Kind::TimedOut, &host);
+    assert_transport(&error, TransportProblem::ConnectTimedOut, ErrorKind::TimedOut, &host);
 }
 
 #[tokio::test]
-async fn a_host_that_does_not_exist_is_named() {
+async fn unknown_host_is_named() {
     // RFC 6761 reserves .invalid: it never has an address.
     for base_url in ["http://port.invalid", "https://port.invalid"] {
         let error = failed(client_of(base_url).get_blueprint("group").await);
-        assert_transport(&error, TransportProblem::NameNotFound, Kind::Unreachable, "port.invalid");
+        assert_transport(&error, TransportProblem::NameNotFound, ErrorKind::Unreachable, "port.invalid");
         assert!(error.advice().unwrap().contains("port.invalid"));
     }
 }
 
 #[tokio::test]
-async fn an_answer_that_is_too_late_is_timed_out() {
+async fn late_response_times_out() {
     let clock = StoppedClock::stop();
     let port = start();
     let request_timeout = Duration::from_secs(30);
@@ -112,24 +112,24 @@ async fn an_answer_that_is_too_late_is_timed_out() {
     wait_until("the request arrives", || calls(&port).len() == 2).await;
     clock.advance(Duration::from_secs(29)).await;
     tokio::task::yield_now().await;
-    assert!(!call.is_finished(), "there is still time");
+    assert!(!call.is_finished(), "the timeout has not passed yet");
     clock.advance(Duration::from_secs(2)).await;
     let error = failed(call.await.unwrap());
-    assert_transport(&error, TransportProblem::AnswerTimedOut, Kind::TimedOut, &port.address().to_string());
+    assert_transport(&error, TransportProblem::ResponseTimedOut, ErrorKind::TimedOut, &port.address().to_string());
 }
 
 #[tokio::test]
-async fn a_server_without_tls_is_a_tls_problem() {
+async fn server_without_tls_is_a_tls_problem() {
     let port = start();
     let host = port.address().to_string();
     let error = failed(client_of(&format!("https://{host}")).get_blueprint("group").await);
-    assert_transport(&error, TransportProblem::Tls, Kind::Unreachable, &host);
+    assert_transport(&error, TransportProblem::Tls, ErrorKind::Unreachable, &host);
     assert!(error.advice().unwrap().contains("https"));
     assert_eq!(port.requests().len(), 0);
 }
 
 #[tokio::test]
-async fn a_certificate_that_no_public_authority_signed_is_not_trusted() {
+async fn self_signed_certificate_is_not_trusted() {
     let untrusted = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(untrusted.signing_key.serialize_der()).unwrap();
     let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -146,13 +146,13 @@ async fn a_certificate_that_no_public_authority_signed_is_not_trusted() {
         acceptor.accept(connection).await.map(drop)
     });
     let error = failed(client_of(&format!("https://{host}")).get_blueprint("group").await);
-    assert_transport(&error, TransportProblem::Tls, Kind::Unreachable, &host);
+    assert_transport(&error, TransportProblem::Tls, ErrorKind::Unreachable, &host);
     assert!(error.to_string().contains("certificate"), "{error}");
-    assert!(server.await.unwrap().is_err(), "the client must end the handshake before it sends anything");
+    assert!(server.await.unwrap().is_err(), "the client ends the handshake before it sends anything");
 }
 
 #[tokio::test]
-async fn a_server_of_another_protocol_is_told_apart() {
+async fn server_of_another_protocol_is_not_http() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
@@ -162,5 +162,5 @@ async fn a_server_of_another_protocol_is_told_apart() {
         }
     });
     let error = failed(client_of(&format!("http://{host}")).get_blueprint("group").await);
-    assert_transport(&error, TransportProblem::NotHttp, Kind::UnexpectedAnswer, &host);
+    assert_transport(&error, TransportProblem::NotHttp, ErrorKind::UnexpectedResponse, &host);
 }

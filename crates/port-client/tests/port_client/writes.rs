@@ -1,9 +1,10 @@
 //! Writing, reading and deleting entities, and reading blueprints.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use port_client::{Client, ClientOptions, Entity, Kind, Route, StatusClass, UpsertOptions};
+use parking_lot::Mutex;
+use port_client::{Client, ClientOptions, Entity, ErrorKind, Route, StatusClass, UpsertOptions};
 use port_sim::{Effect, Fault};
 use serde_json::Value;
 
@@ -16,7 +17,7 @@ fn merge() -> UpsertOptions {
 }
 
 #[tokio::test]
-async fn an_upsert_creates_and_later_changes_only_what_it_names() {
+async fn upsert_changes_only_the_given_fields() {
     let (port, client) = start_with_client();
     let stored = client.upsert(DEPLOYMENT, &deployment("a").with_title("A"), merge()).await.unwrap();
     assert_eq!(stored.identifier, "a");
@@ -48,7 +49,7 @@ async fn null_clears_a_property_and_a_relation() {
 }
 
 #[tokio::test]
-async fn the_options_of_a_write_reach_port() {
+async fn options_of_a_write_are_sent() {
     let (port, client) = start_with_client();
     client.upsert(DEPLOYMENT, &deployment("a"), merge()).await.unwrap();
 
@@ -67,7 +68,7 @@ async fn the_options_of_a_write_reach_port() {
 }
 
 #[tokio::test]
-async fn unusual_identifiers_make_the_round_trip() {
+async fn unusual_identifiers_are_encoded() {
     let (port, client) = start_with_client();
     for identifier in ["c1:ns/app:3:0a1b2c3d", "größe:日本", "a\\b", "a+b=c@d", "...", "..a"] {
         client.upsert(DEPLOYMENT, &deployment(identifier), merge()).await.unwrap();
@@ -78,37 +79,37 @@ async fn unusual_identifiers_make_the_round_trip() {
         assert!(entity.other.contains_key("createdAt"));
         client.delete_entity(DEPLOYMENT, identifier).await.unwrap();
         assert!(port.entity(DEPLOYMENT, identifier).is_none(), "{identifier}");
-        client.delete_entity(DEPLOYMENT, identifier).await.expect("what is deleted already is deleted");
+        client.delete_entity(DEPLOYMENT, identifier).await.expect("deleting a missing entity succeeds");
     }
     assert!(calls(&port).iter().any(|request| request.path.ends_with("/c1%3Ans%2Fapp%3A3%3A0a1b2c3d")));
 }
 
 #[tokio::test]
-async fn names_that_would_lead_to_another_route_are_not_sent() {
+async fn identifiers_that_change_the_route_are_rejected() {
     let (port, client) = start_with_client();
-    for name in ["", ".", ".."] {
+    for identifier in ["", ".", ".."] {
         let errors = [
-            failed(client.get_blueprint(name).await),
-            failed(client.get_entity(DEPLOYMENT, name).await),
-            failed(client.delete_entity(DEPLOYMENT, name).await),
-            failed(client.upsert(name, &deployment("a"), merge()).await),
-            failed(client.upsert_bulk(name, &[deployment("a")], merge()).await),
+            failed(client.get_blueprint(identifier).await),
+            failed(client.get_entity(DEPLOYMENT, identifier).await),
+            failed(client.delete_entity(DEPLOYMENT, identifier).await),
+            failed(client.upsert(identifier, &deployment("a"), merge()).await),
+            failed(client.upsert_bulk(identifier, &[deployment("a")], merge()).await),
         ];
-        assert!(errors.iter().all(|error| error.kind() == Kind::Refused), "{errors:?}");
+        assert!(errors.iter().all(|error| error.kind() == ErrorKind::Refused), "{errors:?}");
     }
     assert_eq!(port.requests().len(), 0);
-    // A blueprint with a slash is one that does not exist, and not another route.
+    // A slash in the identifier does not lead to another route: the blueprint does not exist.
     let error = failed(client.get_blueprint("dora_deployment/entities").await);
-    assert_eq!(error.kind(), Kind::NotFound);
+    assert_eq!(error.kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test]
 async fn each_request_is_observed() {
     let port = start();
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let log = Arc::clone(&seen);
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&requests);
     let observer = move |route: Route, status: StatusClass, duration: Duration| {
-        log.lock().unwrap().push((route, status, duration));
+        log.lock().push((route, status, duration));
     };
     let client = Client::new(ClientOptions { observer: Some(Arc::new(observer)), ..options(&port) }).unwrap();
 
@@ -119,15 +120,15 @@ async fn each_request_is_observed() {
     fail(&port, Effect::HalfAnswer, BLUEPRINT_PATH);
     failed(client.get_entity(DEPLOYMENT, "a").await);
 
-    let seen: Vec<_> = seen.lock().unwrap().iter().map(|(route, status, _)| (*route, *status)).collect();
+    let requests: Vec<_> = requests.lock().iter().map(|(route, status, _)| (*route, *status)).collect();
     assert_eq!(
-        seen,
+        requests,
         [
             (Route::Token, StatusClass::Success),
             (Route::Upsert, StatusClass::Success),
             (Route::GetBlueprint, StatusClass::ClientError),
             (Route::UpsertBulk, StatusClass::ServerError),
-            (Route::GetEntity, StatusClass::NoAnswer),
+            (Route::GetEntity, StatusClass::NoResponse),
         ]
     );
 }

@@ -1,23 +1,23 @@
-//! What was answered to a request that failed.
+//! The response to a request that failed.
 
 use std::fmt;
 
-/// What Port, or something between here and Port, answered to a request.
+/// The response of Port, or of a proxy in front of it, to a request that failed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Answer {
-    /// HTTP status; for an entity of a bulk write the status that Port gave that entity.
+pub struct ErrorResponse {
+    /// The HTTP status. For an entity of a bulk write, the status that Port reports for this entity.
     pub status: u16,
-    /// Port's `error`, such as `not_found` or `invalid_request`.
+    /// Port's error code (`error`), such as `not_found` or `invalid_request`.
     pub code: Option<String>,
-    /// Port's `message`, in its own words.
+    /// Port's message (`message`).
     pub message: Option<String>,
-    /// Port's `X-Trace-Id`: its support finds the request by it.
+    /// Port's trace id (`X-Trace-Id`), by which its support finds the request.
     pub trace_id: Option<String>,
-    /// The beginning of an answer that is not one of Port's errors, such as a proxy's page.
+    /// The beginning of a body that is not an error of Port, such as a page of a proxy.
     pub excerpt: Option<String>,
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for ErrorResponse {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "HTTP {}", self.status)?;
         if let Some(code) = &self.code {
@@ -27,7 +27,7 @@ impl fmt::Display for Answer {
             write!(formatter, ": {message}")?;
         }
         if let Some(excerpt) = &self.excerpt {
-            write!(formatter, ", with a body that is not Port's and begins with “{excerpt}”")?;
+            write!(formatter, ", body “{excerpt}”")?;
         }
         if let Some(trace_id) = &self.trace_id {
             write!(formatter, " (trace id {trace_id})")?;

@@ -1,10 +1,11 @@
-//! What is left of Port's limits is spread before Port has to refuse anything, as the stand-in's own limits and its request log show.
+//! The client spreads the requests that remain in a window, so that Port does not have to refuse any.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use port_client::{Client, ClientOptions, Limits, Observer, Route, StatusClass};
 use port_sim::{Limit, PortSim, RateLimits, ResetFormat};
 
@@ -17,22 +18,22 @@ impl Observer for Waits {
     fn on_request(&self, _: Route, _: StatusClass, _: Duration) {}
 
     fn on_wait(&self, route: Route, duration: Duration) {
-        self.0.lock().unwrap().push((route, duration));
+        self.0.lock().push((route, duration));
     }
 }
 
-/// Reads at a time. With more, an answer that is overtaken by two others could tell of a request that is used up already.
+/// Concurrent readers. With more, a response that two others overtake could report a request that is no longer available.
 const READERS: usize = 2;
 
-/// What the first answer says of the time until there is more.
+/// The time until the reset, according to the first response.
 const FIRST_WAIT: Duration = Duration::from_mins(5);
 
-/// A stand-in that lets through 20 requests about entities each second, and a client whose own limits allow far more.
-fn narrow(reset: ResetFormat) -> (PortSim, Client, Arc<Waits>) {
+/// A stand-in that allows 20 requests for entities per second, and a client whose own limits are far higher.
+fn start_with_narrow_limit(reset: ResetFormat) -> (PortSim, Client, Arc<Waits>) {
     let port = start();
     port.set_rate_limits(RateLimits {
         period: Duration::from_secs(1),
-        // No answer tells of the steady rate, which the client's own limits are for: it is out of the way here.
+        // No header reports the steady rate, which only the client's own limits observe, so the burst is out of reach here.
         entities: Limit { requests: 20, burst: 1_000 },
         reset,
         ..RateLimits::default()
@@ -40,18 +41,18 @@ fn narrow(reset: ResetFormat) -> (PortSim, Client, Arc<Waits>) {
     let waits = Arc::new(Waits::default());
     let observer = Arc::clone(&waits) as Arc<dyn Observer>;
     let limits = Limits::PUBLISHED;
-    let options = ClientOptions { limits, longest_wait: Duration::MAX, observer: Some(observer), ..options(&port) };
+    let options = ClientOptions { limits, max_wait: Duration::MAX, observer: Some(observer), ..options(&port) };
     (port, Client::new(options).unwrap(), waits)
 }
 
-/// Reads an entity more often than two of the stand-in's windows allow, several reads at a time. The first answer says that nothing is
-/// left for a while, so that each reader has to wait on any machine, and not only on one that is fast enough to use up a window.
-async fn more_than_port_allows_at_once(reset: ResetFormat) {
+/// Reads an entity more often than two windows of the stand-in allow, with concurrent readers. The first response reports that no request
+/// remains, so that each reader has to wait on every machine, and not only on one that is fast enough to use up a window.
+async fn read_more_often_than_allowed(reset: ResetFormat) {
     let clock = StoppedClock::stop();
-    let (port, client, waits) = narrow(reset);
+    let (port, client, waits) = start_with_narrow_limit(reset);
     let seconds = match reset {
         ResetFormat::Seconds => FIRST_WAIT.as_secs(),
-        // The client takes no longer time than this for granted, however far away the epoch is.
+        // The client waits no longer than a period, however far in the future the reset is.
         ResetFormat::Epoch => Timestamp::now().as_second().cast_unsigned() + 2 * FIRST_WAIT.as_secs(),
     };
     let used_up = Fault::new(Effect::Handle).header("x-ratelimit-remaining", "0");
@@ -71,19 +72,19 @@ async fn more_than_port_allows_at_once(reset: ResetFormat) {
     tokio::join!(join_all(readers), end_of_wait);
 
     let statuses: Vec<_> = calls(&port).iter().map(|request| request.status).collect();
-    assert_eq!(statuses, vec![Some(200); 49], "not one is refused");
+    assert_eq!(statuses, vec![Some(200); 49], "Port refuses none");
     assert_eq!(client.paused_until(), None);
-    let waits = waits.0.lock().unwrap();
+    let waits = waits.0.lock();
     let is_first = |(route, wait): &&(Route, Duration)| *route == Route::GetEntity && *wait >= FIRST_WAIT;
-    assert_eq!(waits.iter().filter(is_first).count(), READERS, "the observer is told of the waits: {waits:?}");
+    assert_eq!(waits.iter().filter(is_first).count(), READERS, "the observer is called for each wait: {waits:?}");
 }
 
 #[tokio::test]
-async fn nothing_is_refused_if_the_reset_is_told_in_seconds() {
-    more_than_port_allows_at_once(ResetFormat::Seconds).await;
+async fn port_refuses_none_with_reset_in_seconds() {
+    read_more_often_than_allowed(ResetFormat::Seconds).await;
 }
 
 #[tokio::test]
-async fn nothing_is_refused_if_the_reset_is_told_as_an_epoch() {
-    more_than_port_allows_at_once(ResetFormat::Epoch).await;
+async fn port_refuses_none_with_reset_as_epoch() {
+    read_more_often_than_allowed(ResetFormat::Epoch).await;
 }

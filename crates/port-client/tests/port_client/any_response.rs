@@ -1,14 +1,16 @@
-//! Whatever answers in place of Port: there is always a result, none that is good by mistake, and none that tells a secret.
+//! Random responses: each has a result, none is a success by mistake, and no text contains a secret.
 //!
-//! The bytes go through all of the client: HTTP, the reading of statuses, headers and bodies, and the texts of errors.
-//! `PROPTEST_CASES` says how many cases there are (default: 256).
+//! The bytes go through the whole client: HTTP, the parsing of statuses, headers and bodies, and the texts of errors. `PROPTEST_CASES` sets
+//! the number of cases (default: 256).
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use port_client::{
-    BaseUrl, Client, ClientOptions, Entity, Error, LONGEST_PAUSE, NewBlueprint, Property, UpsertOptions,
+    BaseUrl, Client, ClientOptions, Entity, Error, ExpectedFields, MAX_PAUSE, NewBlueprint, Property, Sent,
+    UpsertOptions,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -18,13 +20,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
-use super::any_wire::{TOKEN, Wire, any_wire};
-use super::{CLIENT_SECRET, patient};
+use super::wire_response::{TOKEN, WireResponse, any_response};
+use super::{CLIENT_SECRET, with_long_timeouts};
 
-/// No text of the client is longer than this. Condition messages of Kubernetes may have 32,768 characters.
-const LONGEST_TEXT: usize = 4_096;
+/// No text of the client is longer than this.
+const MAX_TEXT_CHARACTERS: usize = 4_096;
 
-/// The calls of the client. In each case the strange answer is that to this one; for `Token`, to the request before.
+/// The call of a case. The random response answers this call, or the token request before it for `Token`.
 #[derive(Debug, Clone, Copy)]
 enum Call {
     Token,
@@ -46,30 +48,30 @@ const CALLS: [Call; 7] = [
     Call::DeleteEntity,
 ];
 
-/// A server that gives a token, and one prepared answer to all else (or to the request for a token).
+/// A server that issues a token, and gives one prepared response to every other request (or to the token request).
 struct Impostor {
     base_url: String,
-    answer: Arc<Mutex<(Vec<u8>, Call)>>,
+    response: Arc<Mutex<(Vec<u8>, Call)>>,
 }
 
 impl Impostor {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base_url = format!("http://{}", listener.local_addr().unwrap());
-        let answer = Arc::new(Mutex::new((Vec::new(), Call::Token)));
-        let current = Arc::clone(&answer);
+        let response = Arc::new(Mutex::new((Vec::new(), Call::Token)));
+        let current = Arc::clone(&response);
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
-                // One after the other: the client opens a connection for each request, since none is kept.
-                let (bytes, call) = current.lock().unwrap().clone();
-                let _ = answer_one(connection, &bytes, call).await;
+                // One after the other: the client opens a new connection for each request, since the server closes each of them.
+                let (bytes, call) = current.lock().clone();
+                let _ = respond(connection, &bytes, call).await;
             }
         });
-        Self { base_url, answer }
+        Self { base_url, response }
     }
 }
 
-async fn answer_one(mut connection: TcpStream, bytes: &[u8], call: Call) -> std::io::Result<()> {
+async fn respond(mut connection: TcpStream, bytes: &[u8], call: Call) -> std::io::Result<()> {
     let mut request = Vec::new();
     loop {
         if connection.read_buf(&mut request).await? == 0 || is_complete(&request) {
@@ -86,7 +88,7 @@ async fn answer_one(mut connection: TcpStream, bytes: &[u8], call: Call) -> std:
     connection.shutdown().await
 }
 
-/// Whether the head and as much of a body as it announces are there.
+/// Whether the head and the whole body have arrived.
 fn is_complete(request: &[u8]) -> bool {
     let text = String::from_utf8_lossy(request);
     let Some((head, body)) = text.split_once("\r\n\r\n") else {
@@ -99,33 +101,33 @@ fn is_complete(request: &[u8]) -> bool {
 fn check_error(error: &Error, call: Call) -> Result<(), TestCaseError> {
     let advice = error.advice().unwrap_or_default();
     let text = error.to_string();
-    prop_assert!(text.chars().count() <= LONGEST_TEXT, "{} characters: {text}", text.chars().count());
-    prop_assert!(advice.chars().count() <= LONGEST_TEXT);
-    prop_assert!(error.is_temporary() || !advice.is_empty(), "either waiting helps or a person does: {text}");
+    prop_assert!(text.chars().count() <= MAX_TEXT_CHARACTERS, "{} characters: {text}", text.chars().count());
+    prop_assert!(advice.chars().count() <= MAX_TEXT_CHARACTERS);
+    prop_assert!(error.is_temporary() || !advice.is_empty(), "either a retry helps or there is advice: {text}");
     prop_assert!(!text.chars().any(char::is_control), "one line: {text:?}");
-    for shown in [text, advice, format!("{error:?}"), format!("{:?}", error.missing())] {
+    for shown in [text, advice, format!("{error:?}"), format!("{:?}", error.missing_resource())] {
         prop_assert!(!shown.contains(CLIENT_SECRET), "{shown}");
-        // What Port says in place of a token can't be a token in use.
+        // The response to a token request may repeat any text; the client does not use it as a token.
         prop_assert!(matches!(call, Call::Token) || !shown.contains(TOKEN), "{shown}");
     }
     Ok(())
 }
 
-fn check<T: fmt::Debug>(call: Call, result: &Result<T, Error>, may_be_good: bool) -> Result<(), TestCaseError> {
+fn check<T: fmt::Debug>(call: Call, result: &Result<T, Error>, may_succeed: bool) -> Result<(), TestCaseError> {
     match result {
-        Ok(value) => prop_assert!(may_be_good, "{value:?}"),
+        Ok(value) => prop_assert!(may_succeed, "{value:?}"),
         Err(error) => check_error(error, call)?,
     }
     Ok(())
 }
 
-async fn try_one(impostor: &Impostor, wire: &Wire, call: Call) -> Result<(), TestCaseError> {
-    *impostor.answer.lock().unwrap() = (wire.bytes(), call);
+async fn try_one(impostor: &Impostor, wire: &WireResponse, call: Call) -> Result<(), TestCaseError> {
+    *impostor.response.lock() = (wire.bytes(), call);
     let base_url: BaseUrl = impostor.base_url.parse().unwrap();
     let client = Client::new(ClientOptions {
-        // Nothing waits, and a server that hung up is noticed at once: the timeouts are for what nobody thought of.
-        longest_wait: Duration::ZERO,
-        ..patient(base_url)
+        // No call waits, and a closed connection is noticed at once, so the timeouts are only a last resort.
+        max_wait: Duration::ZERO,
+        ..with_long_timeouts(base_url)
     })
     .unwrap();
     let entities = [Entity::new("a"), Entity::new("b"), Entity::new("c")];
@@ -137,49 +139,48 @@ async fn try_one(impostor: &Impostor, wire: &Wire, call: Call) -> Result<(), Tes
             let result = client.get_blueprint("b").await;
             check(call, &result, is_success)?;
             if let Ok(blueprint) = result {
-                let expected = NewBlueprint::new("b", "B").with_property("status", Property::string());
+                let expected = ExpectedFields::default().with_property("status", Property::string(), Sent::Always);
                 let differences = blueprint.differences(&expected);
                 prop_assert!(differences.iter().all(|difference| !difference.to_string().is_empty()));
                 for property in blueprint.schema.properties.values() {
-                    let fitting = property.fitting(&json!("success"));
-                    prop_assert!(
-                        fitting.is_none_or(|value| property.allowed.is_empty() || property.allowed.contains(&value))
-                    );
+                    let allowed = &property.allowed_values;
+                    let conformed = property.conform(&json!("success"));
+                    prop_assert!(conformed.is_none_or(|value| allowed.is_empty() || allowed.contains(&value)));
                 }
             }
         }
         Call::CreateBlueprint => {
             let result = client.create_blueprint(&NewBlueprint::new("b", "B")).await;
-            check(call, &result, is_success || (wire.status == 409 && wire.says(false)))?;
+            check(call, &result, is_success || (wire.status == 409 && wire.has_ok(false)))?;
         }
         Call::GetEntity => check(call, &client.get_entity("b", "a").await, is_success)?,
         Call::DeleteEntity => {
             let result = client.delete_entity("b", "a").await;
-            check(call, &result, is_success || (wire.status == 404 && wire.says(false)))?;
+            check(call, &result, is_success || (wire.status == 404 && wire.has_ok(false)))?;
         }
         Call::UpsertBulk => match client.upsert_bulk("b", &entities, options).await {
             Ok(results) => {
                 prop_assert_eq!(results.len(), entities.len());
                 for (index, result) in [0.0, 1.0, 2.0].into_iter().zip(&results) {
-                    check(call, result, (200..300).contains(&wire.status) && wire.stored().contains(&index))?;
+                    check(call, result, (200..300).contains(&wire.status) && wire.stored_indexes().contains(&index))?;
                 }
             }
             Err(error) => check_error(&error, call)?,
         },
     }
     if let Some(until) = client.paused_until() {
-        prop_assert!(until <= Instant::now() + LONGEST_PAUSE);
+        prop_assert!(until <= Instant::now() + MAX_PAUSE);
     }
     Ok(())
 }
 
 #[test]
-fn any_answer_has_a_result_that_is_neither_wrong_nor_tells_a_secret() {
+fn random_response_is_never_a_false_success() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let impostor = runtime.block_on(Impostor::start());
-    // A failure shows its smallest case, which belongs into a test of its own: no file is written into the repository.
+    // No regression file is written: the smallest failing case belongs into a test of its own.
     let config = Config { failure_persistence: None, max_shrink_iters: 1_000, ..Config::default() };
-    let cases = (any_wire(), select(CALLS.to_vec()));
+    let cases = (any_response(), select(CALLS.to_vec()));
     TestRunner::new(config)
         .run(&cases, |(wire, call)| runtime.block_on(try_one(&impostor, &wire, call)))
         .unwrap_or_else(|failure| panic!("{failure}"));

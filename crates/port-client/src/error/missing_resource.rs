@@ -1,35 +1,35 @@
-//! What it is that Port does not find.
+//! The resource that a 404 response names.
 
 use std::fmt;
 
 use serde_json::Value;
 
-use crate::error::Answer;
+use crate::error::ErrorResponse;
 
-/// What a 404 of Port says does not exist.
+/// The resource that does not exist, according to a 404 response of Port.
 ///
-/// A write of an entity is answered so for its blueprint as well as for an entity that it relates to.
+/// For a write of an entity, this is its blueprint or an entity that it relates to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Missing {
+pub enum MissingResource {
     /// A blueprint.
     Blueprint {
         /// Its identifier.
         identifier: String,
     },
-    /// An entity: the one asked for or, if the request was to write one, an entity that it relates to.
+    /// An entity: the requested one, or an entity that the written one relates to.
     Entity {
         /// Its identifier.
         identifier: String,
-        /// Its blueprint, if Port says which.
+        /// Its blueprint, if Port names it.
         blueprint: Option<String>,
     },
 }
 
-impl Missing {
-    /// Reads it from Port's words, such as `Entity with identifier "checkout" of blueprint "service" was not found`. They are not documented:
-    /// `None` if no single kind of thing stands before the first name in quotes.
-    pub(crate) fn of(answer: &Answer) -> Option<Self> {
-        let message = answer.message.as_deref()?;
+impl MissingResource {
+    /// Parses Port's message, such as `Entity with identifier "checkout" of blueprint "service" was not found`. Port does not document its
+    /// messages, so the result is `None` unless exactly one kind of resource precedes the first quoted name.
+    pub(crate) fn parse(response: &ErrorResponse) -> Option<Self> {
+        let message = response.message.as_deref()?;
         let mut quoted = quoted(message);
         let (before, identifier) = quoted.next()?;
         let mut kinds = before.split_whitespace().filter_map(kind_of);
@@ -39,17 +39,18 @@ impl Missing {
         }
         let identifier = identifier.to_owned();
         Some(match kind {
-            Kind::Blueprint => Self::Blueprint { identifier },
-            Kind::Entity => {
-                let blueprint = quoted
-                    .find(|(before, _)| before.split_whitespace().last().and_then(kind_of) == Some(Kind::Blueprint));
-                Self::Entity { identifier, blueprint: blueprint.map(|(_, name)| name.to_owned()) }
+            ResourceKind::Blueprint => Self::Blueprint { identifier },
+            ResourceKind::Entity => {
+                let is_blueprint =
+                    |before: &str| before.split_whitespace().last().and_then(kind_of) == Some(ResourceKind::Blueprint);
+                let blueprint = quoted.find(|(before, _)| is_blueprint(before)).map(|(_, name)| name.to_owned());
+                Self::Entity { identifier, blueprint }
             }
         })
     }
 }
 
-impl fmt::Display for Missing {
+impl fmt::Display for MissingResource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Blueprint { identifier } => write!(formatter, "the blueprint \"{identifier}\""),
@@ -61,35 +62,35 @@ impl fmt::Display for Missing {
     }
 }
 
-/// Port's message, with what `details` of the same answer add to it: there Port names the resource even if the message does not.
-pub(crate) fn with_details(message: Option<&str>, details: Option<&Value>) -> Option<String> {
+/// Port's message, with the resource from the `details` of the same response if the message does not name it.
+pub(crate) fn message_with_details(message: Option<&str>, details: Option<&Value>) -> Option<String> {
     let detail = |name: &str| details?.get(name)?.as_str().filter(|text| !text.is_empty());
     match (message, detail("resource"), detail("withValue")) {
         (message, Some(resource), Some(identifier)) if !message.unwrap_or_default().contains(identifier) => {
-            let said = message.map(|message| format!(" ({message})")).unwrap_or_default();
-            Some(format!("{resource} with identifier \"{identifier}\" was not found{said}"))
+            let original = message.map(|message| format!(" ({message})")).unwrap_or_default();
+            Some(format!("{resource} with identifier \"{identifier}\" was not found{original}"))
         }
         (message, ..) => message.map(str::to_owned),
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ResourceKind {
     Blueprint,
     Entity,
 }
 
-fn kind_of(word: &str) -> Option<Kind> {
+fn kind_of(word: &str) -> Option<ResourceKind> {
     if word.eq_ignore_ascii_case("blueprint") {
-        Some(Kind::Blueprint)
+        Some(ResourceKind::Blueprint)
     } else if word.eq_ignore_ascii_case("entity") {
-        Some(Kind::Entity)
+        Some(ResourceKind::Entity)
     } else {
         None
     }
 }
 
-/// Each text in double quotes, with what stands before it.
+/// Each text in double quotes, with the text before it.
 fn quoted(message: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut pieces = message.split('"');
     std::iter::from_fn(move || Some((pieces.next()?, pieces.next()?)))
@@ -97,18 +98,23 @@ fn quoted(message: &str) -> impl Iterator<Item = (&str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
 
-    fn missing(message: &str) -> Option<Missing> {
-        Missing::of(&Answer { status: 404, message: Some(message.into()), ..Answer::default() })
+    use super::*;
+
+    fn missing(message: &str) -> Option<MissingResource> {
+        MissingResource::parse(&ErrorResponse {
+            status: 404,
+            message: Some(message.into()),
+            ..ErrorResponse::default()
+        })
     }
 
     #[test]
-    fn blueprints_and_entities_are_told_apart() {
-        let blueprint = |identifier: &str| Some(Missing::Blueprint { identifier: identifier.into() });
+    fn message_names_a_blueprint_or_an_entity() {
+        let blueprint = |identifier: &str| Some(MissingResource::Blueprint { identifier: identifier.into() });
         let entity = |identifier: &str, blueprint: Option<&str>| {
-            Some(Missing::Entity { identifier: identifier.into(), blueprint: blueprint.map(str::to_owned) })
+            Some(MissingResource::Entity { identifier: identifier.into(), blueprint: blueprint.map(str::to_owned) })
         };
         for (message, expected) in [
             ("Blueprint with identifier \"service\" was not found", blueprint("service")),
@@ -124,19 +130,19 @@ mod tests {
         ] {
             assert_eq!(missing(message), expected, "{message}");
         }
-        assert_eq!(Missing::of(&Answer::default()), None);
+        assert_eq!(MissingResource::parse(&ErrorResponse::default()), None);
     }
 
     #[test]
-    fn details_name_what_the_message_does_not() {
+    fn details_name_the_resource() {
         let details = json!({"resource": "Blueprint", "byField": "identifier", "withValue": "service"});
         let named = "Blueprint with identifier \"service\" was not found";
-        assert_eq!(with_details(Some(named), Some(&details)).as_deref(), Some(named));
-        let completed = with_details(Some("Not found"), Some(&details)).unwrap();
+        assert_eq!(message_with_details(Some(named), Some(&details)).as_deref(), Some(named));
+        let completed = message_with_details(Some("Not found"), Some(&details)).unwrap();
         assert_eq!(completed, "Blueprint with identifier \"service\" was not found (Not found)");
-        assert_eq!(missing(&completed), Some(Missing::Blueprint { identifier: "service".into() }));
-        assert_eq!(with_details(None, Some(&details)).as_deref(), Some(named));
-        assert_eq!(with_details(Some("words"), Some(&json!([1]))).as_deref(), Some("words"));
-        assert_eq!(with_details(None, None), None);
+        assert_eq!(missing(&completed), Some(MissingResource::Blueprint { identifier: "service".into() }));
+        assert_eq!(message_with_details(None, Some(&details)).as_deref(), Some(named));
+        assert_eq!(message_with_details(Some("words"), Some(&json!([1]))).as_deref(), Some("words"));
+        assert_eq!(message_with_details(None, None), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Answers of every kind to a request: Port's own, what can become of them on the way, and anything else.
+//! Random responses: those of Port, changed ones, and any other bytes.
 
 use std::fmt;
 
@@ -9,19 +9,19 @@ use serde_json::{Value, json};
 
 use super::CLIENT_SECRET;
 
-/// The access token that the answers may repeat.
+/// The access token that the responses may repeat.
 pub const TOKEN: &str = "t0ken-of-the-test";
 
-/// What is sent over the wire.
+/// A response as its bytes on the wire.
 #[derive(Clone)]
-pub struct Wire {
+pub struct WireResponse {
     pub status: u16,
     headers: Vec<(&'static str, Vec<u8>)>,
     body: Vec<u8>,
     framing: Framing,
 }
 
-impl fmt::Debug for Wire {
+impl fmt::Debug for WireResponse {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { status, headers, body, framing } = self;
         let headers: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {}", value.escape_ascii())).collect();
@@ -34,13 +34,13 @@ pub enum Framing {
     ContentLength,
     Chunked,
     UntilTheEnd,
-    /// More is announced than comes.
+    /// The announced length is longer than the body.
     CutOff,
-    /// The body alone, without a head.
+    /// The body without a head.
     Headless,
 }
 
-fn real_answers() -> Vec<Value> {
+fn responses_of_port() -> Vec<Value> {
     vec![
         json!({"ok": true, "accessToken": TOKEN, "expiresIn": 10800, "tokenType": "Bearer"}),
         json!({"ok": true, "entity": {"identifier": "a", "title": "A", "properties": {"status": "success"}, "relations": {"group": null}}}),
@@ -53,7 +53,7 @@ fn real_answers() -> Vec<Value> {
     ]
 }
 
-/// Texts that mean something to the client, and others.
+/// Texts with a meaning to the client, and others.
 fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![
         select(vec!["a", "b", "group", "Bearer", "not_found", CLIENT_SECRET, TOKEN, ""]).prop_map(str::to_owned),
@@ -62,7 +62,7 @@ fn any_text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Values of any type and size, as JSON writes them: 1e999 is JSON too.
+/// JSON values of any type and size; 1e999 is valid JSON too.
 fn any_leaf() -> impl Strategy<Value = String> {
     prop_oneof![
         select(vec![
@@ -129,7 +129,7 @@ fn any_json() -> impl Strategy<Value = String> {
 
 #[derive(Debug, Clone)]
 enum Change {
-    /// Puts something else in the place of one value, wherever it is.
+    /// Replaces one value.
     Replace(Index, String),
     Flip(Index, u8),
     Truncate(Index),
@@ -157,11 +157,11 @@ fn changed(mut bytes: Vec<u8>, change: &Change) -> Vec<u8> {
     let place = |at: &Index, bytes: &[u8]| at.index(bytes.len() + 1);
     match change {
         Change::Replace(at, leaf) => {
-            // What stands between two of JSON's signs: a value, or a name, or nothing.
-            let sign = |byte: &u8| matches!(byte, b':' | b',' | b'[' | b'{' | b']' | b'}');
+            // The text between two delimiters of JSON: a value, a name, or nothing.
+            let is_delimiter = |byte: &u8| matches!(byte, b':' | b',' | b'[' | b'{' | b']' | b'}');
             let middle = place(at, &bytes);
-            let from = bytes[..middle].iter().rposition(sign).map_or(0, |index| index + 1);
-            let to = bytes[middle..].iter().position(sign).map_or(bytes.len(), |index| middle + index);
+            let from = bytes[..middle].iter().rposition(is_delimiter).map_or(0, |index| index + 1);
+            let to = bytes[middle..].iter().position(is_delimiter).map_or(bytes.len(), |index| middle + index);
             bytes.splice(from..to.max(from), leaf.bytes());
         }
         Change::Flip(at, byte) => {
@@ -184,7 +184,7 @@ fn changed(mut bytes: Vec<u8>, change: &Change) -> Vec<u8> {
 }
 
 fn any_body() -> impl Strategy<Value = Vec<u8>> {
-    let real = || select(real_answers()).prop_map(|answer| answer.to_string().into_bytes());
+    let real = || select(responses_of_port()).prop_map(|response| response.to_string().into_bytes());
     let changed_ones =
         (real(), vec(any_change(), 1..5)).prop_map(|(bytes, changes)| changes.iter().fold(bytes, changed));
     let deep =
@@ -239,7 +239,7 @@ fn any_headers() -> impl Strategy<Value = Vec<(&'static str, Vec<u8>)>> {
     vec((select(names.to_vec()), value), 0..5)
 }
 
-pub fn any_wire() -> impl Strategy<Value = Wire> {
+pub fn any_response() -> impl Strategy<Value = WireResponse> {
     let usual = [200, 201, 204, 207, 301, 400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 503];
     let status = prop_oneof![6 => select(usual.to_vec()), 1 => 100_u16..1_000];
     let framing = prop_oneof![
@@ -249,7 +249,7 @@ pub fn any_wire() -> impl Strategy<Value = Wire> {
         1 => Just(Framing::CutOff),
         1 => Just(Framing::Headless),
     ];
-    (status, any_headers(), any_body(), framing).prop_map(|(status, headers, body, framing)| Wire {
+    (status, any_headers(), any_body(), framing).prop_map(|(status, headers, body, framing)| WireResponse {
         status,
         headers,
         body,
@@ -257,7 +257,7 @@ pub fn any_wire() -> impl Strategy<Value = Wire> {
     })
 }
 
-impl Wire {
+impl WireResponse {
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         if self.framing != Framing::Headless {
@@ -285,17 +285,18 @@ impl Wire {
         bytes
     }
 
-    /// Whether it says in Port's own way that all went well.
+    /// Whether it is a successful response of Port.
     pub fn is_success(&self) -> bool {
-        self.says(true) && (200..300).contains(&self.status)
+        self.has_ok(true) && (200..300).contains(&self.status)
     }
 
-    pub fn says(&self, ok: bool) -> bool {
+    /// Whether its body has this `"ok"`.
+    pub fn has_ok(&self, ok: bool) -> bool {
         serde_json::from_slice::<Value>(&self.body).is_ok_and(|json| json.get("ok") == Some(&Value::Bool(ok)))
     }
 
-    /// The entities that its list of stored ones names by their index.
-    pub fn stored(&self) -> Vec<f64> {
+    /// The indexes in the list of stored entities.
+    pub fn stored_indexes(&self) -> Vec<f64> {
         let json: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         let entities = json.get("entities").and_then(Value::as_array).cloned().unwrap_or_default();
         entities.iter().filter_map(|entry| entry.get("index")?.as_f64()).collect()
