@@ -29,7 +29,7 @@ use super::{DeliveredEntity, RevisionReference, WorkloadReference, schema};
     namespaced,
     status = "DoraDeploymentStatus",
     derive = "PartialEq",
-    doc = "DoraDeployment is the record of one deployment and its outcome. The controller sends it to Port as an entity.",
+    doc = "DoraDeployment is the record of one deployment. The controller sends it to Port as an entity.",
     printcolumn(
         name = "Workload",
         type_ = "string",

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 /// The current time in whole seconds.
 ///
-/// The Kubernetes API stores times in whole seconds (`metav1.Time`). A finer time would differ from the one that is read
-/// back.
+/// The Kubernetes API stores times in whole seconds (`metav1.Time`). A finer time would differ from the one that is
+/// read back.
 #[must_use]
 pub fn now() -> Timestamp {
     let now = Timestamp::now();

@@ -35,7 +35,8 @@ pub struct PendingResources {
 pub enum HttpError {
     /// The process can't listen on the address.
     #[error(
-        "cannot listen on LISTEN_ADDRESS {address}: {source}; set another address, such as 0.0.0.0:8080, or stop the process that uses it"
+        "cannot listen on LISTEN_ADDRESS {address}: {source}; set another address, such as 0.0.0.0:8080, or stop the \
+         process that uses it"
     )]
     Listen {
         /// The address.

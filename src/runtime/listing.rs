@@ -2,9 +2,9 @@
 
 /// Counts the lists of one kind of object, to find the objects that a re-list didn't contain.
 ///
-/// Each entry of an index keeps the [`ListMark`] of the list that last contained its object. When a list is complete, an
-/// entry with an older mark belongs to an object that was deleted while the watch was interrupted. The entries stay in
-/// place during a re-list, so it doesn't double the memory of the index.
+/// Each entry of an index keeps the [`ListMark`] of the list that last contained its object. When a list is complete,
+/// an entry with an older mark belongs to an object that was deleted while the watch was interrupted. The entries stay
+/// in place during a re-list, so it doesn't double the memory of the index.
 #[derive(Debug, Default)]
 pub struct Listing(u32);
 

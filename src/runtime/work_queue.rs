@@ -17,11 +17,13 @@ use tokio_util::sync::CancellationToken;
 
 use self::keys::{DelayedKeys, ReadyKeys};
 
-/// A queue of keys with the semantics of [`workqueue`](https://pkg.go.dev/k8s.io/client-go/util/workqueue) in client-go:
+/// A queue of keys with the semantics of [`workqueue`] in client-go:
 ///
 /// - A key that is added several times before it is processed is processed once.
 /// - A key that is added while it is processed is processed again afterwards, so no change is missed.
 /// - The same key is never processed twice at the same time.
+///
+/// [`workqueue`]: https://pkg.go.dev/k8s.io/client-go/util/workqueue
 #[derive(Debug)]
 pub struct WorkQueue<K> {
     state: Mutex<State<K>>,
@@ -84,8 +86,8 @@ impl<K: Clone + Hash + Ord> WorkQueue<K> {
 
     /// Processes the keys of the queue until `stop` is cancelled, then finishes the attempts that have begun.
     ///
-    /// Each call of `work` gets at most `max_batch` keys, and at most `max_in_flight` calls run at the same time. The queue
-    /// supports one consumer. If the returned future is dropped, the next call processes the unfinished keys again.
+    /// Each call of `work` gets at most `max_batch` keys, and at most `max_in_flight` calls run at the same time. The
+    /// queue supports one consumer. If the returned future is dropped, the next call processes the unfinished keys again.
     pub async fn run<F: Future<Output = ()>>(
         &self,
         max_batch: usize,
@@ -115,7 +117,7 @@ impl<K: Clone + Hash + Ord> WorkQueue<K> {
         }
     }
 
-    /// Waits for keys that are due and takes at most `max` of them. Call [`WorkQueue::done`] for each when it is processed.
+    /// Waits for keys that are due and takes at most `max` of them. Call [`WorkQueue::done`] for each afterwards.
     async fn next(&self, max: usize) -> Vec<K> {
         loop {
             let (keys, next_due) = self.state.lock().take(max, Instant::now());

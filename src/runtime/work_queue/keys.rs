@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 /// Distinct keys, first in, first out.
 ///
-/// An `IndexSet` removes its last key in constant time, but its first key only in linear time. So keys come in at the end
-/// of `incoming` and leave at the end of `outgoing`, which is the former in reverse order.
+/// An `IndexSet` removes its last key in constant time, but its first key only in linear time. So keys arrive at the end
+/// of `incoming` and leave at the end of `outgoing`. When `outgoing` is empty, it becomes `incoming` in reverse order.
 #[derive(Debug)]
 pub struct ReadyKeys<K> {
     incoming: IndexSet<K>,
