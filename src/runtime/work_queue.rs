@@ -172,8 +172,8 @@ impl<K: Clone + Eq + Hash> WorkQueue<K> {
         self.added.notify_one();
     }
 
-    /// Takes all keys that wait to be handed out, for tests of those who fill a queue.
-    #[cfg(test)]
+    /// Takes all keys that wait to be handed out, instead of [`WorkQueue::run`]: for a consumer that works on them at once.
+    #[must_use]
     pub fn drain(&self) -> Vec<K> {
         let mut state = self.state();
         state.waiting.clear();
