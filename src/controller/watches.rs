@@ -14,13 +14,13 @@ impl Controller {
     pub(super) async fn watch_records(&self, synced: Synced) {
         let api = Api::<DeserializeGuard<SlimDoraDeployment>>::all(self.context.client.clone());
         watch_each(api, synced, |event| match event {
-            Event::Init => self.recorder.records_listed_anew(),
-            Event::InitDone => self.recorder.records_listed(),
+            Event::Init => self.recorder.record_list_started(),
+            Event::InitDone => self.recorder.record_list_finished(),
             Event::Apply(record) => self.record_seen(record, false),
             Event::InitApply(record) => self.record_seen(record, true),
             Event::Delete(record) => {
                 if let Some(record) = decoded(record) {
-                    self.recorder.record_gone(&record);
+                    self.recorder.record_deleted(&record);
                 }
             }
         })
@@ -31,7 +31,7 @@ impl Controller {
         let Some(record) = decoded(record) else {
             return;
         };
-        self.recorder.record_seen(&record);
+        self.recorder.record_applied(&record);
         if let Some(key) = ResourceKey::of(record.meta()) {
             let state = record.delivery_state(self.settings.digest());
             self.publishing.deployments.observed(key, state, listed);

@@ -52,7 +52,7 @@ impl<R> LookedUp<R> {
 }
 
 fn rollout_of(record: &RecordSummary) -> Rollout {
-    let RecordSummary { workload, known, .. } = record;
+    let RecordSummary { workload, revision: known, .. } = record;
     Rollout {
         workload: workload.clone(),
         revision: known.revision,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rollout::ChangeKind;
+
 use crate::resources::{DoraDeploymentSpec, FIELD_MANAGER, digest};
 
 /// Label with the name of the workload.
@@ -16,42 +18,52 @@ pub const GROUP: &str = "dora.port.io/group";
 pub const OUTCOME: &str = "dora.port.io/outcome";
 /// Label with the kind of change.
 pub const CHANGE: &str = "dora.port.io/change";
+/// Label with the program that manages the record (a recommended label of Kubernetes).
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// Longest value of a label in Kubernetes (`k8s.io/apimachinery/pkg/util/validation`).
-const LONGEST_VALUE: usize = 63;
+const MAX_VALUE_LENGTH: usize = 63;
 
-/// Characters of the hash that ends a value which was too long.
+/// Characters of the hash at the end of a value that was too long.
 const HASH_CHARACTERS: usize = 8;
 
-/// The labels of a record with this spec. What is unknown has no label.
+/// The labels of a record with this spec. An absent field has no label.
 #[must_use]
 pub fn of(spec: &DoraDeploymentSpec) -> BTreeMap<String, String> {
     let workload = spec.workload.as_ref();
-    let values = [
+    collect([
         (WORKLOAD, workload.map(|workload| workload.name.as_str())),
         (WORKLOAD_KIND, workload.map(|workload| workload.kind.as_str())),
         (ENVIRONMENT, spec.environment.as_deref()),
         (GROUP, spec.group.as_deref()),
         (OUTCOME, Some(spec.outcome.as_str())),
-        (CHANGE, spec.change.map(rollout::ChangeKind::as_str)),
-        ("app.kubernetes.io/managed-by", Some(FIELD_MANAGER)),
-    ];
-    values.into_iter().filter_map(|(key, text)| Some((key.to_owned(), value(text?)))).collect()
+        (CHANGE, spec.change.map(ChangeKind::as_str)),
+        (MANAGED_BY, Some(FIELD_MANAGER)),
+    ])
 }
 
-/// `text` as the value of a label: Kubernetes allows up to 63 letters, digits and the characters `- _ .`, with a letter or digit at both
-/// ends. Every other character becomes `-`. A longer text is cut and gets a hash, so that two long texts stay two values.
+/// The labels with these texts, each made safe with [`value`]. A label without a text is left out.
+pub(super) fn collect<'a>(
+    texts: impl IntoIterator<Item = (&'static str, Option<&'a str>)>,
+) -> BTreeMap<String, String> {
+    texts.into_iter().filter_map(|(key, text)| Some((key.to_owned(), value(text?)))).collect()
+}
+
+/// `text` as the value of a label.
+///
+/// Kubernetes allows up to 63 letters, digits and the characters `- _ .`, with a letter or digit at both ends. Every
+/// other character becomes `-`. A longer text is cut and gets a hash, so that two long texts stay two values.
 #[must_use]
 pub fn value(text: &str) -> String {
     let is_allowed = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_' | '.');
     let safe: String = text.chars().map(|char| if is_allowed(char) { char } else { '-' }).collect();
     let safe = safe.trim_matches(['-', '_', '.']);
-    if safe.len() <= LONGEST_VALUE {
+    if safe.len() <= MAX_VALUE_LENGTH {
         return safe.to_owned();
     }
     let hash: String = digest(&text).chars().take(HASH_CHARACTERS).collect();
-    let kept: String = safe.chars().take(LONGEST_VALUE - HASH_CHARACTERS - 1).collect();
-    format!("{}-{hash}", kept.trim_end_matches(['-', '_', '.']))
+    let prefix: String = safe.chars().take(MAX_VALUE_LENGTH - HASH_CHARACTERS - 1).collect();
+    format!("{}-{hash}", prefix.trim_end_matches(['-', '_', '.']))
 }
 
 #[cfg(test)]
@@ -59,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn value_of_a_label_is_made_safe() {
+    fn invalid_characters_become_dashes() {
         for (text, expected) in [
             ("production", "production"),
             ("Team Checkout/EU", "Team-Checkout-EU"),
@@ -75,7 +87,7 @@ mod tests {
     #[test]
     fn long_values_are_cut_and_stay_different() {
         let long = |end: &str| value(&format!("{}{end}", "a".repeat(80)));
-        assert_eq!(long("1").len(), LONGEST_VALUE);
+        assert_eq!(long("1").len(), MAX_VALUE_LENGTH);
         assert_ne!(long("1"), long("2"));
         assert_eq!(value(&"a".repeat(63)), "a".repeat(63));
     }

@@ -1,85 +1,162 @@
-//! A change of the records as a request to the API server. Pure.
+//! What the recorder sends to the API server for a change: a new record, or a patch of one. Pure.
+//!
+//! Patches are JSON merge patches (RFC 7396): a field that is `null` in the patch is removed from the record, and a
+//! field that is not in the patch stays.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ObjectMeta;
-use serde_json::{Value, json};
+use rollout::{
+    Accuracy, Change, MetadataSources, Outcome, RecordedRevision, Revision, RolloutMetadata, UnixSeconds, Workload,
+    read_metadata,
+};
+use serde::Serialize;
 
 use super::labels;
+use super::names::{entity_identifier, record_name};
 use crate::resources::{DoraDeployment, DoraDeploymentSpec, RevisionReference, WorkloadReference};
 use crate::settings::Defaults;
 use crate::workloads::Snapshot;
-use rollout::{
-    Change, MetadataSources, RecordedRevision, Revision, RolloutMetadata, UnixSeconds, Workload, WorkloadKind,
-    read_metadata,
-};
 
-/// Longest name of an object in Kubernetes.
-const NAME_CHARACTERS: usize = 253;
+/// A JSON merge patch of a record.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RecordPatch {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<PatchMetadata>,
+    spec: SpecPatch,
+}
 
-/// Name of the record of a revision. The UID tells a Deployment from its namesakes before and after; that of the ReplicaSet is
-/// only needed for a number that comes again.
-#[must_use]
-pub fn record_name(kind: WorkloadKind, name: &str, uid: &str, record: &RecordedRevision) -> String {
-    let uid: String = uid.chars().take(8).collect();
-    let mut ending = format!("-{}-{uid}", record.revision);
-    if record.repeated {
-        ending = format!("{ending}-{:08x}", record.id.uid);
+/// The part of the patch for the metadata of the record.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct PatchMetadata {
+    labels: BTreeMap<String, String>,
+}
+
+/// The part of the patch for the spec of the record.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+enum SpecPatch {
+    Finish(Box<FinishPatch>),
+    Pause(PausePatch),
+    Rollback(RollbackPatch),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FinishPatch {
+    outcome: Outcome,
+    finished_at: Option<Time>,
+    finished_at_accuracy: Option<Accuracy>,
+    duration_seconds: Option<i64>,
+    #[serde(flatten)]
+    pause: PausePatch,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<RevisionPatch>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replicas: Option<i32>,
+    #[serde(flatten)]
+    metadata: Option<MetadataFields>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PausePatch {
+    paused_at: Option<Time>,
+    paused_seconds: Option<i64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RollbackPatch {
+    outcome: Outcome,
+    rolled_back_by: Option<i64>,
+}
+
+/// The ReplicaSet of a revision. It becomes another one if somebody deletes the first by hand.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+struct RevisionPatch {
+    name: String,
+    uid: String,
+}
+
+/// The fields of a record that come from the annotations and labels of the rollout.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MetadataFields {
+    environment: String,
+    group: String,
+    service: Option<String>,
+    deployment_type: String,
+    commit_time: Option<Time>,
+    commit_sha: Option<String>,
+    repository: Option<String>,
+    /// `None` instead of an empty list, which removes the field.
+    warnings: Option<Vec<String>>,
+}
+
+impl MetadataFields {
+    /// Reads the metadata of a revision, and completes it with `defaults`.
+    ///
+    /// The ReplicaSet keeps the annotations of its Deployment. A ReplicaSet that was used again has those of its latest
+    /// revision, so they are ignored for its earlier revisions (`is_described` is false).
+    fn read(
+        snapshot: &Snapshot,
+        workload: &Workload,
+        replica_set: &Revision,
+        is_described: bool,
+        defaults: &Defaults,
+    ) -> Self {
+        let (annotations, labels) = (&snapshot.namespace_annotations, &snapshot.namespace_labels);
+        let mut sources = MetadataSources::new(workload, replica_set, annotations, labels);
+        if !is_described {
+            sources = sources.without_workload_annotations();
+        }
+        let RolloutMetadata {
+            environment,
+            group,
+            service,
+            deployment_type,
+            commit_time,
+            commit_sha,
+            repository,
+            warnings,
+        } = read_metadata(&sources);
+        Self {
+            environment: environment.unwrap_or_else(|| defaults.environment.clone()),
+            group: group.unwrap_or_else(|| defaults.group.clone()),
+            service,
+            deployment_type: deployment_type.unwrap_or_else(|| defaults.deployment_type.clone()),
+            commit_time: commit_time.map(Time),
+            commit_sha,
+            repository,
+            warnings: (!warnings.is_empty()).then_some(warnings),
+        }
     }
-    let kept: String = kind.qualified(name).chars().take(NAME_CHARACTERS - ending.len()).collect();
-    // A name must not have a dot before a dash.
-    format!("{}{ending}", kept.trim_end_matches(['.', '-']))
 }
 
-/// Identifier of the entity of a revision in Port. The first 8 characters of the UID tell a workload from others of its name before and
-/// after it, and the kind tells it from workloads of another kind with the same name.
-#[must_use]
-pub fn entity_identifier(
-    cluster: &str,
-    namespace: &str,
-    kind: WorkloadKind,
-    name: &str,
-    revision: i64,
-    uid: &str,
-) -> String {
-    let uid: String = uid.chars().take(8).collect();
-    let name = match kind {
-        WorkloadKind::Deployment => name.to_owned(),
-        WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => format!("{kind}/{name}"),
-    };
-    format!("{cluster}:{namespace}:{name}:{revision}:{uid}")
-}
-
-/// The record of a revision that has begun. `failure` says why it failed, if it has.
+/// The record of a rollout that has started, and may have ended already. `failure` is the reason of a failed rollout.
+///
+/// `None` if the workload or the ReplicaSet of the revision is unknown.
 #[must_use]
 pub fn start_manifest(
     cluster: &str,
     snapshot: &Snapshot,
-    deployment: &Workload,
     defaults: &Defaults,
     change: &Change<'_>,
     failure: Option<String>,
 ) -> Option<DoraDeployment> {
     let Change { record, revision: replica_set, is_described, started, finished, unseen, rolled_back_by, action: _ } =
         change;
-    let replica_set = (*replica_set)?;
-    let Workload { namespace, kind, name, uid, .. } = deployment;
-    let identifier = record.repeated.then(|| {
-        format!("{}:{:08x}", entity_identifier(cluster, namespace, *kind, name, record.revision, uid), record.id.uid)
-    });
-    let RolloutMetadata { environment, group, service, deployment_type, commit_time, commit_sha, repository, warnings } =
-        facts_of(snapshot, deployment, replica_set, *is_described);
-    let is_present = deployment.revision == Some(record.revision);
+    let (workload, replica_set) = (snapshot.row()?, (*replica_set)?);
+    let metadata = MetadataFields::read(snapshot, workload, replica_set, *is_described, defaults);
+    let PausePatch { paused_at, paused_seconds } = pause_patch(record);
     let spec = DoraDeploymentSpec {
         title: None,
-        identifier,
-        workload: Some(WorkloadReference {
-            api_version: kind.api_version().to_owned(),
-            kind: *kind,
-            name: name.to_string(),
-            uid: uid.to_string(),
-        }),
+        identifier: record.repeated.then(|| repeated_identifier(cluster, workload, record)),
+        workload: Some(workload_reference(workload)),
         revision: Some(RevisionReference {
             number: record.revision,
             name: replica_set.name.to_string(),
@@ -92,158 +169,214 @@ pub fn start_manifest(
         finished_at: finished.map(|finished| Time(finished.at)),
         finished_at_accuracy: finished.map(|finished| finished.accuracy),
         duration_seconds: record.duration_seconds(),
-        paused_at: record.paused_at.map(|at| Time(at.time())),
-        paused_seconds: paused_seconds(record),
-        replicas: is_present.then_some(deployment.counts.desired),
+        paused_at,
+        paused_seconds,
+        replicas: replicas(workload, record),
         failure,
         rolled_back_by: *rolled_back_by,
         unseen_revisions: *unseen,
-        environment: Some(environment.unwrap_or_else(|| defaults.environment.clone())),
-        group: Some(group.unwrap_or_else(|| defaults.group.clone())),
-        service,
-        deployment_type: Some(deployment_type.unwrap_or_else(|| defaults.deployment_type.clone())),
-        commit_time: commit_time.map(Time),
-        commit_sha,
-        repository,
+        environment: Some(metadata.environment),
+        group: Some(metadata.group),
+        service: metadata.service,
+        deployment_type: Some(metadata.deployment_type),
+        commit_time: metadata.commit_time,
+        commit_sha: metadata.commit_sha,
+        repository: metadata.repository,
         relations: BTreeMap::new(),
         properties: BTreeMap::new(),
-        warnings,
+        warnings: metadata.warnings.unwrap_or_default(),
     };
     let labels = labels::of(&spec);
-    let mut resource = DoraDeployment::new(&record_name(*kind, name, uid, record), spec);
+    let mut resource = DoraDeployment::new(&record_name(workload.kind, &workload.name, &workload.uid, record), spec);
     resource.metadata =
-        ObjectMeta { namespace: Some(namespace.to_string()), labels: Some(labels), ..resource.metadata };
+        ObjectMeta { namespace: Some(workload.namespace.to_string()), labels: Some(labels), ..resource.metadata };
     Some(resource)
 }
 
-/// The patch that ends a record: how, when, and, for the present revision, its metadata as it is by now. `null` takes away what is no
-/// longer said.
+/// The patch for a rollout that has ended: outcome, times and, if the ReplicaSet still describes the revision, its
+/// present metadata. `failure` is the reason of a failed rollout.
 #[must_use]
-pub fn finish_manifest(snapshot: &Snapshot, defaults: &Defaults, change: &Change<'_>, failure: Option<&str>) -> Value {
+pub fn finish_manifest(
+    snapshot: &Snapshot,
+    defaults: &Defaults,
+    change: &Change<'_>,
+    failure: Option<String>,
+) -> RecordPatch {
     let Change { record, revision: replica_set, is_described, finished, .. } = change;
-    let mut spec = json!({
-        "outcome": record.outcome,
-        "finishedAt": finished.map(|finished| Time(finished.at)),
-        "finishedAtAccuracy": finished.map(|finished| finished.accuracy),
-        "durationSeconds": record.duration_seconds(),
-        "pausedAt": record.paused_at.map(|at| Time(at.time())),
-        "pausedSeconds": paused_seconds(record),
-    });
-    let mut labels = json!({ labels::OUTCOME: record.outcome.as_str() });
-    if let Some(failure) = failure {
-        spec["failure"] = json!(failure);
-    }
-    if let (Some(replica_set), Some(deployment)) = (replica_set, snapshot.row()) {
-        spec["revision"] = json!({ "name": &*replica_set.name, "uid": &*replica_set.uid });
-        if deployment.revision == Some(record.revision) {
-            spec["replicas"] = json!(deployment.counts.desired);
-        }
-        if *is_described {
-            let RolloutMetadata {
-                environment,
-                group,
-                service,
-                deployment_type,
-                commit_time,
-                commit_sha,
-                repository,
-                warnings,
-            } = facts_of(snapshot, deployment, replica_set, true);
-            let environment = environment.as_ref().unwrap_or(&defaults.environment);
-            let group = group.as_ref().unwrap_or(&defaults.group);
-            labels[labels::ENVIRONMENT] = json!(labels::value(environment));
-            labels[labels::GROUP] = json!(labels::value(group));
-            spec["environment"] = json!(environment);
-            spec["group"] = json!(group);
-            spec["deploymentType"] = json!(deployment_type.as_ref().unwrap_or(&defaults.deployment_type));
-            spec["service"] = json!(service);
-            spec["commitTime"] = json!(commit_time.map(Time));
-            spec["commitSha"] = json!(commit_sha);
-            spec["repository"] = json!(repository);
-            spec["warnings"] = if warnings.is_empty() { Value::Null } else { json!(warnings) };
-        }
-    }
-    json!({ "metadata": { "labels": labels }, "spec": spec })
+    let present = snapshot.row().zip(*replica_set);
+    let metadata = present
+        .filter(|_| *is_described)
+        .map(|(workload, replica_set)| MetadataFields::read(snapshot, workload, replica_set, *is_described, defaults));
+    let labels = labels::collect([
+        (labels::OUTCOME, Some(record.outcome.as_str())),
+        (labels::ENVIRONMENT, metadata.as_ref().map(|metadata| metadata.environment.as_str())),
+        (labels::GROUP, metadata.as_ref().map(|metadata| metadata.group.as_str())),
+    ]);
+    let spec = FinishPatch {
+        outcome: record.outcome,
+        finished_at: finished.map(|finished| Time(finished.at)),
+        finished_at_accuracy: finished.map(|finished| finished.accuracy),
+        duration_seconds: record.duration_seconds(),
+        pause: pause_patch(record),
+        failure,
+        revision: present.map(|(_, replica_set)| RevisionPatch {
+            name: replica_set.name.to_string(),
+            uid: replica_set.uid.to_string(),
+        }),
+        replicas: present.and_then(|(workload, _)| replicas(workload, record)),
+        metadata,
+    };
+    RecordPatch { metadata: Some(PatchMetadata { labels }), spec: SpecPatch::Finish(Box::new(spec)) }
 }
 
-/// The patch that says since when a rollout is paused, and for how long it was.
+/// The patch for a rollout that was paused or resumed: since when it is paused, and for how long it was paused before.
 #[must_use]
-pub fn paused(record: &RecordedRevision) -> Value {
-    let at = record.paused_at.map(UnixSeconds::time).map(Time);
-    json!({ "spec": { "pausedAt": at, "pausedSeconds": paused_seconds(record) } })
+pub fn pause_manifest(record: &RecordedRevision) -> RecordPatch {
+    RecordPatch { metadata: None, spec: SpecPatch::Pause(pause_patch(record)) }
 }
 
-/// The patch that says which revision took this one back.
+/// The patch for a revision that a later revision rolled back.
 #[must_use]
-pub fn rolled_back(change: &Change<'_>) -> Value {
+pub fn rollback_manifest(change: &Change<'_>) -> RecordPatch {
     let outcome = change.record.outcome;
-    json!({
-        "metadata": { "labels": { labels::OUTCOME: outcome.as_str() } },
-        "spec": { "outcome": outcome, "rolledBackBy": change.rolled_back_by },
-    })
+    let labels = labels::collect([(labels::OUTCOME, Some(outcome.as_str()))]);
+    let spec = RollbackPatch { outcome, rolled_back_by: change.rolled_back_by };
+    RecordPatch { metadata: Some(PatchMetadata { labels }), spec: SpecPatch::Rollback(spec) }
 }
 
-fn paused_seconds(record: &RecordedRevision) -> Option<i64> {
-    (record.paused_seconds > 0).then(|| record.paused_seconds.into())
-}
-
-/// What the metadata of a revision says. A ReplicaSet that was re-used has the annotations of its last revision, which say nothing of
-/// the ones before.
-fn facts_of(snapshot: &Snapshot, deployment: &Workload, replica_set: &Revision, is_described: bool) -> RolloutMetadata {
-    let mut layers =
-        MetadataSources::new(deployment, replica_set, &snapshot.namespace_annotations, &snapshot.namespace_labels);
-    if !is_described {
-        layers = layers.without_workload_annotations();
+fn pause_patch(record: &RecordedRevision) -> PausePatch {
+    PausePatch {
+        paused_at: record.paused_at.map(UnixSeconds::time).map(Time),
+        paused_seconds: (record.paused_seconds > 0).then(|| record.paused_seconds.into()),
     }
-    read_metadata(&layers)
+}
+
+/// `spec.replicas` of the workload, if the record is that of its present revision.
+fn replicas(workload: &Workload, record: &RecordedRevision) -> Option<i32> {
+    (workload.revision == Some(record.revision)).then_some(workload.counts.desired)
+}
+
+fn workload_reference(workload: &Workload) -> WorkloadReference {
+    WorkloadReference {
+        api_version: workload.kind.api_version().to_owned(),
+        kind: workload.kind,
+        name: workload.name.to_string(),
+        uid: workload.uid.to_string(),
+    }
+}
+
+/// Identifier of the entity of a revision whose number another revision of the workload had before.
+fn repeated_identifier(cluster: &str, workload: &Workload, record: &RecordedRevision) -> String {
+    let Workload { namespace, kind, name, uid, .. } = workload;
+    let identifier = entity_identifier(cluster, namespace, *kind, name, record.revision, uid);
+    format!("{identifier}:{:08x}", record.id.uid)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use rollout::{Outcome, RevisionId};
+    use rollout::{Action, ChangeKind, Observation, Source, TimeWithAccuracy, UnixSeconds, test_support};
 
-    fn record(revision: i64, repeated: bool) -> RecordedRevision {
-        RecordedRevision {
-            revision,
-            id: RevisionId::new("00abcdef-0000", "web-5f"),
-            repeated,
-            outcome: Outcome::InProgress,
-            change: None,
-            started: None,
-            finished: None,
-            paused_at: None,
-            paused_seconds: 0,
+    use super::*;
+    use crate::records::store::tests::revision;
+
+    /// The Deployment `web` at revision 2. Its namespace has these annotations.
+    fn snapshot(annotations: &[(&str, &str)]) -> Snapshot {
+        let workload = test_support::deployment(2);
+        let mut snapshot = Snapshot::default();
+        snapshot.deployment = Some(Observation::new(workload, Source::Watch, test_support::time(0)));
+        snapshot.namespace_annotations = annotations.iter().copied().collect();
+        snapshot
+    }
+
+    /// A change of the record of revision 2, which started at second 10 and ended at second 70 if it has ended.
+    fn change(action: Action, outcome: Outcome, replica_set: &Revision) -> Change<'_> {
+        let time = |second| TimeWithAccuracy::exact(test_support::time(second));
+        let (started, finished) = (time(10), (outcome != Outcome::InProgress).then(|| time(70)));
+        Change {
+            action,
+            record: RecordedRevision {
+                change: Some(ChangeKind::Release),
+                started: UnixSeconds::of(started.at),
+                finished: finished.and_then(|finished| UnixSeconds::of(finished.at)),
+                ..revision(2, outcome)
+            },
+            revision: Some(replica_set),
+            is_described: true,
+            started: Some(started),
+            finished,
+            unseen: None,
+            rolled_back_by: None,
+        }
+    }
+
+    fn start(snapshot: &Snapshot, outcome: Outcome) -> DoraDeployment {
+        let replica_set = test_support::replica_set("web-2", 2, 10);
+        let change = change(Action::Start, outcome, &replica_set);
+        start_manifest("test", snapshot, &Defaults::default(), &change, None).unwrap()
+    }
+
+    fn finish(snapshot: &Snapshot, outcome: Outcome) -> RecordPatch {
+        let replica_set = test_support::replica_set("web-2", 2, 10);
+        finish_manifest(snapshot, &Defaults::default(), &change(Action::Finish, outcome, &replica_set), None)
+    }
+
+    /// The record after the API server has applied `patch`.
+    fn patched(record: &DoraDeployment, patch: &RecordPatch) -> DoraDeployment {
+        let mut json = serde_json::to_value(record).unwrap();
+        json_patch::merge(&mut json, &serde_json::to_value(patch).unwrap());
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn every_patch_keeps_labels_in_step_with_the_spec() {
+        let staging = snapshot(&[("environment", "staging area"), ("group", "checkout")]);
+        let undescribed = {
+            let replica_set = test_support::replica_set("web-2", 2, 10);
+            let change = Change { is_described: false, ..change(Action::Finish, Outcome::Recovered, &replica_set) };
+            finish_manifest(&snapshot(&[]), &Defaults::default(), &change, None)
+        };
+        let rollback = {
+            let replica_set = test_support::replica_set("web-2", 2, 10);
+            let change =
+                Change { rolled_back_by: Some(3), ..change(Action::RollBack, Outcome::RolledBack, &replica_set) };
+            rollback_manifest(&change)
+        };
+        let paused_at = UnixSeconds::of(test_support::time(20));
+        let pause = pause_manifest(&RecordedRevision { paused_at, ..revision(2, Outcome::InProgress) });
+        let mut record = start(&staging, Outcome::InProgress);
+        for (patch, environment, outcome) in [
+            (pause, "staging-area", "InProgress"),
+            (finish(&snapshot(&[]), Outcome::Failed), "production", "Failed"),
+            (finish(&staging, Outcome::Failed), "staging-area", "Failed"),
+            (undescribed, "staging-area", "Recovered"),
+            (rollback, "staging-area", "RolledBack"),
+        ] {
+            record = patched(&record, &patch);
+            let labels = record.metadata.labels.clone().unwrap();
+            assert_eq!(labels, labels::of(&record.spec), "{patch:?}");
+            let label = |key: &str| labels.get(key).map(String::as_str);
+            assert_eq!((label(labels::ENVIRONMENT), label(labels::OUTCOME)), (Some(environment), Some(outcome)));
         }
     }
 
     #[test]
-    fn a_record_is_named_after_deployment_revision_and_uid() {
-        assert_eq!(record_name(WorkloadKind::Deployment, "web", "0123456789ab", &record(7, false)), "web-7-01234567");
-        assert_eq!(
-            record_name(WorkloadKind::Deployment, "web", "0123456789ab", &record(7, true)),
-            "web-7-01234567-00abcdef"
-        );
+    fn finished_record_equals_one_that_starts_finished() {
+        let before = snapshot(&[("service", "web"), ("commit-time", "yesterday"), ("repository", "shop/web")]);
+        let after = snapshot(&[("environment", "staging"), ("commit-sha", "0123abc")]);
+        let started = start(&before, Outcome::InProgress);
+        assert!(started.spec.service.is_some() && !started.spec.warnings.is_empty());
+        let finished = patched(&started, &finish(&after, Outcome::Succeeded));
+        assert_eq!(finished, start(&after, Outcome::Succeeded));
     }
 
     #[test]
-    fn kinds_with_the_same_name_share_no_record() {
-        let name = |kind| record_name(kind, "web", "0123456789ab", &record(7, false));
-        assert_eq!(name(WorkloadKind::Deployment), "web-7-01234567");
-        assert_eq!(name(WorkloadKind::StatefulSet), "statefulset-web-7-01234567");
-    }
-
-    #[test]
-    fn a_long_name_is_cut_to_what_kubernetes_takes() {
-        let record = record(1234, false);
-        let name = record_name(WorkloadKind::Deployment, &format!("{}.b", "a".repeat(240)), "0123456789ab", &record);
-        assert_eq!(name, format!("{}-1234-01234567", "a".repeat(239)));
-        let name = record_name(
-            WorkloadKind::Deployment,
-            &format!("{}.{}", "a".repeat(238), "b".repeat(14)),
-            "0123456789ab",
-            &record,
-        );
-        assert_eq!(name, format!("{}-1234-01234567", "a".repeat(238)), "no dot before a dash");
+    fn resumed_rollout_has_no_pause_time() {
+        let paused_at = UnixSeconds::of(test_support::time(20));
+        let paused = RecordedRevision { paused_at, ..revision(2, Outcome::InProgress) };
+        let record = patched(&start(&snapshot(&[]), Outcome::InProgress), &pause_manifest(&paused));
+        assert!(record.spec.paused_at.is_some());
+        let resumed = RecordedRevision { paused_at: None, paused_seconds: 30, ..paused };
+        let record = patched(&record, &pause_manifest(&resumed));
+        assert_eq!((record.spec.paused_at, record.spec.paused_seconds), (None, Some(30)));
     }
 }

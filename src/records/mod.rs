@@ -1,13 +1,15 @@
-//! From rollouts to `DoraDeployment` resources: what has happened is written down before anybody is told.
+//! Rollouts become `DoraDeployment` resources: the controller records a rollout before it sends anything to Port.
 
-mod labels;
-mod manifest;
-#[cfg(test)]
-mod random_histories;
+mod failure;
+pub mod labels;
+pub mod manifest;
+mod names;
 mod recorder;
 mod retention;
 mod store;
+mod writer;
 
-pub use manifest::{entity_identifier, record_name};
-pub use recorder::{RecorderCallbacks, RolloutRecorder};
+pub use names::{entity_identifier, record_name};
+pub use recorder::{OnReconciled, RecorderCallbacks, RolloutRecorder};
 pub use store::{RecordState, RecordSummary, Records, WorkloadRecords};
+pub use writer::OnWritten;

@@ -1,55 +1,55 @@
-//! Which revisions are recorded already, and how.
+//! The recorded revisions of all workloads, in memory.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use parking_lot::Mutex;
+use rollout::{RecordedRevision, RevisionId, Uid, UnixSeconds, WorkloadKey};
 
-use super::manifest::record_name;
-use super::retention::Expiry;
+use super::names::record_name;
+use super::retention::RetentionPolicy;
 use crate::resources::{DeliveryState, NamedWorkload, SlimDoraDeployment, SlimSpec, WorkloadReference};
 use crate::runtime::{ListMark, Listing};
 use crate::settings::ActiveSettings;
-use rollout::{Outcome, RecordedRevision, RevisionId, Uid, UnixSeconds, WorkloadKind};
 
-/// The recorded revisions of each Deployment, a few bytes each.
+/// The recorded revisions of each workload, at most 64 bytes each. The watch on `DoraDeployment` resources keeps them
+/// current.
 #[derive(Debug, Default)]
 pub struct Records(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    deployments: HashMap<Uid, RecordedWorkload>,
-    /// Which listing is under way; a record that the finished listing has not named is gone.
+    workloads: HashMap<Uid, RecordedWorkload>,
     listing: Listing,
 }
 
 #[derive(Debug)]
 struct RecordedWorkload {
-    namespace: Arc<str>,
-    kind: WorkloadKind,
-    name: Box<str>,
-    revisions: Vec<RecordRow>,
+    key: WorkloadKey,
+    records: Vec<StoredRecord>,
 }
 
 #[derive(Debug)]
-struct RecordRow {
-    known: RecordedRevision,
-    standing: RecordState,
+struct StoredRecord {
+    revision: RecordedRevision,
+    state: RecordState,
     listing: ListMark,
 }
 
-/// How a record stands, beside what it records.
+/// The state of a record beside what it records.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct RecordState {
-    /// Generation of the record: an older state that arrives late must not replace a newer one.
+    /// `metadata.generation` of the record. An older state that arrives late must not replace a newer one.
     pub generation: u32,
-    /// Whether Port has it as it is, or is not to have it.
+    /// Whether nothing is left to deliver: the entity in Port is up to date, or the settings withhold the record from
+    /// Port.
     pub is_settled: bool,
 }
 
 impl RecordState {
-    /// How `record` stands with these settings.
+    /// The state of `record` with these settings.
     #[must_use]
     pub fn of(record: &SlimDoraDeployment, settings: &ActiveSettings) -> Self {
         Self {
@@ -62,215 +62,197 @@ impl RecordState {
 /// One record of a namespace.
 #[derive(Clone, Debug)]
 pub struct RecordSummary {
-    /// The workload.
+    /// The workload that was rolled out.
     pub workload: NamedWorkload,
-    /// Its UID.
+    /// UID of the workload.
     pub uid: Uid,
-    /// What is recorded.
-    pub known: RecordedRevision,
+    /// The recorded revision.
+    pub revision: RecordedRevision,
 }
 
 impl RecordSummary {
     /// Name of the record.
     #[must_use]
     pub fn name(&self) -> String {
-        record_name(self.workload.kind, &self.workload.name, &self.uid, &self.known)
+        record_name(self.workload.kind, &self.workload.name, &self.uid, &self.revision)
     }
 }
 
-/// The records of one Deployment.
+/// The records of one workload.
 #[derive(Clone, Debug)]
 pub struct WorkloadRecords {
-    /// Namespace of the workload and its records.
-    pub namespace: Arc<str>,
-    /// Kind of the workload.
-    pub kind: WorkloadKind,
-    /// Name of the Deployment.
-    pub name: Box<str>,
-    /// Its recorded revisions.
-    pub known: Vec<RecordedRevision>,
+    /// Namespace, kind and name of the workload.
+    pub key: WorkloadKey,
+    /// The recorded revisions, in no particular order.
+    pub revisions: Vec<RecordedRevision>,
 }
 
 impl Records {
-    /// A poisoned lock still guards whole rows: each change below is made in one piece.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The records of the Deployment with this UID, if it has any.
+    /// The records of the workload with this UID; `None` if it has none.
     #[must_use]
-    pub fn of(&self, uid: &Uid) -> Option<WorkloadRecords> {
-        let state = self.state();
-        let recorded = state.deployments.get(uid)?;
-        Some(WorkloadRecords {
-            namespace: Arc::clone(&recorded.namespace),
-            kind: recorded.kind,
-            name: recorded.name.clone(),
-            known: recorded.revisions.iter().map(|revision| revision.known.clone()).collect(),
-        })
+    pub fn get(&self, uid: &Uid) -> Option<WorkloadRecords> {
+        let state = self.0.lock();
+        let RecordedWorkload { key, records } = state.workloads.get(uid)?;
+        let revisions = records.iter().map(|record| record.revision.clone()).collect();
+        Some(WorkloadRecords { key: key.clone(), revisions })
     }
 
-    /// The records of all Deployments in `namespace`.
+    /// The recorded revisions of the workload with this UID.
+    #[must_use]
+    pub fn revisions(&self, uid: &Uid) -> Vec<RecordedRevision> {
+        self.get(uid).map(|records| records.revisions).unwrap_or_default()
+    }
+
+    /// The records of all workloads in `namespace`.
     #[must_use]
     pub fn in_namespace(&self, namespace: &str) -> Vec<RecordSummary> {
-        let state = self.state();
-        let here = state.deployments.iter().filter(|(_, recorded)| &*recorded.namespace == namespace);
-        here.flat_map(|(uid, recorded)| {
-            recorded.revisions.iter().map(|row| RecordSummary {
-                workload: NamedWorkload { kind: recorded.kind, name: recorded.name.to_string() },
-                uid: Arc::clone(uid),
-                known: row.known.clone(),
+        let state = self.0.lock();
+        let workloads = state.workloads.iter().filter(|(_, workload)| &*workload.key.namespace == namespace);
+        workloads
+            .flat_map(|(uid, RecordedWorkload { key, records })| {
+                records.iter().map(|record| RecordSummary {
+                    workload: NamedWorkload { kind: key.kind, name: key.name.to_string() },
+                    uid: Arc::clone(uid),
+                    revision: record.revision.clone(),
+                })
             })
-        })
-        .collect()
+            .collect()
     }
 
-    /// The Deployments with a record that is still in progress.
-    #[must_use]
-    pub fn in_progress(&self) -> Vec<Uid> {
-        let state = self.state();
-        let open = |recorded: &RecordedWorkload| {
-            recorded.revisions.iter().any(|revision| revision.known.outcome == Outcome::InProgress)
-        };
-        state.deployments.iter().filter(|(_, recorded)| open(recorded)).map(|(uid, _)| Arc::clone(uid)).collect()
-    }
-
-    /// A record was written or seen.
-    pub fn set(
-        &self,
-        uid: &Uid,
-        namespace: &str,
-        kind: WorkloadKind,
-        name: &str,
-        known: RecordedRevision,
-        standing: RecordState,
-    ) {
-        let mut state = self.state();
-        let listing = state.listing.mark();
-        let recorded = state.deployments.entry(Arc::clone(uid)).or_insert_with(|| RecordedWorkload {
-            namespace: namespace.into(),
-            kind,
-            name: name.into(),
-            revisions: Vec::new(),
-        });
-        match recorded.revisions.iter_mut().find(|revision| is_same(&revision.known, &known)) {
-            Some(revision) => {
-                revision.listing = listing;
-                if revision.standing.generation <= standing.generation {
-                    revision.known = known;
-                    revision.standing = standing;
-                }
-            }
-            None => recorded.revisions.push(RecordRow { known, standing, listing }),
-        }
-    }
-
-    /// A record was deleted.
-    pub fn remove(&self, uid: &Uid, known: &RecordedRevision) {
-        let mut state = self.state();
-        if let Some(recorded) = state.deployments.get_mut(uid) {
-            recorded.revisions.retain(|recorded| !is_same(&recorded.known, known));
-            if recorded.revisions.is_empty() {
-                state.deployments.remove(uid);
-            }
-        }
-    }
-
-    /// The records of a Deployment that are no longer kept, by `rules`; `lives` is whether it still exists.
-    #[must_use]
-    pub fn expired(&self, uid: &Uid, lives: bool, rules: &Expiry, now: Timestamp) -> Vec<RecordedRevision> {
-        let state = self.state();
-        let Some(recorded) = state.deployments.get(uid) else {
-            return Vec::new();
-        };
-        let records = recorded.revisions.iter().map(|revision| (&revision.known, revision.standing.is_settled));
-        rules.expired(records, lives, now)
-    }
-
-    /// How many records a Deployment has.
+    /// How many records a workload has.
     #[must_use]
     pub fn count(&self, uid: &Uid) -> usize {
-        self.state().deployments.get(uid).map_or(0, |recorded| recorded.revisions.len())
+        self.0.lock().workloads.get(uid).map_or(0, |workload| workload.records.len())
     }
 
-    /// The Deployments that have records.
+    /// UIDs of the workloads that have records.
     #[must_use]
-    pub fn deployments(&self) -> Vec<Uid> {
-        self.state().deployments.keys().cloned().collect()
+    pub fn workloads(&self) -> Vec<Uid> {
+        self.0.lock().workloads.keys().cloned().collect()
     }
 
-    /// A list of all records begins.
-    pub fn listed_anew(&self) {
-        self.state().listing.begin();
+    /// The records of a workload that have expired by `policy`. `workload_exists` is whether the workload is in the
+    /// cluster.
+    pub(super) fn expired(
+        &self,
+        uid: &Uid,
+        workload_exists: bool,
+        policy: &RetentionPolicy,
+        now: Timestamp,
+    ) -> Vec<RecordedRevision> {
+        let state = self.0.lock();
+        let Some(workload) = state.workloads.get(uid) else {
+            return Vec::new();
+        };
+        let records = workload.records.iter().map(|record| (&record.revision, record.state.is_settled));
+        policy.expired(records, workload_exists, now)
     }
 
-    /// The list of all records is complete: those that it did not name are gone.
-    pub fn listed(&self) {
-        let mut state = self.state();
-        let listing = state.listing.mark();
-        state.deployments.retain(|_, recorded| {
-            recorded.revisions.retain(|revision| revision.listing == listing);
-            !recorded.revisions.is_empty()
-        });
+    /// Stores a record of the workload `key`, unless a newer state of the record is stored.
+    pub fn set(&self, uid: &Uid, key: &WorkloadKey, revision: RecordedRevision, state: RecordState) {
+        let State { workloads, listing } = &mut *self.0.lock();
+        let listing = listing.mark();
+        let RecordedWorkload { records, .. } = workloads
+            .entry(Arc::clone(uid))
+            .or_insert_with(|| RecordedWorkload { key: key.clone(), records: Vec::new() });
+        match records.iter_mut().find(|record| have_same_name(&record.revision, &revision)) {
+            Some(record) => {
+                record.listing = listing;
+                if record.state.generation <= state.generation {
+                    record.revision = revision;
+                    record.state = state;
+                }
+            }
+            None => records.push(StoredRecord { revision, state, listing }),
+        }
     }
 
-    /// Takes in a record as it is in the cluster; returns the UID of its Deployment.
-    pub fn seen(&self, record: &SlimDoraDeployment, state: RecordState) -> Option<Uid> {
-        let (uid, known) = known(record)?;
-        let workload = record.spec.workload.as_ref()?;
-        self.set(&uid, record.namespace(), workload.kind, &workload.name, known, state);
+    /// Removes a record that was deleted.
+    pub fn remove(&self, uid: &Uid, revision: &RecordedRevision) {
+        let mut state = self.0.lock();
+        if let Some(workload) = state.workloads.get_mut(uid) {
+            workload.records.retain(|record| !have_same_name(&record.revision, revision));
+            if workload.records.is_empty() {
+                state.workloads.remove(uid);
+            }
+        }
+    }
+
+    /// Stores a record as the API server has it. Returns the UID of the workload; `None` for a deployment outside
+    /// Kubernetes.
+    pub fn apply(&self, record: &SlimDoraDeployment, state: RecordState) -> Option<Uid> {
+        let (uid, key, revision) = decode(record)?;
+        self.set(&uid, &key, revision, state);
         Some(uid)
     }
 
-    /// Takes in that a record is gone.
-    pub fn gone(&self, record: &SlimDoraDeployment) {
-        if let Some((uid, known)) = known(record) {
-            self.remove(&uid, &known);
+    /// Removes a record that the API server no longer has.
+    pub fn delete(&self, record: &SlimDoraDeployment) {
+        if let Some((uid, _, revision)) = decode(record) {
+            self.remove(&uid, &revision);
         }
+    }
+
+    /// A list of all records starts.
+    pub fn list_started(&self) {
+        self.0.lock().listing.begin();
+    }
+
+    /// The list of all records is complete. A record that is not in the list was deleted.
+    pub fn list_finished(&self) {
+        let State { workloads, listing } = &mut *self.0.lock();
+        workloads.retain(|_, workload| {
+            workload.records.retain(|record| !listing.is_stale(record.listing));
+            !workload.records.is_empty()
+        });
     }
 }
 
-/// A generation in few bytes: a record is changed a handful of times.
+/// `metadata.generation` in 4 bytes: a record changes a few times only.
 #[must_use]
-pub fn generation(generation: i64) -> u32 {
+pub(super) fn generation(generation: i64) -> u32 {
     u32::try_from(generation).unwrap_or(u32::MAX)
 }
 
-/// Whether two states are of one record: they have the same name ([`record_name`]).
-fn is_same(one: &RecordedRevision, other: &RecordedRevision) -> bool {
+/// Whether two revisions of one workload have the same record: the names of their records are equal ([`record_name`]).
+fn have_same_name(one: &RecordedRevision, other: &RecordedRevision) -> bool {
     one.revision == other.revision && one.repeated == other.repeated && (!one.repeated || one.id.uid == other.id.uid)
 }
 
-/// What is known of a recorded rollout; `None` of a deployment outside of Kubernetes.
-fn known(record: &SlimDoraDeployment) -> Option<(Uid, RecordedRevision)> {
+/// The workload and the revision of a record; `None` for a deployment outside Kubernetes.
+fn decode(record: &SlimDoraDeployment) -> Option<(Uid, WorkloadKey, RecordedRevision)> {
     let SlimSpec { workload, revision, outcome, change, started_at, finished_at, paused_at, paused_seconds } =
         &record.spec;
     let WorkloadReference { kind, name, uid, api_version: _ } = workload.as_ref()?;
-    let revision = revision.as_ref()?;
-    let second = |time: &Option<Time>| time.as_ref().and_then(|time| UnixSeconds::of(time.0));
-    let known = RecordedRevision {
-        revision: revision.number,
-        id: RevisionId::new(&revision.uid, &revision.name),
+    let reference = revision.as_ref()?;
+    let seconds = |time: &Option<Time>| time.as_ref().and_then(|time| UnixSeconds::of(time.0));
+    let revision = RecordedRevision {
+        revision: reference.number,
+        id: RevisionId::new(&reference.uid, &reference.name),
         repeated: false,
         outcome: *outcome,
         change: *change,
-        started: second(started_at),
-        finished: second(finished_at),
-        paused_at: second(paused_at),
+        started: seconds(started_at),
+        finished: seconds(finished_at),
+        paused_at: seconds(paused_at),
         paused_seconds: paused_seconds.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or_default(),
     };
-    let repeated = record_name(*kind, name, uid, &known) != record.name();
-    Some((uid.as_str().into(), RecordedRevision { repeated, ..known }))
+    let repeated = record_name(*kind, name, uid, &revision) != record.name();
+    let key = WorkloadKey { namespace: record.namespace().into(), kind: *kind, name: name.as_str().into() };
+    Some((uid.as_str().into(), key, RecordedRevision { repeated, ..revision }))
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use rollout::{Outcome, WorkloadKind};
+
     use super::*;
 
-    fn known(revision: i64, outcome: Outcome) -> RecordedRevision {
+    /// A recorded revision without times.
+    pub fn revision(number: i64, outcome: Outcome) -> RecordedRevision {
         RecordedRevision {
-            revision,
-            id: RevisionId::new("0123456789", "web-5f"),
+            revision: number,
+            id: RevisionId::new("00abcdef-0000", "web-5f"),
             repeated: false,
             outcome,
             change: None,
@@ -281,56 +263,56 @@ mod tests {
         }
     }
 
-    fn set(records: &Records, known: RecordedRevision, generation: u32) {
-        records.set(
-            &"d".into(),
-            "shop",
-            WorkloadKind::Deployment,
-            "web",
-            known,
-            RecordState { generation, is_settled: false },
-        );
+    fn set(records: &Records, revision: RecordedRevision, generation: u32) {
+        let key = WorkloadKey { namespace: "shop".into(), kind: WorkloadKind::Deployment, name: "web".into() };
+        records.set(&"d".into(), &key, revision, RecordState { generation, is_settled: false });
     }
 
     fn all(records: &Records) -> Vec<RecordedRevision> {
-        records.of(&"d".into()).map(|recorded| recorded.known).unwrap_or_default()
+        records.revisions(&"d".into())
     }
 
     #[test]
-    fn an_older_state_that_arrives_late_does_not_replace_a_newer_one() {
+    fn late_old_state_does_not_replace_a_newer_one() {
         let records = Records::default();
-        set(&records, known(1, Outcome::InProgress), 1);
-        set(&records, known(1, Outcome::Succeeded), 2);
-        set(&records, known(1, Outcome::InProgress), 1);
-        assert_eq!(all(&records), [known(1, Outcome::Succeeded)]);
-        assert!(records.in_progress().is_empty());
+        set(&records, revision(1, Outcome::InProgress), 1);
+        set(&records, revision(1, Outcome::Succeeded), 2);
+        set(&records, revision(1, Outcome::InProgress), 1);
+        assert_eq!(all(&records), [revision(1, Outcome::Succeeded)]);
     }
 
     #[test]
-    fn a_record_that_a_list_does_not_name_any_more_is_gone() {
+    fn record_missing_in_a_list_is_removed() {
         let records = Records::default();
-        set(&records, known(1, Outcome::InProgress), 1);
-        set(&records, known(2, Outcome::InProgress), 1);
-        records.listed_anew();
-        set(&records, known(2, Outcome::InProgress), 1);
-        records.listed();
-        assert_eq!(all(&records), [known(2, Outcome::InProgress)]);
-        records.remove(&"d".into(), &known(2, Outcome::InProgress));
-        assert!(records.of(&"d".into()).is_none());
+        set(&records, revision(1, Outcome::InProgress), 1);
+        set(&records, revision(2, Outcome::InProgress), 1);
+        records.list_started();
+        set(&records, revision(2, Outcome::InProgress), 1);
+        records.list_finished();
+        assert_eq!(all(&records), [revision(2, Outcome::InProgress)]);
     }
 
     #[test]
-    fn two_records_of_one_number_are_two() {
+    fn workload_without_records_is_removed() {
         let records = Records::default();
-        let other = RevisionId::new("abcdef0123", "web-6c");
-        let repeated = RecordedRevision { repeated: true, id: other, ..known(1, Outcome::InProgress) };
-        set(&records, known(1, Outcome::Succeeded), 1);
+        set(&records, revision(1, Outcome::InProgress), 1);
+        records.remove(&"d".into(), &revision(1, Outcome::InProgress));
+        assert!(records.get(&"d".into()).is_none());
+        assert!(records.workloads().is_empty());
+    }
+
+    #[test]
+    fn repeated_number_has_a_record_of_its_own() {
+        let records = Records::default();
+        let replica_set = RevisionId::new("abcdef0123", "web-6c");
+        let repeated = RecordedRevision { repeated: true, id: replica_set, ..revision(1, Outcome::InProgress) };
+        set(&records, revision(1, Outcome::Succeeded), 1);
         set(&records, repeated.clone(), 1);
-        assert_eq!(all(&records), [known(1, Outcome::Succeeded), repeated]);
+        assert_eq!(all(&records), [revision(1, Outcome::Succeeded), repeated]);
     }
 
     #[test]
-    fn a_record_is_small() {
-        assert!(size_of::<RecordRow>() <= 64, "{}", size_of::<RecordRow>());
+    fn stored_record_takes_at_most_64_bytes() {
+        assert!(size_of::<StoredRecord>() <= 64, "{}", size_of::<StoredRecord>());
     }
 }

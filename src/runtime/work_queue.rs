@@ -171,8 +171,8 @@ impl<K: Clone + Hash + Ord> WorkQueue<K> {
         self.state.lock().added_at.values().min().map(Instant::elapsed)
     }
 
-    /// Removes and returns all keys that are ready, for tests of the code that fills a queue.
-    #[cfg(test)]
+    /// Removes and returns all keys that are ready, instead of [`WorkQueue::run`]: for a consumer that works on them at once.
+    #[must_use]
     pub fn drain(&self) -> Vec<K> {
         let mut state = self.state.lock();
         std::iter::from_fn(|| state.ready.pop()).collect()

@@ -138,7 +138,7 @@ async fn a_malformed_annotation_is_explained_and_costs_only_itself() -> TestResu
     on.apply_in(&namespace, &deployment("web", "app:v1", "dora.port.io/commit-time: yesterday", "")).await?;
     let entity = on.deployments(&namespace, &[("web:1", "success")]).await?.remove(0);
     assert!(!entity.properties.contains_key("lead_time_hours"), "never guessed: {:?}", entity.properties);
-    let note = on.event(&namespace, "web", "MetadataUnusable").await?;
+    let note = on.event(&namespace, "web", "InvalidMetadata").await?;
     let records = on.outcomes(&namespace, &[("web:1", "Succeeded")]).await?;
     let record = format!("ddep/{}", records[0].metadata.name.as_deref().unwrap());
     let (status, message) = on.condition(&namespace, &record, "Valid", "PartiallyInvalid").await?;

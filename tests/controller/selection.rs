@@ -91,7 +91,7 @@ async fn the_nearest_ignore_decides() -> TestResult {
     apply(&stage, "not-by-template", &annotated("true"), &says("false")).await?;
     apply(&stage, "misspelt", &annotated("yes"), &json!({})).await?;
     stage.table(&["misspelt:1 Initial Succeeded success", "not-by-template:1 Initial Succeeded success"]).await?;
-    let note = stage.on.event(&stage.namespace, "misspelt", "MetadataUnusable").await?;
+    let note = stage.on.event(&stage.namespace, "misspelt", "InvalidMetadata").await?;
     assert!(note.contains(IGNORE) && note.contains(r#""yes""#) && note.contains(r#"write "true""#), "{note}");
 
     let whole = Stage::open_in("ignored", "whole", &["dora.port.io/ignore=true"], async |whole| {

@@ -130,21 +130,19 @@ impl AutoIncidentController {
     /// Reads what the decision about a Deployment needs: of its records only those that may open an incident.
     async fn sight(&self, uid: &Uid, now: Timestamp) -> Result<Option<Sight>, kube::Error> {
         let snapshot = self.index.snapshot(uid);
-        let recorded = self.records.of(uid);
+        let recorded = self.records.get(uid);
         let place = match (snapshot.row(), &recorded) {
             (Some(row), _) => {
                 Some(WorkloadKey { namespace: Arc::clone(&row.namespace), kind: row.kind, name: row.name.clone() })
             }
-            (None, Some(it)) => {
-                Some(WorkloadKey { namespace: Arc::clone(&it.namespace), kind: it.kind, name: it.name.clone() })
-            }
+            (None, Some(recorded)) => Some(recorded.key.clone()),
             (None, None) => self.incidents.place_of(uid),
         };
         let Some(place) = place else {
             self.reported_losses().remove(uid);
             return Ok(None);
         };
-        let known = recorded.map(|recorded| recorded.known).unwrap_or_default();
+        let known = recorded.map(|recorded| recorded.revisions).unwrap_or_default();
         let lost_since = snapshot
             .deployment
             .as_ref()

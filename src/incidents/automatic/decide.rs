@@ -408,6 +408,4 @@ impl Rules<'_> {
 }
 
 #[cfg(test)]
-mod random;
-#[cfg(test)]
 mod tests;

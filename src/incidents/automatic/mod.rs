@@ -1,7 +1,7 @@
 //! The incidents that the controller opens and resolves.
 
 mod controller;
-mod decide;
+pub mod decide;
 mod index;
 mod input;
 mod manifest;
