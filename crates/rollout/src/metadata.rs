@@ -212,7 +212,11 @@ mod tests {
         entries.iter().copied().collect()
     }
 
-    fn rows(template: &[(&str, &str)], annotations: &[(&str, &str)], labels: &[(&str, &str)]) -> (Workload, Revision) {
+    fn objects(
+        template: &[(&str, &str)],
+        annotations: &[(&str, &str)],
+        labels: &[(&str, &str)],
+    ) -> (Workload, Revision) {
         let workload = Workload { labels: metadata(labels), ..test_support::deployment(1) };
         let revision = Revision {
             annotations: metadata(annotations),
@@ -224,7 +228,7 @@ mod tests {
     }
 
     fn read(template: &[(&str, &str)], annotations: &[(&str, &str)], labels: &[(&str, &str)]) -> RolloutMetadata {
-        let (workload, revision) = rows(template, annotations, labels);
+        let (workload, revision) = objects(template, annotations, labels);
         let namespace = metadata(&[("environment", "namespace"), ("service", "namespace")]);
         read_metadata(&MetadataSources::new(&workload, &revision, &namespace, &Metadata::default()))
     }
@@ -247,7 +251,8 @@ mod tests {
 
     #[test]
     fn annotations_of_a_later_rollout_are_left_out() {
-        let (workload, revision) = rows(&[], &[("environment", "Deployment")], &[("environment", "Deployment label")]);
+        let (workload, revision) =
+            objects(&[], &[("environment", "Deployment")], &[("environment", "Deployment label")]);
         let none = Metadata::default();
         let sources = MetadataSources::new(&workload, &revision, &none, &none);
         assert_eq!(read_metadata(&sources).environment.as_deref(), Some("Deployment"));
@@ -258,7 +263,7 @@ mod tests {
     #[test]
     fn only_true_ignores_a_rollout() {
         let ignored = |template: &[(&str, &str)], annotations: &[(&str, &str)], namespace: &[(&str, &str)]| {
-            let (workload, revision) = rows(template, annotations, &[]);
+            let (workload, revision) = objects(template, annotations, &[]);
             let (namespace, none) = (metadata(namespace), Metadata::default());
             let sources = MetadataSources::new(&workload, &revision, &namespace, &none);
             (is_ignored(&sources), read_metadata(&sources).warnings.len())

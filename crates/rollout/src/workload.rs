@@ -1,6 +1,6 @@
 //! Workloads and revisions, reduced to the fields that the decisions depend on.
 //!
-//! One row of each is in memory for each workload and each revision in the cluster.
+//! The controller keeps one of these values for each workload and each revision in the cluster, so they are small.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The records of rollouts that a rollback took back.
+//! The records of rollouts that were in effect before a rollback.
 
 use std::cmp::Reverse;
 
