@@ -13,9 +13,9 @@ use super::identity::{LEASE, cluster_name, default_identity, lease_reference};
 use super::{Controller, RunError};
 use crate::alertmanager::{self, TokenFile};
 use crate::incidents::automatic::{AutoIncidentController, IncidentIndex};
-use crate::publish::{PublishContext, Publisher, Publishing};
+use crate::publish::{Blueprints, PublishContext, Publisher, Publishing};
 use crate::records::{RecorderCallbacks, Records, RolloutRecorder};
-use crate::resources::{DoraDeployment, DoraIncident, FIELD_MANAGER, ResourceKey};
+use crate::resources::{FIELD_MANAGER, ResourceKey};
 use crate::runtime::{Context, Events, Metrics, PendingFn, PendingResources, Readiness, Synced, WorkQueue, now};
 use crate::settings::{ActiveSettings, Settings};
 use crate::workloads::Index;
@@ -160,30 +160,21 @@ fn publishing(
     let Settings { create_missing_related_entities, create_blueprints, port_credentials, .. } = settings;
     let options =
         port_client::UpsertOptions { create_missing_related_entities, ..port_client::UpsertOptions::default() };
-    let mapping = Arc::new(PublishContext::new(Arc::clone(shared)));
-    Publishing {
-        deployments: Arc::new(Publisher::<DoraDeployment>::new(
-            context.clone(),
-            port.clone(),
-            options,
-            Arc::clone(&mapping),
-            Arc::clone(records),
-            Arc::clone(&queues.deployments),
-        )),
-        incidents: Publisher::<DoraIncident>::new(
-            context.clone(),
-            port.clone(),
-            options,
-            Arc::clone(&mapping),
-            Arc::clone(records),
-            Arc::clone(&queues.incidents),
-        ),
+    let context = Arc::new(PublishContext {
+        runtime: context.clone(),
         port,
-        mapping,
+        options,
+        settings: Arc::clone(shared),
+        records: Arc::clone(records),
+        blueprints: Blueprints::default(),
+    });
+    Publishing {
+        deployments: Arc::new(Publisher::new(Arc::clone(&context), Arc::clone(&queues.deployments))),
+        incidents: Publisher::new(Arc::clone(&context), Arc::clone(&queues.incidents)),
+        context,
         credentials: port_credentials,
         create_blueprints: create_blueprints && !shared.dry_run,
-        context: context.clone(),
-        about: lease_reference(namespace),
+        lease: lease_reference(namespace),
     }
 }
 

@@ -6,40 +6,43 @@ use port_client as port;
 
 use crate::resources::conditions::{SYNCED, VALID};
 
-/// Longest message: Kubernetes allows 32 KiB, a person reads less.
+/// Characters of the longest message. The API server allows 32 KiB, which nobody would read.
 const MESSAGE_CHARACTERS: usize = 2000;
 
-/// Port has it.
+/// `Synced`: Port has accepted the entity.
 #[must_use]
 pub fn delivered() -> DesiredCondition {
-    DesiredCondition::new(SYNCED, ConditionStatus::True, "Delivered", "Port has this as it is here")
+    DesiredCondition::new(SYNCED, ConditionStatus::True, "Delivered", "The entity in Port is up to date")
 }
 
-/// It is about to be sent, and nobody knows yet whether Port takes it.
+/// `Synced`: the entity is about to be sent.
 #[must_use]
-pub fn on_its_way() -> DesiredCondition {
-    DesiredCondition::new(SYNCED, ConditionStatus::Unknown, "Sending", "this is on its way to Port")
+pub fn sending() -> DesiredCondition {
+    let message = "The controller is about to send the entity to Port";
+    DesiredCondition::new(SYNCED, ConditionStatus::Unknown, "Sending", message)
 }
 
-/// It is not meant to be in Port (yet).
+/// `Synced`: the entity is not sent. `reason` is one of [`HELD_REASONS`](crate::resources::conditions::HELD_REASONS).
 #[must_use]
 pub fn held(reason: &str, message: &str) -> DesiredCondition {
     DesiredCondition::new(SYNCED, ConditionStatus::False, reason, message)
 }
 
-/// Port does not have it, because of `error`.
+/// `Synced`: the entity could not be sent, because of `error`.
 #[must_use]
-pub fn refused(error: &port::Error) -> DesiredCondition {
-    DesiredCondition::new(SYNCED, ConditionStatus::False, error.reason(), message(error))
+pub fn not_delivered(error: &port::Error) -> DesiredCondition {
+    let message = format!("Failed to send the entity to Port: {}", explain(error));
+    DesiredCondition::new(SYNCED, ConditionStatus::False, error.reason(), truncate(&message))
 }
 
-/// `error` and what to do about it, in words that stay the same while it lasts: a status that changed with each attempt
-/// would be written with each attempt.
+/// `error` and what to do about it.
+///
+/// The text is the same for each attempt that fails for the same reason, so that the status does not change with each attempt.
 #[must_use]
-pub fn message(error: &port::Error) -> String {
+pub fn explain(error: &port::Error) -> String {
     let mut text = match error {
         port::Error::RateLimited { .. } => {
-            "Port's rate limit is reached; this is sent when Port allows it again".to_owned()
+            "Port's rate limit is reached; the controller retries when Port allows requests again".to_owned()
         }
         error => error.to_string(),
     };
@@ -49,14 +52,17 @@ pub fn message(error: &port::Error) -> String {
     if let Some(advice) = error.advice() {
         text = format!("{}. {advice}", text.trim_end_matches('.'));
     }
-    text.chars().take(MESSAGE_CHARACTERS).collect()
+    text
 }
 
-/// A part of the resource could not be used.
+/// `Valid`: parts of the resource can't be used. `warnings` has a sentence for each.
 #[must_use]
 pub fn invalid(warnings: &[String]) -> DesiredCondition {
-    let message: String = warnings.join("; ").chars().take(MESSAGE_CHARACTERS).collect();
-    DesiredCondition::new(VALID, ConditionStatus::False, "PartiallyInvalid", message)
+    DesiredCondition::new(VALID, ConditionStatus::False, "PartiallyInvalid", truncate(&warnings.join("; ")))
+}
+
+fn truncate(message: &str) -> String {
+    message.chars().take(MESSAGE_CHARACTERS).collect()
 }
 
 #[cfg(test)]
@@ -77,11 +83,18 @@ mod tests {
     }
 
     #[test]
-    fn a_message_has_ports_own_words_and_stays_the_same_with_each_attempt() {
-        let message = message(&not_found("1"));
-        assert!(message.contains("Blueprint with identifier \"dora_deployment\" was not found"), "{message}");
-        assert_eq!(message, super::message(&not_found("2")));
+    fn message_quotes_port_and_is_stable() {
+        let message = |error: &Error| not_delivered(error).message;
+        let first = message(&not_found("1"));
+        assert!(first.contains("Blueprint with identifier \"dora_deployment\" was not found"), "{first}");
+        assert_eq!(first, message(&not_found("2")), "the trace id differs with each attempt");
         let limited = |seconds| Error::RateLimited { retry_after: Duration::from_secs(seconds), response: None };
-        assert_eq!(super::message(&limited(10)), super::message(&limited(299)));
+        assert_eq!(message(&limited(10)), message(&limited(299)));
+    }
+
+    #[test]
+    fn message_has_a_maximum_length() {
+        let warnings = vec!["ä".repeat(MESSAGE_CHARACTERS), "b".to_owned()];
+        assert_eq!(invalid(&warnings).message.chars().count(), MESSAGE_CHARACTERS);
     }
 }

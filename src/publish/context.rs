@@ -1,23 +1,25 @@
-//! What the mapping to entities needs to know besides the resource.
+//! What the publishers of both kinds share.
 
 use std::sync::Arc;
 
 use super::blueprints::Blueprints;
+use crate::records::Records;
+use crate::runtime::Context;
 use crate::settings::ActiveSettings;
+use port_client::{Client, UpsertOptions};
 
-/// What the mapping to entities needs to know besides the resource.
-#[derive(Debug)]
+/// What the publishers of both kinds share.
 pub struct PublishContext {
+    /// The client of the API server, Events and metrics.
+    pub runtime: Context,
+    /// The client that all requests to Port go through.
+    pub port: Client,
+    /// How entities are upserted.
+    pub options: UpsertOptions,
     /// The settings.
     pub settings: Arc<ActiveSettings>,
-    /// The blueprints as Port has them.
+    /// The records of rollouts, in which the cause of an incident is looked up.
+    pub records: Arc<Records>,
+    /// The blueprints as they were last read from Port.
     pub blueprints: Blueprints,
-}
-
-impl PublishContext {
-    /// A context with these settings.
-    #[must_use]
-    pub fn new(settings: Arc<ActiveSettings>) -> Self {
-        Self { settings, blueprints: Blueprints::default() }
-    }
 }

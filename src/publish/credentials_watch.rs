@@ -1,4 +1,4 @@
-//! Notices that credentials were set or replaced, so that what waits for them goes out at once.
+//! Watches the credentials, so that a change retries all deliveries at once.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use tracing::{info, warn};
 use crate::resources::digest;
 use port_client::{CredentialError, CredentialSource};
 
-/// How often the credential files are read. (The kubelet renews mounted Secrets about once a minute.)
+/// How often the credential files are read. The kubelet updates mounted Secrets about once a minute.
 const PERIOD: Duration = Duration::from_secs(5);
 
-/// Calls `retry_all_now` each time that the credentials change, for ever; says in the log whether there are any.
+/// Calls `retry_all_now` whenever the credentials change, and logs whether there are any. Never returns.
 pub async fn retry_when_credentials_change(source: &CredentialSource, retry_all_now: impl Fn()) {
     let mut known = None;
     loop {
@@ -19,15 +19,16 @@ pub async fn retry_when_credentials_change(source: &CredentialSource, retry_all_
         if known.as_ref() != Some(&state) {
             match &state {
                 Ok(Some(_)) if known.is_some() => {
-                    info!("the Port credentials have changed: what waits is delivered now");
+                    info!("the Port credentials have changed; retrying all deliveries now");
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => warn!(
-                    "no Port credentials are set: rollouts and incidents are recorded and nothing is delivered. Set \
-                     PORT_CLIENT_ID and PORT_CLIENT_SECRET (in the chart: port.clientId and port.clientSecret, or \
-                     secret.name); everything recorded is delivered then"
+                    "no Port credentials are set; rollouts and incidents are recorded and not delivered: set PORT_CLIENT_ID and \
+                     PORT_CLIENT_SECRET (chart values port.clientId and port.clientSecret, or secret.name) to deliver them"
                 ),
-                Err(error) => warn!(%error, "the Port credentials can't be used: nothing is delivered until they can"),
+                Err(error) => {
+                    warn!(%error, "failed to read the Port credentials; retrying, and delivering nothing until then");
+                }
             }
             if known.is_some() {
                 retry_all_now();
@@ -38,7 +39,7 @@ pub async fn retry_when_credentials_change(source: &CredentialSource, retry_all_
     }
 }
 
-/// A digest of the credentials, not the credentials: they are not kept a second time.
+/// A digest of the credentials, so that the secret is not in memory twice.
 fn state(source: &CredentialSource) -> Result<Option<String>, CredentialError> {
     let credentials = source.current()?;
     Ok(credentials

@@ -1,103 +1,110 @@
-//! The finalizer on resources whose entity is to be deleted from Port with them, and what is done when they are deleted.
+//! The finalizer: resources with `spec.deletionPolicy: Delete` wait for it, so that the controller can delete their entities first.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_controller::events::{Event, EventType};
+use k8s_openapi::NamespaceResourceScope;
 use kube::api::{DynamicObject, ObjectMeta, Patch, PatchParams};
 use kube::core::{ApiResource, PartialObjectMeta, PartialObjectMetaExt};
 use kube::{Api, Resource};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tracing::{debug, info, warn};
 
-use super::{Publisher, Record};
+use super::{Publishable, Publisher, condition, report};
 use crate::resources::{DeletionPolicy, DeliveredEntity, FINALIZER, ResourceKey};
 use port_client as port;
 
-/// How long after its deletion a resource may wait for Port: then it goes, and its entity stays behind.
+/// How long after its deletion a resource waits for Port at most. Then the finalizer is removed, and the entity stays in Port.
 ///
-/// A namespace that is being deleted waits for all of its resources.
+/// The deletion of a namespace waits for all resources in it.
 pub const FINALIZE_TIMEOUT: SignedDuration = SignedDuration::from_mins(2);
 
-/// What one attempt is given at least, when the controller was away for all of that time.
+/// Timeout of an attempt that starts late, such as the first one after the controller was away.
 const SHORTEST_ATTEMPT: Duration = Duration::from_secs(10);
 
 /// A resource that is being deleted.
-pub struct Leaving<R: Record> {
+pub struct Terminating<R: Publishable> {
     object: PartialObjectMeta<R>,
     policy: DeletionPolicy,
     entity: Option<DeliveredEntity>,
 }
 
-/// Of a resource that can't be decoded as a whole.
+/// The fields that finalizing needs, of a resource that can't be decoded as a whole.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Remains {
-    spec: RemainingSpec,
-    status: RemainingStatus,
+struct PartialResource {
+    spec: PartialSpec,
+    status: PartialStatus,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct RemainingSpec {
+struct PartialSpec {
     deletion_policy: DeletionPolicy,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct RemainingStatus {
+struct PartialStatus {
     entity: Option<DeliveredEntity>,
 }
 
-/// Whether the finalizer is on the resource.
-pub fn is_held(metadata: &ObjectMeta) -> bool {
+/// Whether the resource has the finalizer of this controller.
+fn has_finalizer(metadata: &ObjectMeta) -> bool {
     metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER)
 }
 
-impl<R: Record> Leaving<R> {
+impl<R: Publishable> Terminating<R> {
     /// `resource`, if it is being deleted.
     pub fn of(resource: &R) -> Option<Self> {
         let metadata = resource.meta();
         metadata.deletion_timestamp.as_ref()?;
         let object = metadata.clone().into_response_partial();
-        Some(Self { object, policy: resource.deletion_policy(), entity: resource.delivery().entity })
+        Some(Self { object, policy: resource.deletion_policy(), entity: resource.common_status().entity })
     }
 
-    /// What can be read of a resource that can't be decoded, if it is being deleted.
-    fn of_remains(object: DynamicObject) -> Option<Self> {
+    /// A resource that can't be decoded as a whole, if it is being deleted.
+    fn of_undecodable(object: DynamicObject) -> Option<Self> {
         object.metadata.deletion_timestamp.as_ref()?;
         let DynamicObject { metadata, data, .. } = object;
-        // Whoever has the finalizer wanted the entity to go.
-        let Remains { spec, status } = serde_json::from_value(data).unwrap_or_else(|_| Remains {
-            spec: RemainingSpec { deletion_policy: DeletionPolicy::Delete },
-            status: RemainingStatus::default(),
+        // The finalizer is only on resources with the policy Delete.
+        let PartialResource { spec, status } = serde_json::from_value(data).unwrap_or_else(|_| PartialResource {
+            spec: PartialSpec { deletion_policy: DeletionPolicy::Delete },
+            status: PartialStatus::default(),
         });
         let object = metadata.into_response_partial();
         Some(Self { object, policy: spec.deletion_policy, entity: status.entity })
     }
 
-    /// When it goes at the latest.
-    fn end(&self) -> Timestamp {
+    /// The entity that has to be deleted first, if there is one.
+    fn entity_to_delete(&self) -> Option<&DeliveredEntity> {
+        self.entity.as_ref().filter(|_| self.policy == DeletionPolicy::Delete)
+    }
+
+    /// How long the resource may still wait for Port at `now`.
+    fn remaining(&self, now: Timestamp) -> Duration {
         let deleted = self.object.metadata.deletion_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-        deleted + FINALIZE_TIMEOUT
+        Duration::try_from((deleted + FINALIZE_TIMEOUT).duration_since(now)).unwrap_or_default()
     }
 }
 
-impl<R: Record> Publisher<R> {
-    /// What is left of a resource that can't be decoded, if it is being deleted.
-    pub(super) async fn remains(&self, key: &ResourceKey) -> Result<Option<Leaving<R>>, kube::Error> {
-        let resource = ApiResource::erase::<R>(&());
-        let api: Api<DynamicObject> = Api::namespaced_with(self.tools().client.clone(), &key.namespace, &resource);
-        Ok(api.get_opt(&key.name).await?.and_then(Leaving::of_remains))
+impl<R: Publishable> Publisher<R> {
+    /// Reads a resource that can't be decoded as a whole. `None` if it is not being deleted.
+    pub(super) async fn get_undecodable(&self, key: &ResourceKey) -> Result<Option<Terminating<R>>, kube::Error> {
+        let (resource, client) = (ApiResource::erase::<R>(&()), self.context.runtime.client.clone());
+        let api: Api<DynamicObject> = Api::namespaced_with(client, &key.namespace, &resource);
+        Ok(api.get_opt(&key.name).await?.and_then(Terminating::of_undecodable))
     }
 
-    /// `resource` with the finalizer if its entity is to be deleted with it, and without if not. `None` if there is something newer to
-    /// look at instead.
-    pub(super) async fn with_finalizer(&self, key: &ResourceKey, resource: R) -> Option<R> {
+    /// Adds the finalizer to `resource` if its entity is to be deleted with it, and removes it otherwise. `None` if the resource has
+    /// changed or is gone.
+    pub(super) async fn sync_finalizer(&self, key: &ResourceKey, resource: R) -> Option<R> {
         let is_wanted = resource.deletion_policy() == DeletionPolicy::Delete;
-        // Nothing is sent in a dry run, so there is nothing to delete either.
-        if is_wanted == is_held(resource.meta()) || is_wanted && self.context().settings.dry_run {
+        // A dry run sends nothing, so there is nothing to delete.
+        if is_wanted == has_finalizer(resource.meta()) || is_wanted && self.context.settings.dry_run {
             return Some(resource);
         }
         match self.set_finalizer::<R>(key, resource.meta(), is_wanted).await {
@@ -106,7 +113,7 @@ impl<R: Record> Publisher<R> {
                 warn!(
                     kind = %R::kind(&()), namespace = %key.namespace, name = %key.name,
                     error = &error as &dyn std::error::Error,
-                    "the finalizer can't be written; it is tried again",
+                    "failed to write the finalizer; retrying",
                 );
                 self.retry(key);
                 None
@@ -114,95 +121,98 @@ impl<R: Record> Publisher<R> {
         }
     }
 
-    /// Deletes the entity of a resource that is being deleted, if that is wanted, and lets the resource go.
-    pub(super) async fn finalize(&self, key: &ResourceKey, leaving: Leaving<R>) {
-        if !is_held(&leaving.object.metadata) {
+    /// Deletes the entity of a resource that is being deleted, if its policy asks for it, and removes the finalizer.
+    pub(super) async fn finalize(&self, key: &ResourceKey, terminating: Terminating<R>) {
+        if !has_finalizer(&terminating.object.metadata) {
             self.forget(key);
             return;
         }
-        let entity = leaving.entity.as_ref().filter(|_| leaving.policy == DeletionPolicy::Delete);
-        let Some(entity) = entity else {
-            return self.remove_finalizer(key, &leaving).await;
+        let Some(entity) = terminating.entity_to_delete() else {
+            return self.remove_finalizer(key, &terminating).await;
         };
         let DeliveredEntity { blueprint, identifier, .. } = entity;
         let kind = R::kind(&());
-        if self.context().settings.dry_run {
-            info!(
-                %kind, namespace = %key.namespace, name = %key.name, blueprint, entity = identifier,
-                "dry run: this would be deleted from Port",
-            );
-            return self.orphan(key, &leaving, entity, "this is a dry run").await;
+        if self.context.settings.dry_run {
+            return self.orphan(key, &terminating, entity, "the controller runs in dry-run mode").await;
         }
-        let left = Duration::try_from(leaving.end().duration_since(Timestamp::now())).unwrap_or_default();
-        let attempt = self.port().delete_entity(blueprint, identifier);
-        let why = match tokio::time::timeout(left.max(SHORTEST_ATTEMPT), attempt).await {
+        let timeout = terminating.remaining(Timestamp::now()).max(SHORTEST_ATTEMPT);
+        let deletion = self.context.port.delete_entity(blueprint, identifier);
+        let problem = match tokio::time::timeout(timeout, deletion).await {
             Ok(Ok(())) => {
                 info!(
                     %kind, namespace = %key.namespace, name = %key.name, blueprint, entity = identifier,
-                    "deleted from Port, with its resource",
+                    "deleted the entity from Port",
                 );
-                return self.remove_finalizer(key, &leaving).await;
+                return self.remove_finalizer(key, &terminating).await;
             }
             Ok(Err(error @ port::Error::NoCredentials)) => {
-                return self.orphan(key, &leaving, entity, &error.to_string()).await;
+                return self.orphan(key, &terminating, entity, &error.to_string()).await;
             }
             Ok(Err(error)) => {
-                self.tools().metrics.delivery_failed(&kind, error.reason());
-                super::condition::message(&error)
+                self.context.runtime.metrics.delivery_failed(&kind, error.reason());
+                condition::explain(&error)
             }
-            Err(_) => "Port has not answered".to_owned(),
+            Err(_) => "Port did not answer in time".to_owned(),
         };
-        let left = Duration::try_from(leaving.end().duration_since(Timestamp::now())).unwrap_or_default();
-        if left.is_zero() {
-            return self.orphan(key, &leaving, entity, &why).await;
+        let remaining = terminating.remaining(Timestamp::now());
+        if remaining.is_zero() {
+            return self.orphan(key, &terminating, entity, &problem).await;
         }
+        self.log_failed_deletion(key, entity, &problem);
+        self.retry_within(key, remaining);
+    }
+
+    fn log_failed_deletion(&self, key: &ResourceKey, entity: &DeliveredEntity, problem: &str) {
+        let DeliveredEntity { blueprint, identifier, .. } = entity;
+        let kind = R::kind(&());
         if self.is_failing(key) {
-            debug!(%kind, namespace = %key.namespace, name = %key.name, why, "still not deleted from Port");
+            debug!(
+                %kind, namespace = %key.namespace, name = %key.name, problem,
+                "still failing to delete the entity from Port",
+            );
         } else {
             warn!(
                 %kind, namespace = %key.namespace, name = %key.name, blueprint, entity = identifier,
-                "not deleted from Port yet, which holds up the deletion of the resource for 2 minutes at most: {why}",
+                "failed to delete the entity from Port; retrying for at most 2 minutes, while the deletion of the resource waits: {problem}",
             );
         }
-        self.retry_within(key, left);
     }
 
-    /// Lets the resource go although Port may still have its entity.
-    async fn orphan(&self, key: &ResourceKey, leaving: &Leaving<R>, entity: &DeliveredEntity, why: &str) {
+    /// Removes the finalizer although the entity may still be in Port.
+    async fn orphan(&self, key: &ResourceKey, terminating: &Terminating<R>, entity: &DeliveredEntity, problem: &str) {
         let DeliveredEntity { blueprint, identifier, .. } = entity;
         let kind = R::kind(&());
         let note = format!(
-            "the entity {identifier} of the blueprint {blueprint} stays in Port although spec.deletionPolicy is Delete: {why}. Delete it \
-             there by hand"
+            "The entity {identifier} of the blueprint {blueprint} stays in Port although spec.deletionPolicy is Delete: {}. Delete \
+             the entity in Port",
+            problem.trim_end_matches('.')
         );
-        warn!(%kind, namespace = %key.namespace, name = %key.name, blueprint, entity = identifier, "{note}");
-        let event = Event {
-            type_: EventType::Warning,
-            reason: "EntityOrphaned".to_owned(),
-            action: "Delete".to_owned(),
-            note: Some(note),
-            related: None,
-        };
-        self.tools().events.publish(&leaving.object, &event).await;
-        self.tools().metrics.entity_orphaned(&kind);
-        self.remove_finalizer(key, leaving).await;
+        warn!(
+            %kind, namespace = %key.namespace, name = %key.name, blueprint, entity = identifier, problem,
+            "the entity stays in Port although the resource is deleted",
+        );
+        let event = report::warning("EntityOrphaned", "Delete", note);
+        self.context.runtime.events.publish(&terminating.object, &event).await;
+        self.context.runtime.metrics.entity_orphaned(&kind);
+        self.remove_finalizer(key, terminating).await;
     }
 
-    async fn remove_finalizer(&self, key: &ResourceKey, leaving: &Leaving<R>) {
-        match self.set_finalizer::<PartialObjectMeta<R>>(key, &leaving.object.metadata, false).await {
+    async fn remove_finalizer(&self, key: &ResourceKey, terminating: &Terminating<R>) {
+        match self.set_finalizer::<PartialObjectMeta<R>>(key, &terminating.object.metadata, false).await {
             Ok(_) => self.forget(key),
             Err(error) => {
                 warn!(
                     kind = %R::kind(&()), namespace = %key.namespace, name = %key.name,
                     error = &error as &dyn std::error::Error,
-                    "the finalizer {FINALIZER} can't be removed, which holds up the deletion; it is tried again",
+                    "failed to remove the finalizer {FINALIZER}, so the deletion of the resource waits; retrying",
                 );
                 self.retry(key);
             }
         }
     }
 
-    /// Adds or removes the finalizer and leaves those of others alone. `None` if the resource is another by now, or gone.
+    /// Adds or removes the finalizer, and keeps those of others. `None` if the resource has changed, which adds it to the queue, or is
+    /// gone.
     async fn set_finalizer<T>(
         &self,
         key: &ResourceKey,
@@ -210,25 +220,81 @@ impl<R: Record> Publisher<R> {
         wanted: bool,
     ) -> Result<Option<T>, kube::Error>
     where
-        T: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone
-            + std::fmt::Debug
-            + serde::de::DeserializeOwned,
+        T: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     {
         let others = metadata.finalizers.iter().flatten().filter(|finalizer| *finalizer != FINALIZER).cloned();
         let finalizers: Vec<String> = others.chain(wanted.then(|| FINALIZER.to_owned())).collect();
-        // With the version, the list that was read can't overwrite one that was written since.
+        // With the version, the list can't overwrite one that was written after it was read.
         let version = metadata.resource_version.as_deref();
         let patch = json!({"metadata": {"resourceVersion": version, "uid": metadata.uid, "finalizers": finalizers}});
-        let api: Api<T> = Api::namespaced(self.tools().client.clone(), &key.namespace);
+        let api: Api<T> = Api::namespaced(self.context.runtime.client.clone(), &key.namespace);
         match api.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
             Ok(resource) => Ok(Some(resource)),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
             Err(kube::Error::Api(status)) if status.code == 409 => {
-                self.queue().add(key.clone());
+                self.queue.add(key.clone());
                 Ok(None)
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::resources::DoraIncident;
+
+    const DELETED: &str = "2026-01-31T12:00:00Z";
+
+    fn incident(metadata: &Value, spec: &Value) -> Value {
+        json!({
+            "apiVersion": "dora.port.io/v1alpha1", "kind": "DoraIncident", "metadata": metadata, "spec": spec,
+            "status": {"entity": {"blueprint": "dora_incident", "identifier": "prod:shop:down", "digest": "digest"}},
+        })
+    }
+
+    fn deleted(spec: &Value) -> Value {
+        incident(&json!({"name": "down", "namespace": "shop", "deletionTimestamp": DELETED}), spec)
+    }
+
+    fn to_delete(terminating: &Terminating<DoraIncident>) -> Option<&str> {
+        terminating.entity_to_delete().map(|entity| entity.identifier.as_str())
+    }
+
+    #[test]
+    fn only_deleted_resources_are_finalized() {
+        let of = |incident: Value| Terminating::of(&serde_json::from_value::<DoraIncident>(incident).unwrap());
+        let spec = json!({"deletionPolicy": "Delete"});
+        assert!(of(incident(&json!({"name": "down", "namespace": "shop"}), &spec)).is_none());
+        assert_eq!(to_delete(&of(deleted(&spec)).unwrap()), Some("prod:shop:down"));
+        assert_eq!(to_delete(&of(deleted(&json!({}))).unwrap()), None, "the policy is Retain by default");
+    }
+
+    #[test]
+    fn undecodable_resources_are_finalized() {
+        let of = |incident: Value| {
+            Terminating::<DoraIncident>::of_undecodable(serde_json::from_value(incident).unwrap()).unwrap()
+        };
+        let entity = |spec: &Value| to_delete(&of(deleted(spec))).map(str::to_owned);
+        assert_eq!(entity(&json!({"deletionPolicy": "Delete", "priority": 1})).as_deref(), Some("prod:shop:down"));
+        assert_eq!(entity(&json!({"deletionPolicy": "Retain", "priority": 1})), None);
+        let without_status = of(json!({
+            "apiVersion": "dora.port.io/v1alpha1", "kind": "DoraIncident", "spec": 1,
+            "metadata": {"name": "down", "namespace": "shop", "deletionTimestamp": DELETED},
+        }));
+        assert_eq!(to_delete(&without_status), None);
+    }
+
+    #[test]
+    fn resource_waits_for_two_minutes_at_most() {
+        let incident: DoraIncident = serde_json::from_value(deleted(&json!({}))).unwrap();
+        let terminating = Terminating::of(&incident).unwrap();
+        let remaining = |now: &str| terminating.remaining(now.parse().unwrap());
+        assert_eq!(remaining(DELETED), Duration::from_mins(2));
+        assert_eq!(remaining("2026-01-31T12:01:30Z"), Duration::from_secs(30));
+        assert_eq!(remaining("2026-01-31T13:00:00Z"), Duration::ZERO);
     }
 }

@@ -1,19 +1,32 @@
-//! Durations in the unit that Port expects.
+//! The lead time, and durations in the unit that Port's DORA blueprints use.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// `duration` in hours, as `lead_time_hours` and `time_to_resolve` have it, with fractions down to a third of a second.
+/// `duration` in hours, the unit of `lead_time_hours` and `time_to_resolve`, rounded to 4 decimals (0.36 seconds).
 #[must_use]
 pub fn hours(duration: SignedDuration) -> f64 {
     const PRECISION: f64 = 10_000.0;
     (duration.as_secs_f64() / 3600.0 * PRECISION).round() / PRECISION
 }
 
-/// The time from commit to the end of the deployment; `None` if the commit is later than that, which can't be.
-#[must_use]
-pub fn lead_time(committed: Timestamp, finished: Timestamp) -> Option<SignedDuration> {
+/// The commit is later than the end of the deployment, so one of the two times must be wrong.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "the commit time {committed} is later than the end of the deployment at {finished}, so the lead time is unknown; correct the annotation \
+     dora.port.io/commit-time, or spec.commitTime"
+)]
+pub struct CommitAfterEnd {
+    committed: Timestamp,
+    finished: Timestamp,
+}
+
+/// The time from the commit to the end of the deployment.
+///
+/// # Errors
+/// If the commit is later than the end.
+pub fn lead_time(committed: Timestamp, finished: Timestamp) -> Result<SignedDuration, CommitAfterEnd> {
     let duration = finished.duration_since(committed);
-    (!duration.is_negative()).then_some(duration)
+    if duration.is_negative() { Err(CommitAfterEnd { committed, finished }) } else { Ok(duration) }
 }
 
 #[cfg(test)]
@@ -27,11 +40,11 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_after_the_deployment_gives_no_lead_time() -> Result<(), jiff::Error> {
+    fn commit_after_the_deployment_has_no_lead_time() -> Result<(), jiff::Error> {
         let (committed, finished) = ("2026-01-01T12:00:00Z".parse()?, "2026-01-01T11:59:59Z".parse()?);
-        assert_eq!(lead_time(committed, finished), None);
-        assert_eq!(lead_time(finished, committed), Some(SignedDuration::from_secs(1)));
-        assert_eq!(lead_time(finished, finished), Some(SignedDuration::ZERO));
+        assert_eq!(lead_time(committed, finished), Err(CommitAfterEnd { committed, finished }));
+        assert_eq!(lead_time(finished, committed), Ok(SignedDuration::from_secs(1)));
+        assert_eq!(lead_time(finished, finished), Ok(SignedDuration::ZERO));
         Ok(())
     }
 }

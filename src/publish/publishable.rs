@@ -1,4 +1,4 @@
-//! What the loop needs of a kind of resource.
+//! What the pipeline needs to know of a kind of resource.
 
 use std::fmt::Debug;
 
@@ -8,17 +8,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
 
-use super::PublishContext;
 use super::blueprints::Wanted;
-use super::conform::{Conformed, Draft, conform};
+use super::build::{BuildInput, Drafted, Hold};
 use crate::incidents::{LookedUp, Surroundings};
 use crate::resources::{DeletionPolicy, DeliveredEntity};
-use port_client::Entity;
+use crate::settings::FileSettings;
 
-/// A custom resource that becomes an entity in Port.
-pub trait Record:
+/// A custom resource that is published to Port as an entity.
+pub trait Publishable:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + Clone
     + Debug
@@ -28,96 +26,56 @@ pub trait Record:
     + Sync
     + 'static
 {
-    /// Its status.
+    /// The type of its `status`.
     type Status: Serialize + Clone + PartialEq + Send + Sync;
 
-    /// The blueprint that its entities are made of, and what there is to say.
-    fn wanted(context: &PublishContext) -> Wanted<'_>;
+    /// The blueprint that the entities belong to, with the names and values that the settings give its fields.
+    fn blueprint(settings: &FileSettings) -> Wanted<'_>;
 
-    /// The identifier of that blueprint.
-    fn blueprint(context: &PublishContext) -> &str {
-        Self::wanted(context).identifier
-    }
-
-    /// `draft` as an entity of that blueprint.
-    fn fitted(draft: Draft, context: &PublishContext) -> Conformed {
-        let Wanted { identifier, naming, vocabulary: _ } = Self::wanted(context);
-        conform(draft, naming, context.blueprints.get(identifier).as_deref())
-    }
-
-    /// The resource with what its status says of the rest of the cluster.
+    /// Looks up what the resource refers to, and puts the answer into its `status`.
     ///
     /// # Errors
     /// If the API server does not answer.
-    fn look_up(self, _around: &Surroundings<'_>) -> impl Future<Output = Result<LookedUp<Self>, kube::Error>> + Send {
+    fn resolve(self, _around: &Surroundings<'_>) -> impl Future<Output = Result<LookedUp<Self>, kube::Error>> + Send {
         std::future::ready(Ok(LookedUp::nothing(self)))
     }
 
-    /// What becomes of the entity when the resource is deleted.
+    /// Why the resource is not sent to Port, if it is not. Pure, and cheaper than [`Publishable::draft`].
+    fn hold(&self, _settings: &FileSettings) -> Option<Hold> {
+        None
+    }
+
+    /// The entity under the names of Port's DORA blueprints. Pure.
+    fn draft(&self, input: &BuildInput<'_>) -> Drafted;
+
+    /// What happens to the entity when the resource is deleted.
     fn deletion_policy(&self) -> DeletionPolicy {
         DeletionPolicy::Retain
     }
 
-    /// What Port is to be told. Pure.
-    fn assess(&self, context: &PublishContext, now: Timestamp) -> Assessment;
+    /// Whether a later version of the resource may have fewer fields than this one. The publisher then writes the fields into `status`
+    /// before it sends them, so that it can clear them in Port later.
+    fn may_lose_fields(&self) -> bool;
 
-    /// Whether a later version of it may lack something that this one says. Then what Port is given is written down first.
-    fn may_say_less(&self) -> bool;
-
-    /// The status as it is.
-    fn delivery(&self) -> Delivery;
-
-    /// The status with this delivery, and all else that it says.
-    fn with_delivery(&self, delivery: Delivery, now: Timestamp) -> Self::Status;
-
-    /// The status as the API server has it.
+    /// The status as it is in the resource.
     fn status(&self) -> Option<&Self::Status>;
+
+    /// The fields of the status that both kinds share.
+    fn common_status(&self) -> CommonStatus;
+
+    /// The status with these fields. The resource determines all others.
+    fn with_common_status(&self, common: CommonStatus, now: Timestamp) -> Self::Status;
 }
 
-/// The part of a status that speaks of the delivery.
+/// The fields of `status` that both kinds share.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Delivery {
-    /// The generation that the status speaks of.
+pub struct CommonStatus {
+    /// The generation of the resource that the status was written for.
     pub observed_generation: Option<i64>,
-    /// Digest of the settings that the status was made with.
+    /// Digest of the settings that the status was written with.
     pub observed_settings: Option<String>,
     /// The conditions.
     pub conditions: Vec<Condition>,
     /// The entity as Port has it, or may have it.
     pub entity: Option<DeliveredEntity>,
-}
-
-/// What a resource means to Port.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Assessment {
-    /// The entity, or why there is none.
-    pub mapped: Mapped,
-    /// What could not be used, in sentences.
-    pub warnings: Vec<String>,
-}
-
-/// The entity of a resource, or why there is none.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Mapped {
-    /// This is to be in Port.
-    Entity(Entity),
-    /// Nothing is to be in Port (yet).
-    Held {
-        /// Reason for the condition, CamelCase.
-        reason: &'static str,
-        /// The same as a sentence.
-        message: String,
-    },
-}
-
-/// A time as Port's documentation writes it: RFC 3339 in UTC with milliseconds.
-#[must_use]
-pub fn port_time(time: Timestamp) -> String {
-    format!("{time:.3}")
-}
-
-/// The properties that have a value.
-#[must_use]
-pub fn said<const N: usize>(properties: [(&str, Option<Value>); N]) -> Map<String, Value> {
-    properties.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }

@@ -1,92 +1,189 @@
-//! Writes into the status of a resource what became of its delivery.
+//! Stage `report`: writes into `status` what happened to a resource, publishes Events, and counts metrics.
 
 use jiff::Timestamp;
-use k8s_controller::conditions;
+use k8s_controller::conditions::{self, ConditionStatus, DesiredCondition};
 use k8s_controller::events::{Event, EventType};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 use kube::api::{ObjectMeta, Patch, PatchParams};
 use serde_json::json;
-use tracing::warn;
+use tracing::{debug, info, warn};
 
-use super::{Publisher, Record, condition};
-use crate::resources::conditions::{HELD_REASONS, SYNCED, VALID};
+use super::deliver::Outgoing;
+use super::resolve::Resolved;
+use super::{Hold, Publishable, Publisher, condition};
+use crate::resources::conditions::{DRY_RUN, HELD_REASONS, SYNCED, VALID};
 use crate::resources::{DeliveredEntity, FIELD_MANAGER, ResourceKey};
+use port_client::{self as port, Upserted};
 
-/// What became of a status.
-pub enum Written<R> {
+/// The result of writing a status.
+pub enum StatusWrite<R> {
     /// It is written; this is the resource with it.
-    Status(Box<R>),
-    /// The resource was deleted, or made anew, meanwhile: the watch tells if there is something left to do.
-    Nothing,
-    /// It is not, and is tried again.
+    Done(Box<R>),
+    /// The resource was deleted, or deleted and created again. The watch brings what is left to do.
+    Gone,
+    /// It is not written, and is retried.
     Failed,
 }
 
-impl<R: Record> Publisher<R> {
-    /// Writes the status if it differs from what is stored; whether it is now as it should be.
-    pub(super) async fn update_status(
+impl<R: Publishable> Publisher<R> {
+    /// Reports that the resource is not sent.
+    pub(super) async fn report_held(&self, resolved: Resolved<R>, hold: Hold) {
+        let Hold { reason, message, mut warnings } = hold;
+        warnings.extend(resolved.warnings);
+        let resolved = Resolved { warnings, ..resolved };
+        let delivered = resolved.resource.common_status().entity;
+        self.update_status(&resolved, condition::held(reason, &message), delivered).await;
+        self.recheck_later(&resolved);
+    }
+
+    /// Reports at once if the entity does not have to be sent: in a dry run, and if Port has acknowledged it. Otherwise returns it.
+    pub(super) async fn report_unsent(&self, outgoing: Outgoing<R>) -> Option<Outgoing<R>> {
+        let resolved = &outgoing.resolved;
+        if self.context.settings.dry_run {
+            self.report_dry_run(&outgoing).await;
+        } else if outgoing.is_acknowledged() {
+            let delivered = resolved.resource.common_status().entity;
+            self.update_status(resolved, condition::delivered(), delivered).await;
+        } else {
+            if self.is_failing(&resolved.key) {
+                self.context.runtime.metrics.delivery_retried(&R::kind(&()));
+            }
+            return Some(outgoing);
+        }
+        self.recheck_later(resolved);
+        None
+    }
+
+    async fn report_dry_run(&self, outgoing: &Outgoing<R>) {
+        let Outgoing { resolved, entity, .. } = outgoing;
+        let (key, blueprint) = (&resolved.key, self.blueprint());
+        let json = serde_json::to_string(entity).unwrap_or_default();
+        info!(
+            kind = %R::kind(&()), namespace = %key.namespace, name = %key.name, blueprint, entity = json,
+            "dry run: the entity is not sent to Port",
+        );
+        let message = "The controller runs in dry-run mode: it logs the entity and does not send it";
+        let delivered = resolved.resource.common_status().entity;
+        if self.update_status(resolved, condition::held(DRY_RUN, message), delivered).await {
+            self.succeeded(key);
+        }
+    }
+
+    /// Reports Port's answer to the entity.
+    pub(super) async fn report_answer(&self, outgoing: Outgoing<R>, answer: Result<Upserted, port::Error>) {
+        match answer {
+            Ok(upserted) => self.report_delivered(outgoing, upserted).await,
+            Err(error) => self.report_failure(&outgoing.resolved, &error).await,
+        }
+    }
+
+    async fn report_delivered(&self, outgoing: Outgoing<R>, upserted: Upserted) {
+        let Outgoing { resolved, entity, digest } = outgoing;
+        let (kind, key, blueprint) = (R::kind(&()), &resolved.key, self.blueprint());
+        self.context.runtime.metrics.resource_delivered(&kind);
+        info!(
+            %kind, namespace = %key.namespace, name = %key.name, blueprint, entity = entity.identifier,
+            trace_id = upserted.trace_id, "delivered the entity to Port",
+        );
+        let delivered = DeliveredEntity {
+            blueprint: blueprint.to_owned(),
+            identifier: entity.identifier,
+            delivered_at: Some(Time(whole_seconds(Timestamp::now()))),
+            digest,
+            properties: entity.properties.into_iter().map(|(name, _)| name).collect(),
+            relations: entity.relations.into_iter().map(|(name, _)| name).collect(),
+        };
+        self.recheck_later(&resolved);
+        if self.update_status(&resolved, condition::delivered(), Some(delivered)).await && self.succeeded(key) {
+            // Port is back: the others need not wait for their turn.
+            self.queue.retry_all_now();
+        }
+    }
+
+    /// Reports that the entity is not delivered, and retries later.
+    async fn report_failure(&self, resolved: &Resolved<R>, error: &port::Error) {
+        let Resolved { key, resource, .. } = resolved;
+        self.context.runtime.metrics.delivery_failed(&R::kind(&()), error.reason());
+        if matches!(error, port::Error::Refused(_) | port::Error::NotFound(_)) {
+            self.context.blueprints.invalidate();
+        }
+        let status = resource.common_status();
+        let synced = condition::not_delivered(error);
+        let is_known = conditions::find(&status.conditions, SYNCED)
+            .is_some_and(|before| before.reason == synced.reason && before.message == synced.message);
+        self.log_failure(key, error, is_known);
+        self.retry_after_failure(key, error);
+        let mut delivered = status.entity;
+        if let Some(delivered) = delivered.as_mut().filter(|_| error.is_temporary()) {
+            // Port may have stored the entity although the request failed, so what it has is unknown.
+            delivered.digest.clear();
+        }
+        self.update_status(resolved, synced, delivered).await;
+    }
+
+    fn log_failure(&self, key: &ResourceKey, error: &port::Error, is_known: bool) {
+        let kind = R::kind(&());
+        if is_known {
+            debug!(
+                %kind, namespace = %key.namespace, name = %key.name, %error,
+                "still failing to deliver the entity to Port",
+            );
+        } else {
+            warn!(
+                %kind, namespace = %key.namespace, name = %key.name, blueprint = self.blueprint(), reason = error.reason(),
+                advice = error.advice(), "failed to deliver the entity to Port; retrying: {error}",
+            );
+        }
+    }
+
+    /// Writes the status if it differs from the stored one, with Events for new problems. Returns whether the stored status is now as
+    /// desired.
+    async fn update_status(
         &self,
-        key: &ResourceKey,
-        resource: &R,
-        stored: Option<&R::Status>,
-        synced: conditions::DesiredCondition,
+        resolved: &Resolved<R>,
+        synced: DesiredCondition,
         entity: Option<DeliveredEntity>,
-        warnings: &[String],
     ) -> bool {
-        let reason_before =
-            conditions::find(&resource.delivery().conditions, SYNCED).map(|synced| synced.reason.clone());
-        let is_news = reason_before.as_ref() != Some(&synced.reason);
-        let is_problem =
-            synced.status == conditions::ConditionStatus::False && !HELD_REASONS.contains(&synced.reason.as_str());
-        let warning = (is_news && is_problem).then(|| (synced.reason.clone(), synced.message.clone()));
-        let invalid = condition::invalid(warnings);
-        let invalid_before = conditions::find(&resource.delivery().conditions, VALID)
-            .is_some_and(|valid| valid.message == invalid.message);
-        let invalid =
-            (!warnings.is_empty() && !invalid_before).then(|| ("PartiallyInvalid".to_owned(), invalid.message));
-        let status = self.status(resource, synced, entity, warnings);
-        if stored == Some(&status) {
+        let Resolved { key, resource, stored, warnings, .. } = resolved;
+        let events = new_problems(&resource.common_status().conditions, &synced, warnings);
+        let status = self.desired_status(resolved, synced, entity);
+        if stored.as_ref() == Some(&status) {
             return true;
         }
         let written = self.write_status(key, resource, &status).await;
-        for (reason, note) in warning.into_iter().chain(invalid) {
-            let event = Event {
-                type_: EventType::Warning,
-                reason,
-                action: "Publish".to_owned(),
-                note: Some(note),
-                related: None,
-            };
-            self.tools().events.publish(resource, &event).await;
+        for event in events {
+            self.context.runtime.events.publish(resource, &event).await;
         }
-        !matches!(written, Written::Failed)
+        !matches!(written, StatusWrite::Failed)
     }
 
-    /// The status of `resource` with this to say of its delivery.
-    pub(super) fn status(
+    /// The status with this condition `Synced` and this entity.
+    pub(super) fn desired_status(
         &self,
-        resource: &R,
-        synced: conditions::DesiredCondition,
+        resolved: &Resolved<R>,
+        synced: DesiredCondition,
         entity: Option<DeliveredEntity>,
-        warnings: &[String],
     ) -> R::Status {
+        let Resolved { resource, warnings, .. } = resolved;
         let generation = resource.meta().generation;
-        let mut delivery = resource.delivery();
-        let _ = conditions::set(&mut delivery.conditions, synced.observed_generation(generation));
+        let mut common = resource.common_status();
+        let _ = conditions::set(&mut common.conditions, synced.observed_generation(generation));
         if warnings.is_empty() {
-            conditions::remove(&mut delivery.conditions, VALID);
+            conditions::remove(&mut common.conditions, VALID);
         } else {
             let invalid = condition::invalid(warnings).observed_generation(generation);
-            let _ = conditions::set(&mut delivery.conditions, invalid);
+            let _ = conditions::set(&mut common.conditions, invalid);
         }
-        delivery.observed_generation = generation;
-        delivery.observed_settings = Some(self.context().settings.digest().to_owned());
-        delivery.entity = entity;
-        resource.with_delivery(delivery, Timestamp::now())
+        common.observed_generation = generation;
+        common.observed_settings = Some(self.context.settings.digest().to_owned());
+        common.entity = entity;
+        resource.with_common_status(common, Timestamp::now())
     }
 
-    pub(super) async fn write_status(&self, key: &ResourceKey, resource: &R, status: &R::Status) -> Written<R> {
-        // The UID keeps the status of a deleted resource from landing on one that was made anew under its name.
+    /// Writes `status` by server-side apply.
+    pub(super) async fn write_status(&self, key: &ResourceKey, resource: &R, status: &R::Status) -> StatusWrite<R> {
+        // The UID keeps the status of a deleted resource from a new one with the same name.
         let metadata = ObjectMeta { name: Some(resource.name_any()), uid: resource.uid(), ..ObjectMeta::default() };
         let patch = json!({
             "apiVersion": R::api_version(&()),
@@ -96,17 +193,99 @@ impl<R: Record> Publisher<R> {
         });
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         match self.api(key).patch_status(&key.name, &parameters, &Patch::Apply(&patch)).await {
-            Ok(written) => Written::Status(Box::new(written)),
-            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Written::Nothing,
+            Ok(written) => StatusWrite::Done(Box::new(written)),
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => StatusWrite::Gone,
             Err(error) => {
                 warn!(
                     kind = %R::kind(&()), namespace = %key.namespace, name = %key.name,
                     error = &error as &dyn std::error::Error,
-                    "the status can't be written; it is tried again",
+                    "failed to write the status; retrying",
                 );
                 self.retry(key);
-                Written::Failed
+                StatusWrite::Failed
             }
         }
+    }
+}
+
+/// Events for what the conditions did not say `before`: another reason why the resource is not delivered, and other parts that can't be
+/// used. Pure.
+fn new_problems(before: &[Condition], synced: &DesiredCondition, warnings: &[String]) -> Vec<Event> {
+    let mut events = Vec::new();
+    let is_new = conditions::find(before, SYNCED).is_none_or(|before| before.reason != synced.reason);
+    let is_problem = synced.status == ConditionStatus::False && !HELD_REASONS.contains(&synced.reason.as_str());
+    if is_new && is_problem {
+        events.push(warning(&synced.reason, "Publish", synced.message.clone()));
+    }
+    if !warnings.is_empty() {
+        let invalid = condition::invalid(warnings);
+        if conditions::find(before, VALID).is_none_or(|before| before.message != invalid.message) {
+            events.push(warning(&invalid.reason, "Publish", invalid.message));
+        }
+    }
+    events
+}
+
+/// An Event of the type `Warning`.
+pub fn warning(reason: &str, action: &str, note: String) -> Event {
+    Event {
+        type_: EventType::Warning,
+        reason: reason.to_owned(),
+        action: action.to_owned(),
+        note: Some(note),
+        related: None,
+    }
+}
+
+/// `time` in whole seconds, as Kubernetes stores times. A finer one would differ from the stored one.
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(desired: DesiredCondition) -> Vec<Condition> {
+        let mut stored = Vec::new();
+        let _ = conditions::set(&mut stored, desired);
+        stored
+    }
+
+    fn reasons(before: &[Condition], synced: &DesiredCondition, warnings: &[&str]) -> Vec<String> {
+        let warnings: Vec<String> = warnings.iter().map(|warning| (*warning).to_owned()).collect();
+        new_problems(before, synced, &warnings).into_iter().map(|event| event.reason).collect()
+    }
+
+    #[test]
+    fn another_reason_is_a_new_problem() {
+        let failed = condition::not_delivered(&port::Error::NoCredentials);
+        assert_eq!(reasons(&[], &failed, &[]), ["NoCredentials"]);
+        assert_eq!(reasons(&stored(condition::delivered()), &failed, &[]), ["NoCredentials"]);
+        assert!(reasons(&stored(failed.clone()), &failed, &[]).is_empty());
+    }
+
+    #[test]
+    fn a_held_or_delivered_resource_is_no_problem() {
+        for reason in HELD_REASONS {
+            assert!(reasons(&[], &condition::held(reason, "message"), &[]).is_empty(), "{reason}");
+        }
+        assert!(reasons(&[], &condition::delivered(), &[]).is_empty());
+        assert!(reasons(&[], &condition::sending(), &[]).is_empty());
+    }
+
+    #[test]
+    fn another_warning_is_a_new_problem() {
+        let before = stored(condition::invalid(&["a is invalid".to_owned()]));
+        let delivered = condition::delivered();
+        assert!(reasons(&before, &delivered, &["a is invalid"]).is_empty());
+        assert_eq!(reasons(&before, &delivered, &["a is invalid", "so is b"]), ["PartiallyInvalid"]);
+        assert!(reasons(&before, &delivered, &[]).is_empty());
+    }
+
+    #[test]
+    fn times_are_whole_seconds() {
+        let time: Timestamp = "2026-01-31T12:00:00.987Z".parse().unwrap();
+        assert_eq!(whole_seconds(time).to_string(), "2026-01-31T12:00:00Z");
     }
 }

@@ -391,11 +391,11 @@ async fn a_dry_run_records_everything_sends_nothing_and_says_what_it_would_send(
     for resource in [record.as_str(), "dinc/down"] {
         let (status, message) = on.condition(&namespace, resource, "Synced", "DryRun").await?;
         assert_eq!(status, "False");
-        assert!(message.contains("the log says what would be sent"), "{message}");
+        assert!(message.contains("it logs the entity and does not send it"), "{message}");
     }
     for said in [format!("test:{namespace}:web:1:"), format!("test:{namespace}:down")] {
         let log = controller.logs(&said).await?;
-        let line = log.lines().find(|line| line.contains(&said) && line.contains("this would be sent")).unwrap();
+        let line = log.lines().find(|line| line.contains(&said) && line.contains("the entity is not sent")).unwrap();
         assert!(line.contains("properties") && line.contains("all_teams"), "the whole entity: {line}");
         // As the blueprint has it.
         assert!(!line.contains(":web:1:") || line.contains("Initial") && !line.contains("environment"), "{line}");

@@ -375,7 +375,7 @@ async fn all_are_explained_at_once() -> Result<bool, Box<dyn std::error::Error +
         assert!(message.contains("the response was not complete in time"), "{message}");
     }
     let log = controller.process.log()?;
-    let told = log.match_indices("not delivered to Port yet").nth(3).ok_or("not all were told of it")?.0;
+    let told = log.match_indices("failed to deliver the entity to Port").nth(3).ok_or("not all were told of it")?.0;
     let is_at_once = log[..told].matches("request to Port failed").count() == 1;
     // What is under way fails at once, and not after 30 s.
     on.port.clear_fault(fault);

@@ -171,14 +171,14 @@ async fn a_namespace_ends_although_port_is_away() -> TestResult {
     on.port.set_reachable(false).await?;
     on.kubectl(["delete", "namespace", &ending, "--wait=false"]).await?;
     delete(&on, &other, "down").await?;
-    controller.logs("not deleted from Port yet").await?;
+    controller.logs("failed to delete the entity from Port").await?;
     gone(&on, &other, "down", FAREWELL + DEADLINE).await?;
     let log = controller.process.log()?;
     let line = |text: &str| log.lines().position(|line| line.contains(text) && line.contains(&other));
-    let waited = line("not deleted from Port yet").ok_or("nothing was to wait for Port")?;
+    let waited = line("failed to delete the entity from Port").ok_or("nothing was to wait for Port")?;
     assert!(Some(waited) < line("stays in Port although"), "it waits for Port: {log}");
     let note = on.event(&other, "down", "EntityOrphaned").await?;
-    assert!(note.contains(&format!("test:{other}:down")) && note.contains("by hand"), "{note}");
+    assert!(note.contains(&format!("test:{other}:down")) && note.contains("Delete the entity in Port"), "{note}");
     let namespaces: Api<Namespace> = Api::all(on.client().await?);
     wait_for("the namespace to be gone", FAREWELL + DEADLINE, async || {
         Ok(namespaces.get_opt(&ending).await?.is_none().then_some(()))
@@ -232,7 +232,7 @@ async fn without_credentials_nothing_holds_up_a_deletion() -> TestResult {
     let note = on.event(&namespace, "sent", "EntityOrphaned").await?;
     assert!(note.contains("no Port credentials are set"), "{note}");
     let log = controller.process.log()?;
-    assert!(!log.contains("not deleted from Port yet"), "{log}");
+    assert!(!log.contains("failed to delete the entity from Port"), "{log}");
 
     // A dry run promises nothing to begin with.
     controller.process.kill()?;

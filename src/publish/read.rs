@@ -1,0 +1,61 @@
+//! Stage `read`: the resource of a key, from its writer or from the API server.
+
+use kube::Api;
+use tracing::warn;
+
+use super::finalizer::Terminating;
+use super::{Publishable, Publisher};
+use crate::resources::ResourceKey;
+
+/// The resource of a key.
+pub enum ReadResource<R: Publishable> {
+    /// A resource to publish.
+    Present(Box<R>),
+    /// A resource that is being deleted.
+    Terminating(Box<Terminating<R>>),
+}
+
+impl<R: Publishable> Publisher<R> {
+    /// Reads the resource. `None` if there is none any more, or if it can't be read now; then it is retried.
+    pub(super) async fn read(&self, key: &ResourceKey) -> Option<ReadResource<R>> {
+        match self.get(key).await {
+            Ok(Some(read)) => Some(read),
+            Ok(None) => {
+                self.forget(key);
+                None
+            }
+            Err(error) => {
+                self.retry(key);
+                warn!(
+                    kind = %R::kind(&()), namespace = %key.namespace, name = %key.name,
+                    error = &error as &dyn std::error::Error,
+                    "failed to read the resource; retrying",
+                );
+                None
+            }
+        }
+    }
+
+    async fn get(&self, key: &ResourceKey) -> Result<Option<ReadResource<R>>, kube::Error> {
+        let written = self.written.lock().remove(key);
+        let resource = match written {
+            Some(resource) => Some(resource),
+            None => match self.api(key).get_opt(&key.name).await {
+                // A resource that can't be decoded can still be deleted.
+                Err(error @ kube::Error::SerdeError(_)) => {
+                    let terminating = self.get_undecodable(key).await?.ok_or(error)?;
+                    return Ok(Some(ReadResource::Terminating(Box::new(terminating))));
+                }
+                resource => resource?,
+            },
+        };
+        Ok(resource.map(|resource| match Terminating::of(&resource) {
+            Some(terminating) => ReadResource::Terminating(Box::new(terminating)),
+            None => ReadResource::Present(Box::new(resource)),
+        }))
+    }
+
+    pub(super) fn api(&self, key: &ResourceKey) -> Api<R> {
+        Api::namespaced(self.context.runtime.client.clone(), &key.namespace)
+    }
+}

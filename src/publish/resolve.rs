@@ -1,0 +1,55 @@
+//! Stage `resolve`: looks up what a resource refers to, such as the cause of an incident.
+
+use jiff::Timestamp;
+use tracing::warn;
+
+use super::{Publishable, Publisher};
+use crate::incidents::{LookedUp, Surroundings};
+use crate::resources::ResourceKey;
+
+/// A resource whose references are looked up.
+pub struct Resolved<R: Publishable> {
+    /// Its key.
+    pub key: ResourceKey,
+    /// The resource, with the answers in its `status`.
+    pub resource: R,
+    /// The `status` as the API server has it.
+    pub stored: Option<R::Status>,
+    /// Whether the answers may change although the resource does not.
+    pub may_change: bool,
+    /// The parts of the resource that can't be used, a sentence for each.
+    pub warnings: Vec<String>,
+}
+
+impl<R: Publishable> Publisher<R> {
+    /// Adds or removes the finalizer, and looks up the references. `None` if the resource is not to be published now; then it is in the
+    /// queue again, or gone.
+    pub(super) async fn resolve(&self, key: &ResourceKey, resource: R) -> Option<Resolved<R>> {
+        let resource = self.sync_finalizer(key, resource).await?;
+        let stored = resource.status().cloned();
+        let around = Surroundings {
+            client: &self.context.runtime.client,
+            settings: &self.context.settings,
+            records: &self.context.records,
+            since: *self.started.lock(),
+            now: Timestamp::now(),
+        };
+        match resource.resolve(&around).await {
+            Ok(LookedUp { resource, may_change, warnings }) => {
+                if !may_change {
+                    self.recheck_backoff.forget(key);
+                }
+                Some(Resolved { key: key.clone(), resource, stored, may_change, warnings })
+            }
+            Err(error) => {
+                self.retry(key);
+                warn!(
+                    kind = %R::kind(&()), namespace = %key.namespace, name = %key.name,
+                    error = &error as &dyn std::error::Error,
+                    "failed to look up what the resource refers to; retrying",
+                );
+                None
+            }
+        }
+    }
+}
