@@ -161,9 +161,9 @@ impl RecordWriter {
         }
     }
 
-    /// Keeps a record as the API server has it in memory. Returns the UID of its workload.
-    pub fn apply(&self, record: &SlimDoraDeployment) -> Option<Uid> {
-        self.records.apply(record, RecordState::of(record, &self.settings))
+    /// Takes in a record as the API server has it.
+    fn apply(&self, record: &SlimDoraDeployment) {
+        self.records.apply(record, RecordState::of(record, &self.settings));
     }
 
     fn store(&self, workload: &WorkloadState, change: &Change<'_>, written: DoraDeployment) {
