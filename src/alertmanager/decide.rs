@@ -11,7 +11,7 @@ use kube::api::ObjectMeta;
 use sha2::{Digest as _, Sha256};
 
 use super::notification::{AlertStatus, Notification};
-use crate::incidents::times;
+use crate::incidents::IncidentTimes;
 use crate::resources::{DoraIncident, DoraIncidentSpec, FIELD_MANAGER, IncidentStatus, WorkloadRef};
 use crate::settings::{AlertFields, AlertSource};
 
@@ -67,7 +67,11 @@ pub fn decide(
             if known.iter().any(|incident| incident.spec.status == IncidentStatus::Open) {
                 return Decision::Nothing("the incident of the group is open already");
             }
-            if known.iter().filter_map(|incident| times(incident, now).resolved).any(|resolved| started <= resolved) {
+            if known
+                .iter()
+                .filter_map(|incident| IncidentTimes::of(incident, now).resolved)
+                .any(|resolved| started <= resolved)
+            {
                 return Decision::Nothing("its alerts began before the incident of the group was resolved");
             }
             Decision::Create(Box::new(new_incident(notification, started, fields, place)))
@@ -80,7 +84,7 @@ pub fn decide(
                     incident.spec.created_at.as_ref().is_none_or(|created| created.0 <= ended)
                 });
             let over: Vec<_> =
-                over.map(|incident| (incident.clone(), ended.max(times(incident, now).opened))).collect();
+                over.map(|incident| (incident.clone(), ended.max(IncidentTimes::of(incident, now).opened))).collect();
             if over.is_empty() {
                 return Decision::Nothing("no incident of the group is open");
             }

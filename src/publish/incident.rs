@@ -7,7 +7,7 @@ use super::blueprints::Wanted;
 use super::conform::{Draft, Fitted};
 use super::publishable::{Delivery, port_time, said};
 use super::{Assessment, Mapped, PublishContext, Record};
-use crate::incidents::{IncidentTimes, LookedUp, Surroundings, times, with_cause};
+use crate::incidents::{CauseContext, IncidentTimes, Lookup, look_up_cause};
 use crate::publish::lead_time::hours;
 use crate::resources::{Certainty, DeletionPolicy, DoraIncident, DoraIncidentSpec, DoraIncidentStatus};
 use crate::settings::{FileSettings, INCIDENT};
@@ -23,9 +23,9 @@ impl Record for DoraIncident {
         Wanted { identifier: &blueprints.incident, naming: &naming.incident, vocabulary: &INCIDENT }
     }
 
-    async fn look_up(self, around: &Surroundings<'_>) -> Result<LookedUp<Self>, kube::Error> {
-        let opened = times(&self, around.now).opened;
-        with_cause(self, opened, around).await
+    async fn look_up(self, around: &CauseContext<'_>) -> Result<Lookup<Self>, kube::Error> {
+        let opened = IncidentTimes::of(&self, around.now).opened;
+        look_up_cause(self, opened, around).await
     }
 
     fn deletion_policy(&self) -> DeletionPolicy {
@@ -33,9 +33,9 @@ impl Record for DoraIncident {
     }
 
     fn assess(&self, context: &PublishContext, now: Timestamp) -> Assessment {
-        let times = times(self, now);
+        let times = IncidentTimes::of(self, now);
         let Fitted { entity, warnings: unfitting } = Self::fitted(draft(self, &times, context), context);
-        let warnings = [times.warnings, unfitting].concat();
+        let warnings = times.warning.map(|warning| warning.to_string()).into_iter().chain(unfitting).collect();
         Assessment { mapped: Mapped::Entity(entity), warnings }
     }
 
@@ -64,7 +64,7 @@ impl Record for DoraIncident {
 
     fn with_delivery(&self, delivery: Delivery, now: Timestamp) -> DoraIncidentStatus {
         let Delivery { observed_generation, observed_settings, conditions, entity } = delivery;
-        let IncidentTimes { opened, resolved, time_to_resolve, warnings: _ } = times(self, now);
+        let IncidentTimes { opened, resolved, time_to_resolve, warning: _ } = IncidentTimes::of(self, now);
         DoraIncidentStatus {
             observed_generation,
             observed_settings,

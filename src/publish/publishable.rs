@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::PublishContext;
 use super::blueprints::Wanted;
 use super::conform::{Draft, Fitted, conform};
-use crate::incidents::{LookedUp, Surroundings};
+use crate::incidents::{CauseContext, Lookup};
 use crate::resources::{DeletionPolicy, DeliveredEntity};
 use port_client::Entity;
 
@@ -49,8 +49,8 @@ pub trait Record:
     ///
     /// # Errors
     /// If the API server does not answer.
-    fn look_up(self, _around: &Surroundings<'_>) -> impl Future<Output = Result<LookedUp<Self>, kube::Error>> + Send {
-        std::future::ready(Ok(LookedUp::nothing(self)))
+    fn look_up(self, _around: &CauseContext<'_>) -> impl Future<Output = Result<Lookup<Self>, kube::Error>> + Send {
+        std::future::ready(Ok(Lookup::unchanged(self)))
     }
 
     /// What becomes of the entity when the resource is deleted.

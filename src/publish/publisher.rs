@@ -16,7 +16,7 @@ use super::finalizer::Leaving;
 use super::report::Written;
 use super::write_ahead::{announced, with_cleared_fields};
 use super::{Assessment, Mapped, PublishContext, Record, condition};
-use crate::incidents::{LookedUp, Surroundings};
+use crate::incidents::{CauseContext, Lookup};
 use crate::records::Records;
 use crate::resources::conditions::{DRY_RUN, SYNCED};
 use crate::resources::{DeliveredEntity, ResourceKey, digest};
@@ -241,12 +241,12 @@ impl<R: Record> Publisher<R> {
     }
 
     /// The resource with what is to be known of the rest of the cluster, and when to look again.
-    async fn look_up(&self, key: &ResourceKey, resource: R) -> Option<LookedUp<R>> {
-        let around = Surroundings {
+    async fn look_up(&self, key: &ResourceKey, resource: R) -> Option<Lookup<R>> {
+        let around = CauseContext {
             client: &self.tools.client,
             settings: &self.context.settings,
             records: &self.records,
-            since: *self.since.lock().unwrap_or_else(PoisonError::into_inner),
+            publishing_since: *self.since.lock().unwrap_or_else(PoisonError::into_inner),
             now: Timestamp::now(),
         };
         match resource.look_up(&around).await {
@@ -279,7 +279,7 @@ impl<R: Record> Publisher<R> {
     async fn prepare(&self, key: &ResourceKey, resource: R) -> Option<Outgoing<R>> {
         let resource = self.with_finalizer(key, resource).await?;
         let stored = resource.status().cloned();
-        let LookedUp { resource, may_change, warnings: unknown } = self.look_up(key, resource).await?;
+        let Lookup { resource, may_change, warnings: unknown } = self.look_up(key, resource).await?;
         let Assessment { mapped, mut warnings } = resource.assess(&self.context, Timestamp::now());
         warnings.extend(unknown);
         let entity = match mapped {

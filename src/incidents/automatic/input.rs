@@ -5,7 +5,7 @@ use kube::ResourceExt;
 
 use super::decide::{Details, Incident, OpenedBy, Present};
 use super::manifest::{INCIDENTS_MANAGER, OPENED_BY, OPENING_MANAGER, REOPENED_AT, ROLLED_BACK_BY, WORKLOAD_UID};
-use crate::incidents::times::times;
+use crate::incidents::IncidentTimes;
 use crate::resources::{DoraDeployment, DoraIncident};
 use crate::settings::Defaults;
 use crate::workloads::Snapshot;
@@ -87,7 +87,7 @@ pub fn incident(resource: &DoraIncident, workload: &WorkloadKey, now: Timestamp)
         .as_ref()
         .is_some_and(|reference| reference.kind == workload.kind && reference.name == *workload.name);
     let opened_by = resource.labels().get(OPENED_BY).and_then(|label| OpenedBy::of(label));
-    let times = times(resource, now);
+    let times = IncidentTimes::of(resource, now);
     let annotation = |key: &str| resource.annotations().get(key);
     (refers || opened_by.is_some()).then(|| Incident {
         name: resource.name_any(),
