@@ -192,6 +192,8 @@ fn callbacks(publishing: &Publishing, incident_index: &Arc<IncidentIndex>) -> Re
     let (deployments, incident_index) = (Arc::clone(&publishing.deployments), Arc::clone(incident_index));
     RecorderCallbacks {
         on_written: Box::new(move |record| deployments.publish_written(record)),
-        on_looked_at: Box::new(move |uid, available, known| incident_index.consider(uid, available, known, now())),
+        on_looked_at: Box::new(move |uid, available, known| {
+            incident_index.enqueue_if_relevant(uid, available, known, now())
+        }),
     }
 }

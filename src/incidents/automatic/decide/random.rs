@@ -17,7 +17,7 @@ struct SimulatedCluster {
     is_deleted: bool,
     available: Option<Availability>,
     reported_loss: Option<Timestamp>,
-    records: Vec<Recorded>,
+    records: Vec<RolloutRecord>,
     incidents: Vec<Incident>,
     settings: Incidents,
     /// How often each incident was made.
@@ -57,26 +57,26 @@ impl SimulatedCluster {
         time(self.second)
     }
 
-    fn present(&self) -> Option<Present> {
-        let outcome = self.records.last().map(|record| record.known.outcome);
-        (!self.is_deleted).then(|| Present {
+    fn present(&self) -> Option<WorkloadState> {
+        let outcome = self.records.last().map(|record| record.rollout.outcome);
+        (!self.is_deleted).then(|| WorkloadState {
             availability: self.available,
             is_in_effect: outcome.is_some_and(|outcome| !matches!(outcome, Outcome::InProgress | Outcome::Failed)),
-            is_wanted: true,
+            is_selected: true,
             environment: "production".to_owned(),
             reported_loss: self.reported_loss,
         })
     }
 
-    fn verdict(&self) -> Verdict {
+    fn verdict(&self) -> Decision {
         let scene = IncidentInput {
             workload: &self.workload,
             uid: "uid",
-            present: self.present(),
+            state: self.present(),
             records: self.records.clone(),
             incidents: self.incidents.clone(),
         };
-        decide(&scene, &Rules { settings: &self.settings, installed: time(0) }, self.now())
+        decide(&scene, &IncidentPolicy { settings: &self.settings, installed: time(0) }, self.now())
     }
 
     /// The controller looks until nothing is left to do, and may end after any write.
@@ -101,7 +101,7 @@ impl SimulatedCluster {
     fn write(&mut self, write: Write) {
         let find = |incidents: &mut Vec<Incident>, name: &str| incidents.iter().position(|it| it.name == name).unwrap();
         match write {
-            Write::Open(Opening { name, opened_by, opened, revision, rolled_back_by }) => {
+            Write::Open(NewIncident { name, opened_by, opened, revision, rolled_back_by }) => {
                 if self.incidents.iter().any(|incident| incident.name == name) {
                     return;
                 }
@@ -109,7 +109,7 @@ impl SimulatedCluster {
                 self.incidents.push(Incident {
                     name,
                     opened_by: Some(opened_by),
-                    uid: Some("uid".to_owned()),
+                    workload_uid: Some("uid".to_owned()),
                     revision,
                     rolled_back_by,
                     opened,
@@ -131,16 +131,16 @@ impl SimulatedCluster {
                 assert!(incident.resolved.is_some() && !incident.is_taken_over, "{:#?}", self.log);
                 (incident.resolved, incident.reopened) = (None, Some(since));
             }
-            Write::Note { record, incident } => {
+            Write::SetIncident { record, incident } => {
                 let record = self.records.iter_mut().find(|it| it.name == record).unwrap();
                 record.details.as_mut().unwrap().incident = Some(incident);
             }
-            Write::NoteLoss { since } => self.reported_loss = Some(since),
+            Write::SetReportedLoss { since } => self.reported_loss = Some(since),
         }
     }
 
     fn last(&mut self) -> Option<&mut RecordedRevision> {
-        self.records.last_mut().map(|record| &mut record.known)
+        self.records.last_mut().map(|record| &mut record.rollout)
     }
 
     /// A new revision, which takes back the last one if that has succeeded and `is_rollback`.
@@ -163,7 +163,7 @@ impl SimulatedCluster {
             last.details.as_mut().unwrap().rolled_back_by = Some(revision);
         }
         self.log.push(format!("{second}: revision {revision}, rollback: {has_taken_back}"));
-        let known = RecordedRevision {
+        let rollout = RecordedRevision {
             revision,
             replica_set: RevisionId::new("00abcdef-0000", "web-5f"),
             repeated: false,
@@ -174,8 +174,8 @@ impl SimulatedCluster {
             paused_at: None,
             paused_seconds: 0,
         };
-        let details = Details { environment: "production".to_owned(), ..Details::default() };
-        self.records.push(Recorded { name: format!("web-{revision}-u"), known, details: Some(details) });
+        let details = RecordDetails { environment: "production".to_owned(), ..RecordDetails::default() };
+        self.records.push(RolloutRecord { name: format!("web-{revision}-u"), rollout, details: Some(details) });
     }
 
     fn become_available(&mut self, is_available: bool) {
@@ -215,7 +215,7 @@ impl SimulatedCluster {
                 self.incidents.push(Incident {
                     name: format!("person-{second}"),
                     opened_by: None,
-                    uid: None,
+                    workload_uid: None,
                     revision: None,
                     rolled_back_by: None,
                     opened: now,
