@@ -11,8 +11,13 @@ const CHARACTERS: usize = 16;
 /// The digest of `value` as JSON; the same in every version of this program.
 #[must_use]
 pub fn digest(value: &impl Serialize) -> String {
-    let json = serde_json::to_vec(value).unwrap_or_default();
-    let mut hex = base16(&Sha256::digest(json));
+    digest_bytes(&serde_json::to_vec(value).unwrap_or_default())
+}
+
+/// The digest of `bytes`: the first 64 bits of their SHA-256, as 16 hexadecimal digits. The same in every version of this program.
+#[must_use]
+pub fn digest_bytes(bytes: &[u8]) -> String {
+    let mut hex = base16(&Sha256::digest(bytes));
     hex.truncate(CHARACTERS);
     hex
 }

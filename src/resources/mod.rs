@@ -14,7 +14,7 @@ mod status;
 mod views;
 
 pub use decode::{REVISION, REVISION_HISTORY, metadata as slim_metadata, own_entries, own_key};
-pub use digest::digest;
+pub use digest::{digest, digest_bytes};
 pub use dora_deployment::{DoraDeployment, DoraDeploymentSpec, DoraDeploymentStatus};
 pub use dora_incident::{
     Certainty, DeletionPolicy, DoraIncident, DoraIncidentSpec, DoraIncidentStatus, IncidentCause, IncidentStatus,

@@ -152,3 +152,54 @@ fn opened_for(incident: &SlimDoraIncident) -> Option<Uid> {
     OpenedBy::from_label(metadata.labels.as_ref()?.get(OPENED_BY)?)?;
     metadata.annotations.as_ref()?.get(WORKLOAD_UID).map(|uid| uid.as_str().into())
 }
+
+#[cfg(test)]
+mod tests {
+    use rollout::WorkloadKind;
+    use serde_json::json;
+
+    use super::*;
+
+    fn incident(name: &str, resolved: Option<Timestamp>) -> SlimDoraIncident {
+        serde_json::from_value(json!({
+            "apiVersion": "dora.port.io/v1alpha1",
+            "kind": "DoraIncident",
+            "metadata": {
+                "name": name,
+                "namespace": "shop",
+                "labels": { OPENED_BY: "FailedRollout" },
+                "annotations": { WORKLOAD_UID: "uid" },
+            },
+            "spec": {
+                "workloadRef": { "name": "web" },
+                "status": if resolved.is_some() { "resolved" } else { "open" },
+                "resolvedAt": resolved,
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn resolved_incidents_leave_the_index_in_time() {
+        let now: Timestamp = "2026-01-03T00:00:00Z".parse().unwrap();
+        let (workload, uid): (_, Uid) = (
+            WorkloadKey { namespace: "shop".into(), kind: WorkloadKind::Deployment, name: "web".into() },
+            "uid".into(),
+        );
+        let index = IncidentIndex::default();
+        index.applied(&incident("one", None), now);
+        index.applied(&incident("two", Some(now)), now);
+        assert_eq!(
+            (index.names(&workload), index.queue().drain()),
+            (vec!["one".into(), "two".into()], vec![uid.clone()])
+        );
+        assert_eq!(index.workload_with_open_incident(&uid).as_ref(), Some(&workload));
+        index.applied(&incident("one", Some(now)), now);
+        assert_eq!((index.workload_with_open_incident(&uid), index.queue().drain()), (None, vec![]));
+        let later = now + RESOLVED_RETENTION + SignedDuration::from_secs(1);
+        index.applied(&incident("three", None), later);
+        assert_eq!(index.names(&workload), ["three"]);
+        index.deleted(&incident("three", None));
+        assert!(index.incidents.lock().is_empty());
+    }
+}

@@ -208,3 +208,46 @@ fn is_taken_over(resource: &DoraIncident) -> bool {
         entry.subresource.as_deref().is_none_or(str::is_empty) && !is_own && sets_status()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use rollout::{RevisionId, UnixSeconds, WorkloadKind};
+
+    use super::*;
+
+    fn rollout(revision: i64, outcome: Outcome, finished: Timestamp) -> RecordedRevision {
+        RecordedRevision {
+            revision,
+            replica_set: RevisionId::new("00abcdef-0000", "web-5f"),
+            repeated: false,
+            outcome,
+            change: None,
+            started: None,
+            finished: UnixSeconds::of(finished),
+            paused_at: None,
+            paused_seconds: 0,
+        }
+    }
+
+    #[test]
+    fn only_relevant_objects_are_read() {
+        let now: Timestamp = "2026-01-03T00:00:00Z".parse().unwrap();
+        let (recent, old) = ("2026-01-02T23:00:00Z".parse().unwrap(), "2026-01-01T00:00:00Z".parse().unwrap());
+        let known = KnownWorkload {
+            workload: WorkloadKey { namespace: "shop".into(), kind: WorkloadKind::Deployment, name: "web".into() },
+            uid: "01234567-89ab".into(),
+            snapshot: Snapshot::default(),
+            rollouts: vec![
+                rollout(1, Outcome::Failed, old),
+                rollout(2, Outcome::Failed, old),
+                rollout(3, Outcome::Failed, recent),
+                rollout(4, Outcome::Succeeded, recent),
+            ],
+        };
+        let names = |revisions: &[usize]| -> BTreeSet<String> {
+            revisions.iter().map(|index| known.record_name(&known.rollouts[index - 1])).collect()
+        };
+        let required = known.required_objects(names(&[2]).into_iter().collect(), now);
+        assert_eq!(required, RequiredObjects { records: names(&[2, 3]), incidents: names(&[2, 3]) });
+    }
+}
