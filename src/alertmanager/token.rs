@@ -24,7 +24,10 @@ pub enum Authorization {
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The file can't be read.
-    #[error("the bearer token can't be read from {} (ALERTMANAGER_TOKEN_FILE): {error}", path.display())]
+    #[error(
+        "the bearer token can't be read from {} (ALERTMANAGER_TOKEN_FILE): {error}; check that the Secret is mounted",
+        path.display()
+    )]
     Unreadable {
         /// Path of the file.
         path: PathBuf,
@@ -32,7 +35,10 @@ pub enum TokenError {
         error: io::Error,
     },
     /// The file has no token.
-    #[error("the bearer token can't be read from {} (ALERTMANAGER_TOKEN_FILE): the file is empty; write the token into it", path.display())]
+    #[error(
+        "the bearer token can't be read from {} (ALERTMANAGER_TOKEN_FILE): the file is empty; write the token into it",
+        path.display()
+    )]
     Empty {
         /// Path of the file.
         path: PathBuf,

@@ -193,7 +193,7 @@ fn callbacks(publishing: &Publishing, incident_index: &Arc<IncidentIndex>) -> Re
     RecorderCallbacks {
         on_written: Box::new(move |record| deployments.publish_written(record)),
         on_looked_at: Box::new(move |uid, available, known| {
-            incident_index.enqueue_if_relevant(uid, available, known, now())
+            incident_index.enqueue_if_relevant(uid, available, known, now());
         }),
     }
 }

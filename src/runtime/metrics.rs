@@ -176,7 +176,7 @@ impl Metrics {
         self.recorded.get_or_create(&OutcomeLabel { outcome: outcome.as_str() }).inc();
     }
 
-    /// The controller opened an incident. `cause` is one of [`crate::incidents::OpenedBy`].
+    /// The controller opened an incident. `cause` is the value of its label `dora.port.io/opened-by`.
     pub fn incident_opened(&self, cause: &'static str) {
         self.opened.get_or_create(&CauseLabel { cause }).inc();
     }

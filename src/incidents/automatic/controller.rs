@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 
 use super::decide::{Decision, IncidentPolicy, NewIncident, OpenedBy, Write, decide};
 use super::index::IncidentIndex;
-use super::input::{KnownWorkload, ObservedWorkload, RequiredObjects, reported_loss};
+use super::input::{CachedWorkload, ObservedWorkload, RequiredObjects, reported_loss};
 use super::manifest::{
     CREATION_MANAGER, OPENED_BY, UPDATE_MANAGER, incident_manifest, record_status_patch, reopen_patch, resolve_patch,
 };
@@ -109,12 +109,12 @@ impl AutoIncidentController {
     /// Reads, decides and writes for one workload. Returns the delay before the next time, if any.
     async fn reconcile(&self, uid: &Uid, installed: Timestamp) -> Result<Option<Duration>, kube::Error> {
         let now = now();
-        let Some(known) = self.known(uid) else {
+        let Some(cached) = self.cached(uid) else {
             self.reported_losses.lock().remove(uid);
             return Ok(None);
         };
-        let required = known.required_objects(self.incidents.names(&known.workload), now);
-        let observed = self.read(known, required).await?;
+        let required = cached.required_objects(self.incidents.names(&cached.workload), now);
+        let observed = self.read(cached, required).await?;
 
         let remembered_loss = self.reported_losses.lock().get(uid).copied();
         let input = observed.input(remembered_loss, &self.settings.file.defaults, now);
@@ -133,8 +133,8 @@ impl AutoIncidentController {
         }))
     }
 
-    /// What is known in memory about the workload with this UID. `None` if it has neither a state, nor a record, nor an open incident.
-    fn known(&self, uid: &Uid) -> Option<KnownWorkload> {
+    /// The workload with this UID, from memory. `None` if it has neither a state, nor a record, nor an open incident.
+    fn cached(&self, uid: &Uid) -> Option<CachedWorkload> {
         let snapshot = self.index.snapshot(uid);
         let recorded = self.records.of(uid);
         let workload = match (snapshot.row(), &recorded) {
@@ -147,13 +147,13 @@ impl AutoIncidentController {
             (None, None) => self.incidents.workload_with_open_incident(uid)?,
         };
         let rollouts = recorded.map(|recorded| recorded.known).unwrap_or_default();
-        Some(KnownWorkload { workload, uid: Arc::clone(uid), snapshot, rollouts })
+        Some(CachedWorkload { workload, uid: Arc::clone(uid), snapshot, rollouts })
     }
 
-    async fn read(&self, known: KnownWorkload, required: RequiredObjects) -> Result<ObservedWorkload, kube::Error> {
-        let records = self.read_all(&known.workload, required.records).await?;
-        let incidents = self.read_all(&known.workload, required.incidents).await?;
-        Ok(ObservedWorkload { known, records, incidents })
+    async fn read(&self, cached: CachedWorkload, required: RequiredObjects) -> Result<ObservedWorkload, kube::Error> {
+        let records = self.read_all(&cached.workload, required.records).await?;
+        let incidents = self.read_all(&cached.workload, required.incidents).await?;
+        Ok(ObservedWorkload { cached, records, incidents })
     }
 
     /// Reads the objects of these names in the namespace of `workload`, as far as they exist.
@@ -176,7 +176,7 @@ impl AutoIncidentController {
     }
 
     async fn write(&self, observed: &ObservedWorkload, write: &Write) -> Result<(), kube::Error> {
-        let namespace = &observed.known.workload.namespace;
+        let namespace = &observed.cached.workload.namespace;
         match write {
             Write::Open(incident) => self.open(observed, incident).await,
             Write::Resolve { name, at } => {
@@ -193,7 +193,7 @@ impl AutoIncidentController {
             }
             Write::SetReportedLoss { since } => {
                 let Some(record) = observed.current_record() else {
-                    self.reported_losses.lock().insert(Arc::clone(&observed.known.uid), *since);
+                    self.reported_losses.lock().insert(Arc::clone(&observed.cached.uid), *since);
                     return Ok(());
                 };
                 let name = record.metadata.name.as_deref().unwrap_or_default();
@@ -204,7 +204,7 @@ impl AutoIncidentController {
     }
 
     async fn open(&self, observed: &ObservedWorkload, incident: &NewIncident) -> Result<(), kube::Error> {
-        let KnownWorkload { workload, uid, .. } = &observed.known;
+        let CachedWorkload { workload, uid, .. } = &observed.cached;
         let record = match incident.opened_by {
             OpenedBy::FailedRollout | OpenedBy::RolledBackRollout => observed.records.get(&incident.name),
             OpenedBy::LostAvailability => observed.current_record(),
@@ -221,7 +221,7 @@ impl AutoIncidentController {
         let parameters = PostParams { field_manager: Some(CREATION_MANAGER.to_owned()), ..PostParams::default() };
         match self.api::<DoraIncident>(workload).create(&parameters, &manifest).await {
             Ok(created) => {
-                self.report_opened(&observed.known, incident.opened_by, &created).await;
+                self.report_opened(&observed.cached, incident.opened_by, &created).await;
                 Ok(())
             }
             Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
@@ -230,8 +230,8 @@ impl AutoIncidentController {
     }
 
     /// Reports a new incident in the log, as a metric, and as an Event on the workload.
-    async fn report_opened(&self, known: &KnownWorkload, opened_by: OpenedBy, incident: &DoraIncident) {
-        let KnownWorkload { workload: WorkloadKey { namespace, kind: _, name: deployment }, uid, .. } = known;
+    async fn report_opened(&self, cached: &CachedWorkload, opened_by: OpenedBy, incident: &DoraIncident) {
+        let CachedWorkload { workload: WorkloadKey { namespace, kind: _, name: deployment }, uid, .. } = cached;
         let name = incident.metadata.name.as_deref().unwrap_or_default();
         let cause = opened_by.as_str();
         self.context.metrics.incident_opened(cause);
@@ -275,7 +275,7 @@ impl AutoIncidentController {
         };
         let parameters = PatchParams::apply(UPDATE_MANAGER).force();
         let patch = Patch::Apply(patch(incident));
-        self.api::<DoraIncident>(&observed.known.workload).patch(name, &parameters, &patch).await.map(|_| ())
+        self.api::<DoraIncident>(&observed.cached.workload).patch(name, &parameters, &patch).await.map(|_| ())
     }
 
     async fn apply_record_status(
@@ -287,7 +287,7 @@ impl AutoIncidentController {
     ) -> Result<(), kube::Error> {
         let parameters = PatchParams::apply(UPDATE_MANAGER).force();
         let patch = Patch::Apply(record_status_patch(record, incident, reported_loss));
-        let api = self.api::<DoraDeployment>(&observed.known.workload);
+        let api = self.api::<DoraDeployment>(&observed.cached.workload);
         match api.patch_status(record, &parameters, &patch).await {
             Ok(_) => Ok(()),
             // A record that was deleted in the meantime opens no further incident.

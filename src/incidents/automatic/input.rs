@@ -19,9 +19,9 @@ use crate::resources::{DoraDeployment, DoraIncident};
 use crate::settings::Defaults;
 use crate::workloads::Snapshot;
 
-/// A workload, as far as it is known in memory.
+/// A workload, as far as it is in memory.
 #[derive(Debug)]
-pub struct KnownWorkload {
+pub struct CachedWorkload {
     /// Namespace, kind and name of the workload.
     pub workload: WorkloadKey,
     /// UID of the workload.
@@ -44,15 +44,15 @@ pub struct RequiredObjects {
 /// A workload, with the objects that a decision needs.
 #[derive(Debug)]
 pub struct ObservedWorkload {
-    /// What is known in memory.
-    pub known: KnownWorkload,
+    /// The workload in memory.
+    pub cached: CachedWorkload,
     /// Records, by name.
     pub records: HashMap<String, DoraDeployment>,
     /// Incidents, by name.
     pub incidents: HashMap<String, DoraIncident>,
 }
 
-impl KnownWorkload {
+impl CachedWorkload {
     /// Names of the objects to read. `incidents` are the names of the incidents that refer to the workload.
     #[must_use]
     pub fn required_objects(&self, incidents: Vec<String>, now: Timestamp) -> RequiredObjects {
@@ -88,32 +88,32 @@ impl ObservedWorkload {
     /// The record of the current revision, if it was read.
     #[must_use]
     pub fn current_record(&self) -> Option<&DoraDeployment> {
-        let rollout = current_rollout(&self.known.snapshot, &self.known.rollouts)?;
-        self.records.get(&self.known.record_name(rollout))
+        let rollout = current_rollout(&self.cached.snapshot, &self.cached.rollouts)?;
+        self.records.get(&self.cached.record_name(rollout))
     }
 
     /// The input of the decision. `reported_loss` is the one that this process remembers for a workload without a record.
     #[must_use]
     pub fn input(&self, reported_loss: Option<Timestamp>, defaults: &Defaults, now: Timestamp) -> IncidentInput<'_> {
-        let Self { known, records, incidents } = self;
+        let Self { cached, records, incidents } = self;
         let record = |rollout: &RecordedRevision| {
-            let name = known.record_name(rollout);
+            let name = cached.record_name(rollout);
             let details = records.get(&name).map(|record| record_details(record, defaults));
             RolloutRecord { name, rollout: rollout.clone(), details }
         };
         IncidentInput {
-            workload: &known.workload,
-            uid: &known.uid,
-            state: workload_state(known, self.current_record(), reported_loss, defaults),
-            records: known.rollouts.iter().map(record).collect(),
-            incidents: incidents.values().filter_map(|it| incident(it, &known.workload, now)).collect(),
+            workload: &cached.workload,
+            uid: &cached.uid,
+            state: workload_state(cached, self.current_record(), reported_loss, defaults),
+            records: cached.rollouts.iter().map(record).collect(),
+            incidents: incidents.values().filter_map(|it| incident(it, &cached.workload, now)).collect(),
         }
     }
 
     /// Identifier of the group in Port from the metadata of the workload, if it has one.
     #[must_use]
     pub fn group(&self) -> Option<String> {
-        read_metadata(&metadata_sources(&self.known.snapshot)?).group
+        read_metadata(&metadata_sources(&self.cached.snapshot)?).group
     }
 }
 
@@ -147,12 +147,12 @@ fn metadata_sources(snapshot: &Snapshot) -> Option<MetadataSources<'_>> {
 
 /// The current state of a workload. `None` once it is deleted. `record` is the one of the current revision, if it was read.
 fn workload_state(
-    known: &KnownWorkload,
+    cached: &CachedWorkload,
     record: Option<&DoraDeployment>,
     remembered_loss: Option<Timestamp>,
     defaults: &Defaults,
 ) -> Option<WorkloadState> {
-    let KnownWorkload { snapshot, rollouts, .. } = known;
+    let CachedWorkload { snapshot, rollouts, .. } = cached;
     let row = &snapshot.deployment.as_ref()?.row;
     let sources = metadata_sources(snapshot);
     let recorded_environment = record.and_then(|record| record.spec.environment.clone());
@@ -233,7 +233,7 @@ mod tests {
     fn only_relevant_objects_are_read() {
         let now: Timestamp = "2026-01-03T00:00:00Z".parse().unwrap();
         let (recent, old) = ("2026-01-02T23:00:00Z".parse().unwrap(), "2026-01-01T00:00:00Z".parse().unwrap());
-        let known = KnownWorkload {
+        let cached = CachedWorkload {
             workload: WorkloadKey { namespace: "shop".into(), kind: WorkloadKind::Deployment, name: "web".into() },
             uid: "01234567-89ab".into(),
             snapshot: Snapshot::default(),
@@ -245,9 +245,9 @@ mod tests {
             ],
         };
         let names = |revisions: &[usize]| -> BTreeSet<String> {
-            revisions.iter().map(|index| known.record_name(&known.rollouts[index - 1])).collect()
+            revisions.iter().map(|index| cached.record_name(&cached.rollouts[index - 1])).collect()
         };
-        let required = known.required_objects(names(&[2]).into_iter().collect(), now);
+        let required = cached.required_objects(names(&[2]).into_iter().collect(), now);
         assert_eq!(required, RequiredObjects { records: names(&[2, 3]), incidents: names(&[2, 3]) });
     }
 }
