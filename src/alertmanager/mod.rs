@@ -1,13 +1,15 @@
-//! Notifications of Alertmanager become incidents.
+//! The receiver of Alertmanager's notifications: each episode of a group of alerts becomes one incident.
+//!
+//! [`router`] authenticates and parses a notification. [`IncidentStore`] reads the incidents of its group, decides what to write, and
+//! writes it.
 
 mod decide;
+mod manifest;
 mod notification;
 mod receiver;
 mod store;
 mod token;
 
-pub use decide::{Decision, GROUP_ANNOTATION, GROUP_LABEL, NAMESPACE_ANNOTATION, TargetNamespace, decide, group_hash};
-pub use notification::{Alert, AlertStatus, Notification};
 pub use receiver::router;
-pub use store::Store;
+pub use store::IncidentStore;
 pub use token::TokenFile;

@@ -1,4 +1,5 @@
-//! What Alertmanager sends to a webhook (version 4 of its data), and where values are in it.
+//! The notification that Alertmanager sends to a webhook: version 4 of its
+//! [data](https://prometheus.io/docs/alerting/latest/configuration/#webhook_config).
 
 use std::collections::BTreeMap;
 
@@ -7,18 +8,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::AlertSource;
 
-/// One notification: the alerts of a group. What isn't named here is ignored.
+/// One notification: the alerts of a group. Other fields are ignored.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Notification {
-    /// Name of the receiver in Alertmanager's configuration.
+    /// Name of the receiver in the configuration of Alertmanager.
     #[serde(default)]
     pub receiver: String,
-    /// `Firing` as long as one of the alerts is.
+    /// `Firing` while at least one of the alerts fires.
     pub status: AlertStatus,
-    /// What identifies the group.
+    /// Identity of the group.
     pub group_key: String,
-    /// The labels that the alerts are grouped by.
+    /// The labels by which the alerts are grouped.
     #[serde(default)]
     pub group_labels: BTreeMap<String, String>,
     /// The labels that all of the alerts have.
@@ -27,7 +28,7 @@ pub struct Notification {
     /// The annotations that all of the alerts have.
     #[serde(default)]
     pub common_annotations: BTreeMap<String, String>,
-    /// The address of Alertmanager.
+    /// URL of Alertmanager.
     #[serde(default, rename = "externalURL")]
     pub external_url: String,
     /// The alerts.
@@ -39,36 +40,36 @@ pub struct Notification {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Alert {
-    /// Whether it still fires.
+    /// Whether the alert fires.
     pub status: AlertStatus,
-    /// Its labels.
+    /// Labels of the alert.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Its annotations.
+    /// Annotations of the alert.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
-    /// When it began to fire.
+    /// When the alert started to fire.
     pub starts_at: Timestamp,
-    /// When it ended. Alertmanager sends the year 1 as long as it fires.
+    /// When the alert ended. Alertmanager sends the year 1 while the alert fires.
     #[serde(default)]
     pub ends_at: Option<Timestamp>,
-    /// The address of its expression.
+    /// URL of the expression of the alert, in Prometheus.
     #[serde(default, rename = "generatorURL")]
     pub generator_url: String,
 }
 
-/// Whether an alert, or a group of them, still fires.
+/// Whether an alert, or a group of alerts, fires.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AlertStatus {
-    /// It fires.
+    /// The alert fires.
     Firing,
-    /// It is over.
+    /// The alert has ended.
     Resolved,
 }
 
 impl AlertStatus {
-    /// The word for it in Alertmanager and in metrics.
+    /// The status as Alertmanager writes it. Metrics use the same word.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -79,21 +80,21 @@ impl AlertStatus {
 }
 
 impl Notification {
-    /// When the earliest of the alerts that fire began, in whole seconds, as Kubernetes keeps times.
+    /// When the earliest firing alert started, in whole seconds because Kubernetes stores whole seconds. `None` if no alert fires.
     #[must_use]
     pub fn started(&self) -> Option<Timestamp> {
         self.firing().map(|alert| whole_seconds(alert.starts_at)).min()
     }
 
-    /// When the last of the alerts ended, in whole seconds.
+    /// When the last alert ended, in whole seconds. `None` if no alert has an end.
     #[must_use]
     pub fn ended(&self) -> Option<Timestamp> {
-        // The year 1 means "not yet".
+        // The year 1 means that the alert has no end yet.
         let ends = self.alerts.iter().filter_map(|alert| alert.ends_at).filter(|end| *end > Timestamp::UNIX_EPOCH);
         ends.map(whole_seconds).max()
     }
 
-    /// The values at a place, the ones that all alerts share first.
+    /// The values of a source that are not empty. Values that all alerts share come first, then those of the first firing alert.
     pub fn values<'a>(&'a self, source: &'a AlertSource) -> impl Iterator<Item = &'a str> {
         let first = self.firing().next();
         let values = match source {

@@ -1,7 +1,7 @@
-//! `POST /alertmanager`: Alertmanager's webhook.
+//! The webhook `POST /alertmanager`.
 //!
-//! Alertmanager sends again what is answered with 5xx, and drops what is answered with 4xx. So 4xx is only for what
-//! can't get better, and 2xx only for what the API server has.
+//! Alertmanager sends a notification again after a 5xx response, and drops it after a 4xx response. So the receiver responds with 4xx
+//! only if a retry can't succeed, and with 2xx only after the API server has stored the incident.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,96 +15,107 @@ use axum::routing::post;
 use tracing::{error, warn};
 
 use super::notification::Notification;
-use super::store::Store;
-use super::token::{Admission, TokenFile};
+use super::store::{IncidentStore, StoreResult};
+use super::token::{Authorization, TokenFile};
 use crate::runtime::Metrics;
 
-/// Largest notification, in bytes. `max_alerts` in Alertmanager's configuration makes them smaller.
-const LARGEST_BODY: usize = 1024 * 1024;
+/// Largest notification, in bytes. `max_alerts` in the configuration of Alertmanager limits the alerts of a notification.
+const MAX_BODY_SIZE: usize = 1024 * 1024;
 
-/// How long the API server may take. Alertmanager sends again then.
-const LONGEST_WRITE: Duration = Duration::from_secs(10);
+/// How long the API server may take for one notification.
+const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Clone)]
 struct Receiver {
     token: TokenFile,
-    store: Arc<Store>,
+    store: Arc<IncidentStore>,
     metrics: Arc<Metrics>,
 }
 
-/// The route `POST /alertmanager`, open to who shows the token.
-pub fn router(token: TokenFile, store: Store, metrics: Arc<Metrics>) -> Router {
+/// The route `POST /alertmanager`. Requests need the bearer token in `token`.
+pub fn router(token: TokenFile, store: IncidentStore, metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/alertmanager", post(receive))
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(DefaultBodyLimit::max(MAX_BODY_SIZE))
         .with_state(Receiver { token, store: Arc::new(store), metrics })
 }
 
 async fn receive(State(receiver): State<Receiver>, request: Request) -> Response {
     let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    match receiver.token.admits(authorization).await {
-        Admission::Granted => {}
-        Admission::Denied => {
-            let text = "the bearer token is missing or isn't the one in ALERTMANAGER_TOKEN_FILE: set http_config.authorization of the \
-                        webhook in Alertmanager's configuration\n";
+    match receiver.token.authorize(authorization).await {
+        Ok(Authorization::Granted) => {}
+        Ok(Authorization::Denied) => {
+            let text = "the bearer token is missing, or isn't the one in ALERTMANAGER_TOKEN_FILE: set http_config.authorization of \
+                        the webhook in the configuration of Alertmanager\n";
             return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], text).into_response();
         }
-        Admission::Undecided(problem) => {
-            warn!(problem, "alerts are refused, since there is no token to compare with");
-            return (StatusCode::SERVICE_UNAVAILABLE, format!("nobody is let in: {problem}\n")).into_response();
+        Err(error) => {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "failed to read the bearer token; rejecting the notification"
+            );
+            return (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response();
         }
     }
     let body = match Bytes::from_request(request, &()).await {
         Ok(body) => body,
         Err(rejection) => {
-            warn!(problem = rejection.body_text(), "a notification of Alertmanager can't be read");
+            warn!(error = rejection.body_text(), "failed to read a notification of Alertmanager");
             return rejection.into_response();
         }
     };
     match serde_json::from_slice::<Notification>(&body) {
-        Ok(notification) => receiver.take(&notification).await,
-        Err(problem) => {
-            warn!(%problem, "what was sent to /alertmanager is no notification of Alertmanager, and is dropped");
-            let text = format!("this is no notification of Alertmanager (webhook version 4): {problem}\n");
+        Ok(notification) => receiver.store(&notification).await,
+        Err(error) => {
+            warn!(%error, "rejecting a request to /alertmanager that is not a notification of Alertmanager");
+            let text = format!("the request is not a notification of Alertmanager (webhook version 4): {error}\n");
             (StatusCode::BAD_REQUEST, text).into_response()
         }
     }
 }
 
 impl Receiver {
-    async fn take(&self, notification: &Notification) -> Response {
-        let taken = tokio::time::timeout(LONGEST_WRITE, self.store.take(notification)).await;
+    async fn store(&self, notification: &Notification) -> Response {
+        let stored = tokio::time::timeout(STORE_TIMEOUT, self.store.store(notification)).await;
         let group_key = &notification.group_key;
-        let (result, answer) = match taken {
-            Ok(Ok(true)) => ("stored", (StatusCode::OK, "stored\n".to_owned())),
-            Ok(Ok(false)) => ("unchanged", (StatusCode::OK, "nothing to change\n".to_owned())),
+        let (result, response) = match stored {
+            Ok(Ok(StoreResult::Stored)) => ("stored", (StatusCode::OK, "stored\n".to_owned())),
+            Ok(Ok(StoreResult::Unchanged)) => ("unchanged", (StatusCode::OK, "nothing to change\n".to_owned())),
             Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400 | 403 | 422) => {
                 error!(
                     group_key,
-                    problem = status.message,
-                    "the API server refuses the incident of an alert; check the ClusterRole, admission policies and the setting \
+                    error = status.message,
+                    "the API server rejects the incident of an alert; check the ClusterRole, admission policies and the setting \
                      alertmanager.fields"
                 );
-                let text = format!("the API server refuses the incident: {}\n", status.message);
+                let text = format!("the API server rejects the incident: {}\n", status.message);
                 ("refused", (StatusCode::INTERNAL_SERVER_ERROR, text))
             }
             Ok(Err(error)) => {
                 warn!(
                     group_key,
                     error = &error as &dyn std::error::Error,
-                    "an alert isn't stored: Alertmanager sends it again"
+                    "failed to store the incident of an alert; Alertmanager sends the notification again"
                 );
-                ("failed", (StatusCode::SERVICE_UNAVAILABLE, format!("not stored, send it again: {error}\n")))
+                ("failed", not_stored(&error.to_string()))
             }
             Err(_) => {
-                warn!(group_key, "an alert isn't stored, the API server took too long: Alertmanager sends it again");
-                let text = "not stored, send it again: the API server took too long\n".to_owned();
-                ("failed", (StatusCode::SERVICE_UNAVAILABLE, text))
+                warn!(
+                    group_key,
+                    timeout = ?STORE_TIMEOUT,
+                    "the API server took too long to store the incident of an alert; Alertmanager sends the notification again"
+                );
+                ("failed", not_stored("the API server took too long"))
             }
         };
         self.metrics.alert_received(notification.status.as_str(), result);
-        answer.into_response()
+        response.into_response()
     }
+}
+
+fn not_stored(reason: &str) -> (StatusCode, String) {
+    let text = format!("the incident is not stored, send the notification again: {reason}\n");
+    (StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
 #[cfg(test)]

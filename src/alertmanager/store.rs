@@ -1,156 +1,160 @@
-//! Writes down what a notification means.
+//! Stores what a notification means as incidents in the cluster.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client, Resource as _, ResourceExt as _};
-use serde_json::json;
+use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::Mutex;
 use tracing::{debug, info, warn};
 
-use super::decide::{Decision, GROUP_LABEL, TargetNamespace, decide, group_hash};
+use super::decide::{Decision, decide, group_hash};
+use super::manifest::{GROUP_LABEL, TargetNamespace, new_incident, resolve_patch};
 use super::notification::Notification;
 use crate::resources::DoraIncident;
 use crate::settings::{AlertSource, Alertmanager};
 
-/// Owns the fields of a new incident.
+/// Field manager that creates an incident.
 const CREATION_MANAGER: &str = "port-dora-controller-alerts";
 
-/// Owns only `spec.status` and `spec.resolvedAt`: what people write into the other fields stays.
+/// Field manager of `spec.status` and `spec.resolvedAt`. It owns no other field, so changes of people stay.
 const RESOLUTION_MANAGER: &str = "port-dora-controller-alerts-resolved";
 
-/// How often a write that somebody else's came before is decided anew.
-const ATTEMPTS: usize = 5;
+/// How often a notification is tried if other writers change its incidents at the same time.
+const MAX_ATTEMPTS: usize = 5;
 
-/// Writes incidents of alerts.
+/// Longest name of a namespace, in characters.
+const MAX_NAMESPACE_LENGTH: usize = 63;
+
+/// Writes the incidents of alerts.
 ///
-/// Every replica does, also one that doesn't hold the lease: what it writes follows from the notification and the group's
-/// incidents alone, under a name that follows from them too. The lease is for what the controller decides by itself.
-pub struct Store {
+/// Every replica writes, with or without the lease: the incident and its name follow only from the notification and from the existing
+/// incidents of the group.
+pub struct IncidentStore {
     client: Client,
     namespace: String,
     settings: Alertmanager,
-    /// One notification at a time: Alertmanagers of a cluster send the same at nearly the same moment.
-    turn: Mutex<()>,
+    /// Held for one notification at a time, because several Alertmanagers of a cluster send the same notification at nearly the same
+    /// time.
+    lock: Mutex<()>,
 }
 
-impl Store {
-    /// Writes with `client`; `namespace` is for alerts that name none, or none that exists.
+/// The result of [`IncidentStore::store`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StoreResult {
+    /// The API server has stored at least one change.
+    Stored,
+    /// The notification changes nothing.
+    Unchanged,
+}
+
+impl IncidentStore {
+    /// A store that writes with `client`. Alerts without an existing namespace get their incident in `namespace`.
     #[must_use]
     pub fn new(client: Client, namespace: String, settings: Alertmanager) -> Self {
-        Self { client, namespace, settings, turn: Mutex::new(()) }
+        Self { client, namespace, settings, lock: Mutex::new(()) }
     }
 
-    /// Writes down what `notification` means; `true` if that was anything. When this returns, the API server has it.
+    /// Creates or resolves the incident of `notification`. When this returns, the API server has stored it.
     ///
     /// # Errors
-    /// What the API server answered, or why it didn't.
-    pub async fn take(&self, notification: &Notification) -> Result<bool, kube::Error> {
-        let _turn = self.turn.lock().await;
+    /// If the API server doesn't answer, or rejects the incident.
+    pub async fn store(&self, notification: &Notification) -> Result<StoreResult, kube::Error> {
+        let _guard = self.lock.lock().await;
         let mut attempt = 1;
         loop {
-            match self.attempt(notification).await {
-                Err(kube::Error::Api(status)) if status.code == 409 && attempt < ATTEMPTS => attempt += 1,
+            match self.try_store(notification).await {
+                Err(kube::Error::Api(status)) if status.is_conflict() && attempt < MAX_ATTEMPTS => attempt += 1,
                 result => return result,
             }
         }
     }
 
-    async fn attempt(&self, notification: &Notification) -> Result<bool, kube::Error> {
+    async fn try_store(&self, notification: &Notification) -> Result<StoreResult, kube::Error> {
         let group = group_hash(notification);
-        // In all namespaces: what the alerts of a group have in common changes with them, also the namespace.
+        // The namespace that the alerts of a group share changes with the alerts, so the incidents can be in any namespace.
         let all: Api<DoraIncident> = Api::all(self.client.clone());
-        let known = all.list(&ListParams::default().labels(&format!("{GROUP_LABEL}={group}"))).await?.items;
-        let own = TargetNamespace { namespace: self.namespace.clone(), missed: None };
-        let fields = &self.settings.fields;
-        match decide(notification, &known, fields, &own, Timestamp::now()) {
-            Decision::Create(_) => {
-                let place = self.place(notification).await?;
-                match decide(notification, &known, fields, &place, Timestamp::now()) {
-                    Decision::Create(incident) => self.create(&incident).await,
-                    _ => Ok(false),
-                }
+        let incidents = all.list(&ListParams::default().labels(&format!("{GROUP_LABEL}={group}"))).await?.items;
+        match decide(notification, &incidents, Timestamp::now()) {
+            Decision::Create { started } => {
+                let target = self.target_namespace(notification).await?;
+                self.create(&new_incident(notification, started, &self.settings.fields, &target)).await
             }
-            Decision::Resolve(incidents) => {
-                for (incident, at) in incidents {
+            Decision::Resolve(resolutions) => {
+                for (incident, at) in resolutions {
                     self.resolve(&incident, at).await?;
                 }
-                Ok(true)
+                Ok(StoreResult::Stored)
             }
-            Decision::Nothing(reason) => {
-                debug!(group, status = notification.status.as_str(), reason, "a notification changes nothing");
-                Ok(false)
+            Decision::Ignore(reason) => {
+                let (status, reason) = (notification.status.as_str(), reason.as_str());
+                debug!(group, status, reason, "the notification changes nothing");
+                Ok(StoreResult::Unchanged)
             }
         }
     }
 
-    async fn place(&self, notification: &Notification) -> Result<TargetNamespace, kube::Error> {
-        let own = |missed: Option<&str>| TargetNamespace {
+    /// The namespace that all alerts share, if it exists. Otherwise the namespace of the controller.
+    async fn target_namespace(&self, notification: &Notification) -> Result<TargetNamespace, kube::Error> {
+        let (label, group_key) = (&self.settings.namespace, &notification.group_key);
+        let own = |alert_namespace: Option<&str>| TargetNamespace {
             namespace: self.namespace.clone(),
-            missed: missed.map(str::to_owned),
+            alert_namespace: alert_namespace.map(str::to_owned),
         };
-        let label = &self.settings.namespace;
-        let source = AlertSource::Label(label.clone());
-        // Not that of the first alert: an incident of several namespaces belongs to none of them.
-        let Some(named) = notification.common_labels.get(label).or_else(|| notification.group_labels.get(label)) else {
+        // Labels of single alerts don't count: an incident in several namespaces belongs to none of them.
+        let shared = notification.common_labels.get(label).or_else(|| notification.group_labels.get(label));
+        let Some(shared) = shared else {
             warn!(
                 label,
-                group_key = notification.group_key,
+                group_key,
                 namespace = self.namespace,
-                "the alerts have no namespace in common: their incident is made in the controller's own"
+                "the alerts share no namespace; creating their incident in the namespace of the controller"
             );
-            return Ok(own(notification.values(&source).next()));
+            return Ok(own(notification.values(&AlertSource::Label(label.clone())).next()));
         };
-        let is_name = named.len() <= 63
-            && named.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-        let found = if is_name && !named.is_empty() {
-            Api::<Namespace>::all(self.client.clone()).get_opt(named).await?
-        } else {
-            None
-        };
-        if found.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_none()) {
-            return Ok(TargetNamespace { namespace: named.clone(), missed: None });
+        if self.namespace_exists(shared).await? {
+            return Ok(TargetNamespace { namespace: shared.clone(), alert_namespace: None });
         }
         warn!(
             label,
-            named,
-            group_key = notification.group_key,
+            alert_namespace = shared,
+            group_key,
             namespace = self.namespace,
-            "the namespace of the alerts doesn't exist: their incident is made in the controller's own"
+            "the namespace of the alerts doesn't exist; creating their incident in the namespace of the controller"
         );
-        Ok(own(Some(named)))
+        Ok(own(Some(shared)))
     }
 
-    async fn create(&self, incident: &DoraIncident) -> Result<bool, kube::Error> {
-        let api = self.api(incident);
+    /// Whether `name` is the name of a namespace that isn't being deleted.
+    async fn namespace_exists(&self, name: &str) -> Result<bool, kube::Error> {
+        let is_valid = !name.is_empty()
+            && name.len() <= MAX_NAMESPACE_LENGTH
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        if !is_valid {
+            return Ok(false);
+        }
+        let namespace = Api::<Namespace>::all(self.client.clone()).get_metadata_opt(name).await?;
+        Ok(namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_none()))
+    }
+
+    async fn create(&self, incident: &DoraIncident) -> Result<StoreResult, kube::Error> {
+        let (namespace, name) = (self.namespace_of(incident), incident.name_any());
         let parameters = PostParams { field_manager: Some(CREATION_MANAGER.to_owned()), ..PostParams::default() };
-        match api.create(&parameters, incident).await {
+        match self.api(incident).create(&parameters, incident).await {
             Ok(_) => {
-                info!(
-                    namespace = self.namespace_of(incident),
-                    name = incident.name_any(),
-                    "an alert opened an incident"
-                );
-                Ok(true)
+                info!(namespace, incident = name, "opened the incident of an alert");
+                Ok(StoreResult::Stored)
             }
-            // Made by another replica in this moment, or by an earlier attempt whose answer was lost.
-            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(false),
+            // Another replica has created it, or an earlier attempt whose response was lost.
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(StoreResult::Unchanged),
             Err(error) => Err(error),
         }
     }
 
     async fn resolve(&self, incident: &DoraIncident, at: Timestamp) -> Result<(), kube::Error> {
-        let patch = json!({
-            "apiVersion": DoraIncident::api_version(&()),
-            "kind": DoraIncident::kind(&()),
-            // An apply to an incident that was deleted meanwhile would make it anew, and one that a person has just resolved
-            // would get another time: both are conflicts with these two.
-            "metadata": {"name": incident.name_any(), "uid": incident.uid(), "resourceVersion": incident.resource_version()},
-            "spec": {"status": "resolved", "resolvedAt": at},
-        });
+        let (namespace, name) = (self.namespace_of(incident), incident.name_any());
         let parameters = PatchParams::apply(RESOLUTION_MANAGER).force();
-        self.api(incident).patch(&incident.name_any(), &parameters, &Patch::Apply(&patch)).await?;
-        info!(namespace = self.namespace_of(incident), name = incident.name_any(), %at, "an alert ended: its incident is resolved");
+        self.api(incident).patch(&name, &parameters, &Patch::Apply(resolve_patch(incident, at))).await?;
+        info!(namespace, incident = name, %at, "resolved the incident of an alert");
         Ok(())
     }
 

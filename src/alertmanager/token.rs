@@ -1,46 +1,73 @@
-//! The bearer token that Alertmanager has to show.
+//! The bearer token of Alertmanager's requests.
 
+use std::io;
 use std::path::PathBuf;
 
 use secrecy::zeroize::Zeroizing;
 use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
 
-/// The file with the token. It is read anew for each request, so that a rotation needs no restart.
+/// The file with the bearer token. It is read again for each request, so that a rotation needs no restart.
 #[derive(Clone, Debug)]
 pub struct TokenFile(pub PathBuf);
 
-/// What a request may do.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Admission {
-    /// It shows the token.
+/// Whether a request is authorized.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Authorization {
+    /// The request has the bearer token.
     Granted,
-    /// It shows none, or another one.
+    /// The request has no bearer token, or another one.
     Denied,
-    /// There is no token to compare with, for this reason: nobody is let in.
-    Undecided(String),
+}
+
+/// Why there is no token to compare with.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The file can't be read.
+    #[error(
+        "the bearer token can't be read from {} (ALERTMANAGER_TOKEN_FILE): {error}; check that the Secret is mounted",
+        path.display()
+    )]
+    Unreadable {
+        /// Path of the file.
+        path: PathBuf,
+        /// The reason.
+        error: io::Error,
+    },
+    /// The file has no token.
+    #[error(
+        "the bearer token can't be read from {} (ALERTMANAGER_TOKEN_FILE): the file is empty; write the token into it",
+        path.display()
+    )]
+    Empty {
+        /// Path of the file.
+        path: PathBuf,
+    },
 }
 
 impl TokenFile {
-    /// Whether a request with this header `Authorization` may go on.
-    pub async fn admits(&self, authorization: Option<&str>) -> Admission {
-        let path = self.0.display();
-        let token = match tokio::fs::read_to_string(&self.0).await {
-            Ok(text) => Zeroizing::new(text),
-            Err(error) => {
-                return Admission::Undecided(format!("{path} (ALERTMANAGER_TOKEN_FILE) can't be read: {error}"));
-            }
-        };
-        let token = token.trim();
-        if token.is_empty() {
-            return Admission::Undecided(format!("{path} (ALERTMANAGER_TOKEN_FILE) is empty: write the token into it"));
+    /// Checks the value of the header `Authorization`.
+    ///
+    /// # Errors
+    /// If there is no token to compare with.
+    pub async fn authorize(&self, header: Option<&str>) -> Result<Authorization, TokenError> {
+        let path = || self.0.clone();
+        let text = tokio::fs::read_to_string(&self.0).await;
+        let text = Zeroizing::new(text.map_err(|error| TokenError::Unreadable { path: path(), error })?);
+        let expected = text.trim();
+        if expected.is_empty() {
+            return Err(TokenError::Empty { path: path() });
         }
-        let shown = authorization
-            .and_then(|text| text.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        match shown {
-            // How long it takes to compare two digests tells nothing of the token.
-            Some((_, shown)) if Sha256::digest(shown.trim()) == Sha256::digest(token) => Admission::Granted,
-            _ => Admission::Denied,
-        }
+        let presented =
+            header.and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        Ok(match presented {
+            Some((_, presented)) if is_equal(presented.trim(), expected) => Authorization::Granted,
+            _ => Authorization::Denied,
+        })
     }
+}
+
+/// Compares two tokens in constant time. Their digests have the same length, so the time doesn't depend on the length of the token.
+fn is_equal(presented: &str, expected: &str) -> bool {
+    Sha256::digest(presented).as_slice().ct_eq(Sha256::digest(expected).as_slice()).into()
 }

@@ -69,7 +69,7 @@ pub fn alert_routes(settings: &Settings, client: &Client, default_namespace: &st
         return Router::new();
     };
     let namespace = settings.namespace.clone().unwrap_or_else(|| default_namespace.to_owned());
-    let store = alertmanager::Store::new(client.clone(), namespace, settings.file.alertmanager.clone());
+    let store = alertmanager::IncidentStore::new(client.clone(), namespace, settings.file.alertmanager.clone());
     alertmanager::router(TokenFile(file), store, Arc::clone(metrics))
 }
 
@@ -184,7 +184,7 @@ fn callbacks(publishing: &Publishing, incident_index: &Arc<IncidentIndex>) -> Re
     RecorderCallbacks {
         on_written: Box::new(move |record| deployments.publish_written(record)),
         on_reconciled: Box::new(move |uid, available, revisions| {
-            incident_index.consider(uid, available, revisions, now());
+            incident_index.enqueue_if_relevant(uid, available, revisions, now());
         }),
     }
 }

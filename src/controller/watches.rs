@@ -47,7 +47,7 @@ impl Controller {
             Event::InitApply(incident) => self.incident_seen(incident, true),
             Event::Delete(incident) => {
                 if let Some(incident) = decoded(incident) {
-                    self.incident_index.gone(&incident);
+                    self.incident_index.deleted(&incident);
                 }
             }
         })
@@ -68,7 +68,7 @@ impl Controller {
             self.publishing.incidents.observed(key, state, listed);
         }
         if let Some(incident) = incident {
-            self.incident_index.seen(&incident, Timestamp::now());
+            self.incident_index.applied(&incident, Timestamp::now());
         }
     }
 }

@@ -8,53 +8,67 @@ use crate::resources::{DoraIncident, IncidentStatus};
 /// The times of an incident.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct IncidentTimes {
-    /// When it began.
+    /// When the incident began.
     pub opened: Timestamp,
-    /// When it was over; `None` while it lasts.
+    /// When the incident ended. `None` while it is open.
     pub resolved: Option<Timestamp>,
-    /// From the one to the other; `None` while it lasts, or if the times contradict each other.
+    /// Time from `opened` to `resolved`. `None` while the incident is open, or if it was resolved before it began.
     pub time_to_resolve: Option<SignedDuration>,
-    /// What could not be used, in sentences that say what to write instead.
-    pub warnings: Vec<String>,
+    /// Why there is no time to resolve although the incident is resolved.
+    pub warning: Option<IncidentTimesWarning>,
 }
 
-/// The times of `incident`, as it and the cluster state it.
-///
-/// The moment at which `spec.status` became `resolved` is that of the manager which owns the field. Since Kubernetes
-/// renews that time with each later change by the same manager, the first answer stands in `status.resolvedAt`
-/// and is kept until the incident is opened again. `now` only counts where the API server gives no time at all.
-#[must_use]
-pub fn times(incident: &DoraIncident, now: Timestamp) -> IncidentTimes {
-    let spec = &incident.spec;
-    let created = incident.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    let opened = spec.created_at.as_ref().map(|time| time.0).or(created).unwrap_or(now);
-    let resolved = match spec.status {
-        IncidentStatus::Open => None,
-        IncidentStatus::Resolved => Some(
-            spec.resolved_at
-                .as_ref()
-                .or_else(|| incident.status.as_ref()?.resolved_at.as_ref())
-                .map(|time| time.0)
-                .or_else(|| status_set_at(incident.metadata.managed_fields.as_deref().unwrap_or_default()))
-                .unwrap_or(now),
-        ),
-    };
-    let mut warnings = Vec::new();
-    let time_to_resolve = resolved.and_then(|resolved| {
-        let duration = resolved.duration_since(opened);
-        if duration.is_negative() {
-            warnings.push(format!(
-                "the incident is resolved at {resolved}, before it was opened at {opened}: set spec.createdAt to the time at \
-                 which it began. The time to resolve is left out"
-            ));
-        }
-        (!duration.is_negative()).then_some(duration)
-    });
-    IncidentTimes { opened, resolved, time_to_resolve, warnings }
+/// Times of an incident that contradict each other. The text is for the condition `Valid`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum IncidentTimesWarning {
+    /// The incident was resolved before it began.
+    #[error(
+        "the incident was resolved at {resolved}, before it was opened at {opened}, so the time to resolve is omitted: set \
+         spec.createdAt to the time at which the incident began"
+    )]
+    ResolvedBeforeOpened {
+        /// When the incident began.
+        opened: Timestamp,
+        /// When it was resolved.
+        resolved: Timestamp,
+    },
 }
 
-/// When `spec.status` got its present value: the earliest of the managers that own the field. Several own it if they
-/// applied the same value, and each one's time only ever moves away from that moment.
+impl IncidentTimes {
+    /// Reads the times of `incident`. `now` applies only if the API server states no time.
+    ///
+    /// Without `spec.resolvedAt`, the incident was resolved when its field manager set `spec.status`. Kubernetes renews that time
+    /// with each later change by the same manager. So the first answer, in `status.resolvedAt`, takes precedence until the incident
+    /// is opened again.
+    #[must_use]
+    pub fn of(incident: &DoraIncident, now: Timestamp) -> Self {
+        let created = incident.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let opened = incident.spec.created_at.as_ref().map(|time| time.0).or(created).unwrap_or(now);
+        let resolved = match incident.spec.status {
+            IncidentStatus::Open => None,
+            IncidentStatus::Resolved => Some(resolved_at(incident).unwrap_or(now)),
+        };
+        let (time_to_resolve, warning) = match resolved {
+            Some(resolved) if resolved < opened => {
+                (None, Some(IncidentTimesWarning::ResolvedBeforeOpened { opened, resolved }))
+            }
+            Some(resolved) => (Some(resolved.duration_since(opened)), None),
+            None => (None, None),
+        };
+        Self { opened, resolved, time_to_resolve, warning }
+    }
+}
+
+/// When the resolved `incident` was resolved, if the resource states it.
+fn resolved_at(incident: &DoraIncident) -> Option<Timestamp> {
+    let status = incident.status.as_ref();
+    let stated = incident.spec.resolved_at.as_ref().or_else(|| status?.resolved_at.as_ref());
+    let managed_fields = incident.metadata.managed_fields.as_deref().unwrap_or_default();
+    stated.map(|time| time.0).or_else(|| status_set_at(managed_fields))
+}
+
+/// When `spec.status` got its current value: the earliest time among the managers that own the field. Managers that applied the same
+/// value share the field, and the time of each only moves forward.
 fn status_set_at(managed_fields: &[ManagedFieldsEntry]) -> Option<Timestamp> {
     managed_fields
         .iter()
@@ -87,13 +101,13 @@ mod tests {
         .unwrap()
     }
 
-    fn of(spec: &Value, status: &Value, managed_fields: &Value) -> (String, Option<String>, Option<i64>, usize) {
-        let times = times(&incident(spec, status, managed_fields), NOW.parse().unwrap());
+    fn times(spec: &Value, status: &Value, managed_fields: &Value) -> (String, Option<String>, Option<i64>, bool) {
+        let times = IncidentTimes::of(&incident(spec, status, managed_fields), NOW.parse().unwrap());
         (
             times.opened.to_string(),
             times.resolved.map(|time| time.to_string()),
             times.time_to_resolve.map(|duration| duration.as_secs()),
-            times.warnings.len(),
+            times.warning.is_some(),
         )
     }
 
@@ -102,54 +116,54 @@ mod tests {
     }
 
     #[test]
-    fn an_open_incident_began_when_it_was_created_and_lasts() {
-        let expected = ("2026-01-01T10:00:00Z".to_owned(), None, None, 0);
-        assert_eq!(of(&json!({}), &json!({}), &json!([])), expected);
+    fn open_incident_begins_with_its_resource() {
+        let expected = ("2026-01-01T10:00:00Z".to_owned(), None, None, false);
+        assert_eq!(times(&json!({}), &json!({}), &json!([])), expected);
     }
 
     #[test]
-    fn the_resolution_is_the_moment_at_which_the_field_was_set() {
+    fn resolution_is_when_the_status_was_set() {
         let managed = json!([
             set_by("somebody", "2026-01-01T12:30:00Z", "f:title"),
             set_by("kubectl", "2026-01-01T11:00:00Z", "f:status"),
             set_by("argocd", "2026-01-01T11:10:00Z", "f:status"),
         ]);
         assert_eq!(
-            of(&json!({"status": "resolved"}), &json!({}), &managed),
-            ("2026-01-01T10:00:00Z".to_owned(), Some("2026-01-01T11:00:00Z".to_owned()), Some(3600), 0)
+            times(&json!({"status": "resolved"}), &json!({}), &managed),
+            ("2026-01-01T10:00:00Z".to_owned(), Some("2026-01-01T11:00:00Z".to_owned()), Some(3600), false)
         );
     }
 
     #[test]
-    fn a_later_edit_does_not_move_the_resolution() {
+    fn later_edit_does_not_move_the_resolution() {
         let managed = json!([set_by("kubectl", "2026-01-03T00:00:00Z", "f:status")]);
         let (_, resolved, seconds, _) =
-            of(&json!({"status": "resolved"}), &json!({"resolvedAt": "2026-01-01T11:00:00Z"}), &managed);
+            times(&json!({"status": "resolved"}), &json!({"resolvedAt": "2026-01-01T11:00:00Z"}), &managed);
         assert_eq!((resolved.as_deref(), seconds), (Some("2026-01-01T11:00:00Z"), Some(3600)));
     }
 
     #[test]
-    fn times_in_the_spec_win() {
+    fn times_in_the_spec_take_precedence() {
         let spec =
             json!({"status": "resolved", "createdAt": "2026-01-01T09:00:00Z", "resolvedAt": "2026-01-01T09:30:00Z"});
         let managed = json!([set_by("kubectl", "2026-01-01T11:00:00Z", "f:status")]);
         assert_eq!(
-            of(&spec, &json!({"resolvedAt": "2026-01-01T11:00:00Z"}), &managed),
-            ("2026-01-01T09:00:00Z".to_owned(), Some("2026-01-01T09:30:00Z".to_owned()), Some(1800), 0)
+            times(&spec, &json!({"resolvedAt": "2026-01-01T11:00:00Z"}), &managed),
+            ("2026-01-01T09:00:00Z".to_owned(), Some("2026-01-01T09:30:00Z".to_owned()), Some(1800), false)
         );
     }
 
     #[test]
-    fn a_reopened_incident_lasts_again_from_its_start() {
+    fn reopened_incident_keeps_its_beginning() {
         let (opened, resolved, seconds, _) =
-            of(&json!({"status": "open"}), &json!({"resolvedAt": "2026-01-01T11:00:00Z"}), &json!([]));
+            times(&json!({"status": "open"}), &json!({"resolvedAt": "2026-01-01T11:00:00Z"}), &json!([]));
         assert_eq!((opened.as_str(), resolved, seconds), ("2026-01-01T10:00:00Z", None, None));
     }
 
     #[test]
-    fn a_resolution_before_the_opening_is_explained_and_has_no_duration() {
-        let (_, resolved, seconds, warnings) =
-            of(&json!({"status": "resolved", "resolvedAt": "2026-01-01T09:00:00Z"}), &json!({}), &json!([]));
-        assert_eq!((resolved.as_deref(), seconds, warnings), (Some("2026-01-01T09:00:00Z"), None, 1));
+    fn resolution_before_opening_has_no_duration() {
+        let (_, resolved, seconds, has_warning) =
+            times(&json!({"status": "resolved", "resolvedAt": "2026-01-01T09:00:00Z"}), &json!({}), &json!([]));
+        assert_eq!((resolved.as_deref(), seconds, has_warning), (Some("2026-01-01T09:00:00Z"), None, true));
     }
 }

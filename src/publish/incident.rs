@@ -8,7 +8,7 @@ use super::build::{BuildInput, Drafted, fields, port_time};
 use super::conform::Draft;
 use super::lead_time::hours;
 use super::{CommonStatus, Publishable};
-use crate::incidents::{IncidentTimes, LookedUp, Surroundings, times, with_cause};
+use crate::incidents::{CauseContext, IncidentTimes, Lookup, look_up_cause};
 use crate::resources::{Certainty, DeletionPolicy, DoraIncident, DoraIncidentSpec, DoraIncidentStatus};
 use crate::settings::{FileSettings, INCIDENT};
 
@@ -23,14 +23,15 @@ impl Publishable for DoraIncident {
         Wanted { identifier: &blueprints.incident, naming: &naming.incident, vocabulary: &INCIDENT }
     }
 
-    async fn resolve(self, around: &Surroundings<'_>) -> Result<LookedUp<Self>, kube::Error> {
-        let opened = times(&self, around.now).opened;
-        with_cause(self, opened, around).await
+    async fn resolve(self, around: &CauseContext<'_>) -> Result<Lookup<Self>, kube::Error> {
+        let opened = IncidentTimes::of(&self, around.now).opened;
+        look_up_cause(self, opened, around).await
     }
 
     fn draft(&self, input: &BuildInput<'_>) -> Drafted {
-        let times = times(self, input.now);
-        Drafted { draft: draft(self, &times, input), warnings: times.warnings }
+        let times = IncidentTimes::of(self, input.now);
+        let warnings = times.warning.iter().map(ToString::to_string).collect();
+        Drafted { draft: draft(self, &times, input), warnings }
     }
 
     fn deletion_policy(&self) -> DeletionPolicy {
@@ -66,7 +67,7 @@ impl Publishable for DoraIncident {
 
     fn with_common_status(&self, common: CommonStatus, now: Timestamp) -> DoraIncidentStatus {
         let CommonStatus { observed_generation, observed_settings, conditions, entity } = common;
-        let IncidentTimes { opened, resolved, time_to_resolve, warnings: _ } = times(self, now);
+        let IncidentTimes { opened, resolved, time_to_resolve, warning: _ } = IncidentTimes::of(self, now);
         DoraIncidentStatus {
             observed_generation,
             observed_settings,

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::blueprints::Wanted;
 use super::build::{BuildInput, Drafted, Hold};
-use crate::incidents::{LookedUp, Surroundings};
+use crate::incidents::{CauseContext, Lookup};
 use crate::resources::{DeletionPolicy, DeliveredEntity};
 use crate::settings::FileSettings;
 
@@ -36,8 +36,8 @@ pub trait Publishable:
     ///
     /// # Errors
     /// If the API server does not answer.
-    fn resolve(self, _around: &Surroundings<'_>) -> impl Future<Output = Result<LookedUp<Self>, kube::Error>> + Send {
-        std::future::ready(Ok(LookedUp::nothing(self)))
+    fn resolve(self, _around: &CauseContext<'_>) -> impl Future<Output = Result<Lookup<Self>, kube::Error>> + Send {
+        std::future::ready(Ok(Lookup::unchanged(self)))
     }
 
     /// Why the resource is not sent to Port, if it is not. Pure, and cheaper than [`Publishable::draft`].

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use tracing::warn;
 
 use super::{Publishable, Publisher};
-use crate::incidents::{LookedUp, Surroundings};
+use crate::incidents::{CauseContext, Lookup};
 use crate::resources::ResourceKey;
 
 /// A resource whose references are looked up.
@@ -27,15 +27,15 @@ impl<R: Publishable> Publisher<R> {
     pub(super) async fn resolve(&self, key: &ResourceKey, resource: R) -> Option<Resolved<R>> {
         let resource = self.sync_finalizer(key, resource).await?;
         let stored = resource.status().cloned();
-        let around = Surroundings {
+        let around = CauseContext {
             client: &self.context.runtime.client,
             settings: &self.context.settings,
             records: &self.context.records,
-            since: *self.started.lock(),
+            publishing_since: *self.started.lock(),
             now: Timestamp::now(),
         };
         match resource.resolve(&around).await {
-            Ok(LookedUp { resource, may_change, warnings }) => {
+            Ok(Lookup { resource, may_change, warnings }) => {
                 if !may_change {
                     self.recheck_backoff.forget(key);
                 }

@@ -9,8 +9,13 @@ use sha2::{Digest, Sha256};
 /// entity again.
 #[must_use]
 pub fn digest(value: &impl Serialize) -> String {
-    let json = serde_json::to_vec(value).unwrap_or_default();
-    format!("{:.16x}", Sha256::digest(json))
+    digest_bytes(&serde_json::to_vec(value).unwrap_or_default())
+}
+
+/// The first 16 hexadecimal digits (64 bits) of the SHA-256 hash of `bytes`. The same in every version of the controller.
+#[must_use]
+pub fn digest_bytes(bytes: &[u8]) -> String {
+    format!("{:.16x}", Sha256::digest(bytes))
 }
 
 #[cfg(test)]

@@ -172,7 +172,7 @@ async fn a_rollback_has_an_incident_from_the_completion_of_the_bad_revision_to_i
     let name = noted(&stage, &rows[1]).await?;
     let resolved = stage.on.incident(&stage.namespace, &name, "resolved").await?;
     lasted(&resolved, rows[1].finished().0, rows[2].finished().0);
-    assert_eq!(text(&resolved, "description"), "Revision 3 took it back.");
+    assert_eq!(text(&resolved, "description"), "Rolled back by revision 3.");
     assert_eq!(names(&stage).await?, [rows[1].record.name_any()]);
     Ok(())
 }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use port_dora_controller::incidents::automatic::decide::{
-    Details, Incident, IncidentInput, OpenedBy, Opening, Present, Recorded, Rules, Write, decide,
+    Incident, IncidentInput, IncidentPolicy, NewIncident, OpenedBy, RecordDetails, RolloutRecord, WorkloadState, Write,
+    decide,
 };
 use port_dora_controller::settings::Incidents;
 use rollout::{
@@ -36,7 +37,7 @@ struct SimulatedDeployment {
     is_deleted: bool,
     available: Option<Availability>,
     reported_loss: Option<Timestamp>,
-    records: Vec<Recorded>,
+    records: Vec<RolloutRecord>,
     incidents: Vec<Incident>,
     settings: Incidents,
     /// How often each incident was created.
@@ -60,7 +61,7 @@ fn incident(name: String, opened: Timestamp) -> Incident {
     Incident {
         name,
         opened_by: None,
-        uid: None,
+        workload_uid: None,
         revision: None,
         rolled_back_by: None,
         opened,
@@ -120,12 +121,12 @@ impl SimulatedDeployment {
 
 /// The controller.
 impl SimulatedDeployment {
-    fn present(&self) -> Option<Present> {
-        let outcome = self.records.last().map(|record| record.known.outcome);
-        (!self.is_deleted).then(|| Present {
+    fn state(&self) -> Option<WorkloadState> {
+        let outcome = self.records.last().map(|record| record.rollout.outcome);
+        (!self.is_deleted).then(|| WorkloadState {
             availability: self.available,
             is_in_effect: outcome.is_some_and(|outcome| !matches!(outcome, Outcome::InProgress | Outcome::Failed)),
-            is_wanted: true,
+            is_selected: true,
             environment: "production".to_owned(),
             reported_loss: self.reported_loss,
         })
@@ -136,11 +137,11 @@ impl SimulatedDeployment {
         let input = IncidentInput {
             workload: &self.key,
             uid: UID,
-            present: self.present(),
+            state: self.state(),
             records: self.records.clone(),
             incidents: self.incidents.clone(),
         };
-        decide(&input, &Rules { settings: &self.settings, installed: time(0) }, self.now()).writes
+        decide(&input, &IncidentPolicy { settings: &self.settings, installed: time(0) }, self.now()).writes
     }
 
     /// Decides and writes until nothing is left to write. If it `may_crash`, the controller may end before any write.
@@ -177,23 +178,23 @@ impl SimulatedDeployment {
                 assert!(incident.resolved.is_some() && !incident.is_taken_over, "{:#?}", self.log);
                 (incident.resolved, incident.reopened) = (None, Some(since));
             }
-            Write::Note { record, incident } => {
+            Write::SetIncident { record, incident } => {
                 let record = self.records.iter_mut().find(|recorded| recorded.name == record).unwrap();
                 record.details.as_mut().unwrap().incident = Some(incident);
             }
-            Write::NoteLoss { since } => self.reported_loss = Some(since),
+            Write::SetReportedLoss { since } => self.reported_loss = Some(since),
         }
     }
 
     /// Creates an incident, unless one of the name exists.
-    fn open(&mut self, Opening { name, opened_by, opened, revision, rolled_back_by }: Opening) {
+    fn open(&mut self, NewIncident { name, opened_by, opened, revision, rolled_back_by }: NewIncident) {
         if self.incidents.iter().any(|incident| incident.name == name) {
             return;
         }
         *self.created.entry(name.clone()).or_default() += 1;
         self.incidents.push(Incident {
             opened_by: Some(opened_by),
-            uid: Some(UID.to_owned()),
+            workload_uid: Some(UID.to_owned()),
             revision,
             rolled_back_by,
             ..incident(name, opened)
@@ -207,7 +208,7 @@ impl SimulatedDeployment {
     fn start_rollout(&mut self, is_rollback: bool) {
         let (second, revision) = (self.second, i64::try_from(self.records.len()).unwrap() + 1);
         let mut rolls_back = false;
-        if let Some(Recorded { known: last, details, .. }) = self.records.last_mut() {
+        if let Some(RolloutRecord { rollout: last, details, .. }) = self.records.last_mut() {
             match last.outcome {
                 Outcome::InProgress => {
                     (last.outcome, last.finished) = (Outcome::Superseded, unix_seconds(second));
@@ -232,13 +233,13 @@ impl SimulatedDeployment {
             paused_at: None,
             paused_seconds: 0,
         };
-        let details = Details { environment: "production".to_owned(), ..Details::default() };
-        self.records.push(Recorded { name: format!("web-{revision}-u"), known, details: Some(details) });
+        let details = RecordDetails { environment: "production".to_owned(), ..RecordDetails::default() };
+        self.records.push(RolloutRecord { name: format!("web-{revision}-u"), rollout: known, details: Some(details) });
     }
 
     fn finish_rollout(&mut self, succeeds: bool) {
         let second = self.second;
-        let Some(last) = self.records.last_mut().map(|record| &mut record.known) else {
+        let Some(last) = self.records.last_mut().map(|record| &mut record.rollout) else {
             return;
         };
         last.outcome = match (last.outcome, succeeds) {

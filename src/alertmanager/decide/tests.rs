@@ -1,8 +1,13 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::settings::Alertmanager;
+use crate::alertmanager::manifest::{
+    GROUP_ANNOTATION, GROUP_LABEL, NAMESPACE_ANNOTATION, TargetNamespace, new_incident,
+};
+use crate::settings::AlertFields;
 
 const NOW: &str = "2026-01-02T00:00:00Z";
 
@@ -39,40 +44,35 @@ fn notification(alerts: &[Value]) -> Notification {
     .unwrap()
 }
 
-fn decided(notification: &Notification, known: &[DoraIncident]) -> Decision {
-    let place = TargetNamespace { namespace: "shop".to_owned(), missed: None };
-    decide(notification, known, &Alertmanager::default().fields, &place, at(NOW))
+fn created(notification: &Notification, alert_namespace: Option<&str>) -> DoraIncident {
+    let Decision::Create { started } = decide(notification, &[], at(NOW)) else { panic!() };
+    let target = TargetNamespace { namespace: "shop".to_owned(), alert_namespace: alert_namespace.map(str::to_owned) };
+    new_incident(notification, started, &AlertFields::default(), &target)
 }
 
-/// Does what is decided to the incidents that stand for the cluster.
-fn take(notification: &Notification, incidents: &mut Vec<DoraIncident>) {
-    match decided(notification, incidents) {
-        Decision::Create(incident) => {
-            assert!(incidents.iter().all(|known| known.metadata.name != incident.metadata.name), "made twice");
-            incidents.push(*incident);
+/// Applies the decision to `incidents`, which stand for the cluster.
+fn apply(notification: &Notification, incidents: &mut Vec<DoraIncident>) {
+    match decide(notification, incidents, at(NOW)) {
+        Decision::Create { started: _ } => {
+            let incident = created(notification, None);
+            assert!(incidents.iter().all(|other| other.metadata.name != incident.metadata.name), "created twice");
+            incidents.push(incident);
         }
-        Decision::Resolve(over) => {
-            for (over, time) in over {
-                let known = incidents.iter_mut().find(|known| known.metadata.name == over.metadata.name).unwrap();
-                known.spec.status = IncidentStatus::Resolved;
-                known.spec.resolved_at = Some(Time(time));
+        Decision::Resolve(resolutions) => {
+            for (resolved, time) in resolutions {
+                let incident = incidents.iter_mut().find(|it| it.metadata.name == resolved.metadata.name).unwrap();
+                incident.spec.status = IncidentStatus::Resolved;
+                incident.spec.resolved_at = Some(Time(time));
             }
         }
-        Decision::Nothing(_) => {}
-    }
-}
-
-fn created(notification: &Notification) -> DoraIncident {
-    match decided(notification, &[]) {
-        Decision::Create(incident) => *incident,
-        other => panic!("{other:?}"),
+        Decision::Ignore(_) => {}
     }
 }
 
 #[test]
-fn an_alert_that_fires_makes_an_incident_of_what_it_says() {
+fn incident_has_the_fields_of_its_alert() {
     let alerts = [alert("2026-01-01T10:00:05.7Z", None), alert("2026-01-01T10:00:00.2Z", None)];
-    let incident = created(&notification(&alerts));
+    let incident = created(&notification(&alerts), None);
     let name = incident.name_any();
     assert!(name.starts_with("high-latency-") && name.ends_with("-20260101100000"), "{name}");
     assert_eq!(incident.labels()[GROUP_LABEL].len(), 16);
@@ -91,48 +91,46 @@ fn an_alert_that_fires_makes_an_incident_of_what_it_says() {
 }
 
 #[test]
-fn values_are_clipped_and_addresses_that_are_none_passed_over() {
+fn long_values_are_cut_and_invalid_urls_skipped() {
     let mut sent = notification(&[alert("2026-01-01T10:00:00Z", None)]);
     sent.common_annotations.insert("summary".to_owned(), "ü".repeat(600));
     for address in
         ["wiki", "http://", "https://a b", "https://a/%zz", "ftp://a", &format!("https://a/{}", "b".repeat(2000))]
     {
         sent.common_annotations.insert("runbook_url".to_owned(), address.to_owned());
-        let spec = created(&sent).spec;
+        let spec = created(&sent, None).spec;
         assert_eq!(spec.url.as_deref(), Some("http://prometheus:9090/graph?g0.expr=up"), "{address}");
         assert_eq!(spec.title, Some("ü".repeat(500)));
     }
     sent.common_annotations.insert("runbook_url".to_owned(), "https://wiki/slow%20web".to_owned());
-    assert_eq!(created(&sent).spec.url.as_deref(), Some("https://wiki/slow%20web"));
+    assert_eq!(created(&sent, None).spec.url.as_deref(), Some("https://wiki/slow%20web"));
 }
 
 #[test]
-fn names_are_valid_whatever_the_alert_is_called() {
+fn incident_names_are_valid_labels() {
     for title in ["", "--", "Ünïcode", "KubePodCrashLooping", &"x".repeat(300), "a/b c"] {
         let mut sent = notification(&[alert("2026-01-01T10:00:00Z", None)]);
         sent.common_labels.insert("alertname".to_owned(), title.to_owned());
-        let name = created(&sent).name_any();
+        let name = created(&sent, None).name_any();
         assert!(name.len() <= 63 && name.starts_with(|char: char| char.is_ascii_alphanumeric()), "{name}");
         assert!(name.chars().all(|char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-'), "{name}");
     }
 }
 
 #[test]
-fn outside_of_its_namespace_an_incident_names_the_namespace_and_no_deployment() {
-    let place = TargetNamespace { namespace: "own".to_owned(), missed: Some("gone".to_owned()) };
-    let sent = notification(&[alert("2026-01-01T10:00:00Z", None)]);
-    let Decision::Create(incident) = decide(&sent, &[], &AlertFields::default(), &place, at(NOW)) else { panic!() };
+fn incident_outside_its_namespace_names_no_workload() {
+    let incident = created(&notification(&[alert("2026-01-01T10:00:00Z", None)]), Some("gone"));
     assert_eq!(incident.annotations()[NAMESPACE_ANNOTATION], "gone");
-    assert_eq!((incident.namespace().as_deref(), &incident.spec.workload_ref), (Some("own"), &None));
+    assert_eq!((incident.namespace().as_deref(), &incident.spec.workload_ref), (Some("shop"), &None));
 }
 
 #[test]
-fn an_episode_is_one_incident_and_the_next_one_another() {
+fn each_episode_has_one_incident() {
     let mut incidents = Vec::new();
     let first = notification(&[alert("2026-01-01T10:00:00.3Z", None)]);
-    take(&first, &mut incidents);
-    // One alert of the group is over, another one fires.
-    take(
+    apply(&first, &mut incidents);
+    // One alert of the group has ended, another one fires.
+    apply(
         &notification(&[
             alert("2026-01-01T10:00:00.3Z", Some("2026-01-01T10:20:00Z")),
             alert("2026-01-01T10:10:00Z", None),
@@ -141,55 +139,61 @@ fn an_episode_is_one_incident_and_the_next_one_another() {
     );
     assert_eq!((incidents.len(), incidents[0].spec.status), (1, IncidentStatus::Open));
     let over = notification(&[alert("2026-01-01T10:10:00Z", Some("2026-01-01T10:30:00.9Z"))]);
-    take(&over, &mut incidents);
+    apply(&over, &mut incidents);
     assert_eq!(incidents[0].spec.resolved_at, Some(Time(at("2026-01-01T10:30:00Z"))));
-    take(&first, &mut incidents);
-    assert_eq!((incidents.len(), incidents[0].spec.status), (1, IncidentStatus::Resolved), "a late repeat");
+    apply(&first, &mut incidents);
+    assert_eq!(
+        (incidents.len(), incidents[0].spec.status),
+        (1, IncidentStatus::Resolved),
+        "a repeated notification that is late"
+    );
 
-    take(&notification(&[alert("2026-01-01T11:00:00Z", None)]), &mut incidents);
-    take(&over, &mut incidents);
+    apply(&notification(&[alert("2026-01-01T11:00:00Z", None)]), &mut incidents);
+    apply(&over, &mut incidents);
     assert_eq!(
         (incidents.len(), incidents[1].spec.status),
         (2, IncidentStatus::Open),
-        "a late end of the first episode"
+        "the end of the first episode is late"
     );
 }
 
 #[test]
-fn what_a_person_resolved_stays_resolved_while_the_alert_fires() {
+fn incident_resolved_by_a_person_stays_resolved() {
     let sent = notification(&[alert("2026-01-01T10:00:00Z", None)]);
-    let mut incident = created(&sent);
+    let mut incident = created(&sent, None);
     incident.spec.status = IncidentStatus::Resolved;
-    assert!(matches!(decided(&sent, &[incident]), Decision::Nothing(_)));
+    assert_eq!(decide(&sent, &[incident], at(NOW)), Decision::Ignore(IgnoreReason::AlreadyResolved));
 }
 
 #[test]
-fn an_end_without_an_incident_makes_nothing() {
+fn resolution_without_an_incident_is_ignored() {
     let over = notification(&[alert("2026-01-01T10:00:00Z", Some("2026-01-01T10:30:00Z"))]);
-    assert!(matches!(decided(&over, &[]), Decision::Nothing(_)));
+    assert_eq!(decide(&over, &[], at(NOW)), Decision::Ignore(IgnoreReason::NoOpenIncident));
 }
 
 #[test]
-fn an_end_in_the_future_or_without_a_time_is_now() {
+fn unknown_or_future_end_is_now() {
     let sent = notification(&[alert("2026-01-01T10:00:00Z", None)]);
     for end in ["2026-02-01T10:00:00Z", "0001-01-01T00:00:00Z"] {
-        let mut incidents = vec![created(&sent)];
-        take(&notification(&[alert("2026-01-01T10:00:00Z", Some(end))]), &mut incidents);
+        let mut incidents = vec![created(&sent, None)];
+        apply(&notification(&[alert("2026-01-01T10:00:00Z", Some(end))]), &mut incidents);
         assert_eq!(incidents[0].spec.resolved_at, Some(Time(at(NOW))), "{end}");
     }
 }
 
 #[test]
-fn two_receivers_are_two_groups() {
+fn group_hash_is_stable_and_differs_by_receiver() {
     let one = notification(&[alert("2026-01-01T10:00:00Z", None)]);
     let other = Notification { receiver: "other".to_owned(), ..one.clone() };
+    // The label of existing incidents has this value.
+    assert_eq!(group_hash(&one), "57b043adc9109848");
     assert_ne!(group_hash(&one), group_hash(&other));
 }
 
 proptest! {
-    /// Alertmanager only sends an end after a beginning was accepted; everything else may come in any order, and again.
+    /// Alertmanager sends the end only after a beginning was accepted. All else can arrive in any order, and repeatedly.
     #[test]
-    fn notifications_of_an_episode_lead_to_one_incident_in_any_order(order in prop::collection::vec(0_usize..4, 0..12)) {
+    fn one_episode_has_one_incident_in_any_order(order in prop::collection::vec(0_usize..4, 0..12)) {
         let (start, second, end) = ("2026-01-01T10:00:00.4Z", "2026-01-01T10:05:00.5Z", "2026-01-01T10:30:00.6Z");
         let sent = [
             notification(&[alert(start, None)]),
@@ -198,11 +202,11 @@ proptest! {
             notification(&[alert(second, Some(end))]),
         ];
         let mut incidents = Vec::new();
-        take(&sent[0], &mut incidents);
+        apply(&sent[0], &mut incidents);
         for index in order {
-            take(&sent[index], &mut incidents);
+            apply(&sent[index], &mut incidents);
         }
-        take(&sent[3], &mut incidents);
+        apply(&sent[3], &mut incidents);
         prop_assert_eq!(incidents.len(), 1);
         prop_assert_eq!(incidents[0].spec.created_at.clone(), Some(Time(at("2026-01-01T10:00:00Z"))));
         prop_assert_eq!(incidents[0].spec.resolved_at.clone(), Some(Time(at("2026-01-01T10:30:00Z"))));

@@ -7,11 +7,11 @@ use crate::settings::Alertmanager;
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;
 
-/// A receiver whose API server doesn't exist, and the file of its token.
-async fn served(folder: &tempfile::TempDir) -> Result<(String, std::path::PathBuf), Box<dyn std::error::Error>> {
+/// Starts a receiver without an API server. Returns its URL and the path of its token file.
+async fn start(folder: &tempfile::TempDir) -> Result<(String, std::path::PathBuf), Box<dyn std::error::Error>> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = kube::Config::new("http://127.0.0.1:1".parse()?);
-    let store = Store::new(kube::Client::try_from(config)?, "own".to_owned(), Alertmanager::default());
+    let store = IncidentStore::new(kube::Client::try_from(config)?, "own".to_owned(), Alertmanager::default());
     let file = folder.path().join("token");
     let router = router(TokenFile(file.clone()), store, Arc::default());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -25,14 +25,14 @@ async fn send(address: &str, token: Option<&str>, body: String) -> Result<(u16, 
     if let Some(token) = token {
         request = request.header(AUTHORIZATION, token);
     }
-    let answer = request.send().await?;
-    Ok((answer.status().as_u16(), answer.text().await?))
+    let response = request.send().await?;
+    Ok((response.status().as_u16(), response.text().await?))
 }
 
 #[tokio::test]
-async fn only_who_shows_the_token_is_heard_and_nobody_without_one() -> TestResult {
+async fn requests_need_the_bearer_token() -> TestResult {
     let folder = tempfile::tempdir()?;
-    let (address, file) = served(&folder).await?;
+    let (address, file) = start(&folder).await?;
     for write in [false, true] {
         if write {
             std::fs::write(&file, "\n")?;
@@ -52,26 +52,26 @@ async fn only_who_shows_the_token_is_heard_and_nobody_without_one() -> TestResul
     assert_eq!(send(&address, Some("bearer hunter2"), String::new()).await?.0, 400);
     std::fs::write(&file, "hunter3")?;
     assert_eq!(send(&address, Some("Bearer hunter2"), String::new()).await?.0, 401, "a rotated token");
-    let answer = reqwest::Client::new().post(&address).send().await?;
-    assert_eq!(answer.headers()["www-authenticate"], "Bearer");
+    let response = reqwest::Client::new().post(&address).send().await?;
+    assert_eq!(response.headers()["www-authenticate"], "Bearer");
     Ok(())
 }
 
 #[tokio::test]
-async fn what_never_gets_better_is_4xx_and_what_is_not_stored_5xx() -> TestResult {
+async fn permanent_errors_are_4xx_and_others_5xx() -> TestResult {
     let folder = tempfile::tempdir()?;
-    let (address, file) = served(&folder).await?;
+    let (address, file) = start(&folder).await?;
     std::fs::write(&file, "hunter2")?;
     let token = Some("Bearer hunter2");
     for body in ["", "{}", "[]", r#"{"status": "firing"}"#] {
         let (status, text) = send(&address, token, body.to_owned()).await?;
         assert_eq!(status, 400, "{body}: {text}");
-        assert!(text.contains("no notification of Alertmanager"), "{text}");
+        assert!(text.contains("not a notification of Alertmanager"), "{text}");
     }
-    assert_eq!(send(&address, token, " ".repeat(LARGEST_BODY + 1)).await?.0, 413);
+    assert_eq!(send(&address, token, " ".repeat(MAX_BODY_SIZE + 1)).await?.0, 413);
     let notification = json!({"status": "firing", "groupKey": "a", "alerts": []});
     let (status, text) = send(&address, token, notification.to_string()).await?;
     assert_eq!(status, 503, "{text}");
-    assert!(text.contains("send it again"), "{text}");
+    assert!(text.contains("send the notification again"), "{text}");
     Ok(())
 }

@@ -1,67 +1,64 @@
-//! Opens and resolves the controller's own incidents: looks at each Deployment of which there may be something to say.
+//! The controller of automatic incidents: it reconciles each workload that may need an incident opened or resolved.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_controller::events::{Event, EventType};
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::Api;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::{Api, Resource};
+use parking_lot::Mutex;
+use rollout::{Uid, WorkloadKey};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::decide::{IncidentInput, OpenedBy, Opening, Recorded, Rules, Verdict, Write, decide, loss_name, may_open};
-use super::index::{IncidentIndex, newest};
-use super::input as scene;
-use super::manifest::{INCIDENTS_MANAGER, OPENED_BY, OPENING_MANAGER, noted, opened, reopened, resolved};
-use crate::records::{Records, record_name};
+use super::decide::{Decision, IncidentPolicy, NewIncident, OpenedBy, Write, decide};
+use super::index::IncidentIndex;
+use super::input::{CachedWorkload, ObservedWorkload, RequiredObjects, reported_loss};
+use super::manifest::{
+    CREATION_MANAGER, OPENED_BY, UPDATE_MANAGER, incident_manifest, record_status_patch, reopen_patch, resolve_patch,
+};
+use crate::records::Records;
 use crate::resources::{DoraDeployment, DoraIncident};
-use crate::runtime::{Backoff, Context, is_namespace_terminating, now};
+use crate::runtime::{Backoff, Context, now};
 use crate::settings::ActiveSettings;
-use crate::workloads::{Index, Snapshot};
-use rollout::{RecordedRevision, Uid, WorkloadKey};
+use crate::workloads::Index;
 
-/// Deployments whose incidents are written at once.
-const WRITES_IN_FLIGHT: usize = 4;
+/// How many workloads are reconciled at the same time.
+const MAX_CONCURRENT_RECONCILES: usize = 4;
 
-/// First and longest wait after a write that failed.
-const RETRY_WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_mins(1));
+/// Upper bound of the delay before the first retry. It doubles with each further failure, up to [`MAX_RETRY_DELAY`].
+const FIRST_RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// Wait after somebody else wrote at the same time.
-const CONFLICT_WAIT: Duration = Duration::from_millis(200);
+const MAX_RETRY_DELAY: Duration = Duration::from_mins(1);
 
-/// Shortest time before a Deployment is looked at again that has not changed.
-const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+/// Delay after a conflict with another writer.
+const CONFLICT_RETRY_DELAY: Duration = Duration::from_millis(200);
 
-/// Opens and resolves the controller's own incidents.
+/// Shortest delay before a workload without changes is reconciled again.
+const MIN_REQUEUE_DELAY: Duration = Duration::from_secs(1);
+
+/// Opens and resolves automatic incidents.
 pub struct AutoIncidentController {
     context: Context,
     index: Arc<Index>,
     records: Arc<Records>,
     incidents: Arc<IncidentIndex>,
     settings: Arc<ActiveSettings>,
-    waits: Backoff<Uid>,
-    /// The last loss of availability that has had an incident, of Deployments without a record to note it on.
+    backoff: Backoff<Uid>,
+    /// Start of the last loss of availability that has had an incident, for workloads without a record that could hold it.
     reported_losses: Mutex<HashMap<Uid, Timestamp>>,
 }
 
-/// A Deployment, with what was read of it for a decision.
-struct Sight {
-    uid: Uid,
-    place: WorkloadKey,
-    snapshot: Snapshot,
-    known: Vec<RecordedRevision>,
-    /// By name.
-    records: HashMap<String, DoraDeployment>,
-    /// By name.
-    incidents: HashMap<String, DoraIncident>,
-}
-
 impl AutoIncidentController {
-    /// An opener of incidents of the Deployments in `index` with these `records`. `incidents` names those to look at.
+    /// A controller for the workloads in `index`, which are recorded in `records`. The queue of `incidents` says which workloads to
+    /// reconcile.
     #[must_use]
     pub fn new(
         context: Context,
@@ -70,176 +67,159 @@ impl AutoIncidentController {
         incidents: Arc<IncidentIndex>,
         settings: Arc<ActiveSettings>,
     ) -> Self {
-        let waits = Backoff::new(RETRY_WAITS.0, RETRY_WAITS.1);
-        Self { context, index, records, incidents, settings, waits, reported_losses: Mutex::default() }
+        let backoff = Backoff::new(FIRST_RETRY_DELAY, MAX_RETRY_DELAY);
+        Self { context, index, records, incidents, settings, backoff, reported_losses: Mutex::default() }
     }
 
-    /// Looks at each Deployment that has an incident open, and from then on at each that is named, until `stop`. `installed` is when the
-    /// controller first started. Only the leader does, once all watches have listed everything; dropping the future loses nothing.
+    /// Reconciles each workload with an open incident, and then each workload in the queue, until `stop`. `installed` is the time at
+    /// which the controller was installed.
+    ///
+    /// Only the leader may call this, after the first list of all watches. If the future is dropped, the next call continues.
     pub async fn run(&self, installed: Timestamp, stop: &CancellationToken) {
-        self.incidents.consider_all();
-        let look = async |uids: Vec<Uid>| {
+        self.incidents.enqueue_open();
+        let reconcile = async |uids: Vec<Uid>| {
             for uid in uids {
-                self.look_at(uid, installed).await;
+                self.reconcile_and_requeue(uid, installed).await;
             }
         };
-        self.incidents.queue().run(1, WRITES_IN_FLIGHT, stop, look).await;
+        self.incidents.queue().run(1, MAX_CONCURRENT_RECONCILES, stop, reconcile).await;
     }
 
-    async fn look_at(&self, uid: Uid, installed: Timestamp) {
+    async fn reconcile_and_requeue(&self, uid: Uid, installed: Timestamp) {
         let queue = self.incidents.queue();
-        match self.look(&uid, installed).await {
-            Ok(next) => {
-                self.waits.forget(&uid);
-                if let Some(next) = next {
-                    queue.add_after(uid, next);
+        match self.reconcile(&uid, installed).await {
+            Ok(delay) => {
+                self.backoff.forget(&uid);
+                if let Some(delay) = delay {
+                    queue.add_after(uid, delay);
                 }
             }
-            // What is known is not what is there any more.
+            // Another writer changed an object after it was read.
             Err(kube::Error::Api(status)) if status.is_conflict() => {
-                queue.add_after(uid, CONFLICT_WAIT);
+                queue.add_after(uid, CONFLICT_RETRY_DELAY);
             }
             Err(error) => {
-                self.explain(&uid, &error);
-                let delay = self.waits.next_delay(&uid);
+                self.log_failure(&uid, &error);
+                let delay = self.backoff.next_delay(&uid);
                 queue.add_after(uid, delay);
             }
         }
     }
 
-    /// Writes what there is to write of one Deployment; when to look again.
-    async fn look(&self, uid: &Uid, installed: Timestamp) -> Result<Option<Duration>, kube::Error> {
+    /// Reads, decides and writes for one workload. Returns the delay before the next time, if any.
+    async fn reconcile(&self, uid: &Uid, installed: Timestamp) -> Result<Option<Duration>, kube::Error> {
         let now = now();
-        let Some(sight) = self.sight(uid, now).await? else {
+        let Some(cached) = self.cached(uid) else {
+            self.reported_losses.lock().remove(uid);
             return Ok(None);
         };
-        let rules = Rules { settings: &self.settings.file.incidents, installed };
-        let Verdict { writes, look_again } = decide(&self.scene(&sight, now), &rules, now);
+        let required = cached.required_objects(self.incidents.names(&cached.workload), now);
+        let observed = self.read(cached, required).await?;
+
+        let remembered_loss = self.reported_losses.lock().get(uid).copied();
+        let input = observed.input(remembered_loss, &self.settings.file.defaults, now);
+        let policy = IncidentPolicy { settings: &self.settings.file.incidents, installed };
+        let Decision { writes, requeue_at } = decide(&input, &policy, now);
+
         for write in &writes {
-            self.write(&sight, write).await?;
+            self.write(&observed, write).await?;
         }
         if !writes.is_empty() {
             return Ok(Some(Duration::ZERO));
         }
-        Ok(look_again.map(|time| {
-            let wait = Duration::try_from(time.duration_since(now)).unwrap_or_default();
-            wait.max(SHORTEST_WAIT)
+        Ok(requeue_at.map(|time| {
+            let delay = Duration::try_from(time.duration_since(now)).unwrap_or_default();
+            delay.max(MIN_REQUEUE_DELAY)
         }))
     }
 
-    /// Reads what the decision about a Deployment needs: of its records only those that may open an incident.
-    async fn sight(&self, uid: &Uid, now: Timestamp) -> Result<Option<Sight>, kube::Error> {
+    /// The workload with this UID, from memory. `None` if it has neither a state, nor a record, nor an open incident.
+    fn cached(&self, uid: &Uid) -> Option<CachedWorkload> {
         let snapshot = self.index.snapshot(uid);
         let recorded = self.records.get(uid);
-        let place = match (snapshot.row(), &recorded) {
+        let workload = match (snapshot.row(), &recorded) {
             (Some(row), _) => {
-                Some(WorkloadKey { namespace: Arc::clone(&row.namespace), kind: row.kind, name: row.name.clone() })
+                WorkloadKey { namespace: Arc::clone(&row.namespace), kind: row.kind, name: row.name.clone() }
             }
-            (None, Some(recorded)) => Some(recorded.key.clone()),
-            (None, None) => self.incidents.place_of(uid),
+            (None, Some(recorded)) => recorded.key.clone(),
+            (None, None) => self.incidents.workload_with_open_incident(uid)?,
         };
-        let Some(place) = place else {
-            self.reported_losses().remove(uid);
-            return Ok(None);
-        };
-        let known = recorded.map(|recorded| recorded.revisions).unwrap_or_default();
-        let lost_since = snapshot
-            .deployment
-            .as_ref()
-            .and_then(|observation| observation.workload.conditions.available)
-            .filter(|available| !available.is_available)
-            .map(|available| available.since.time());
-        let newest = newest(&known);
-        let present = lost_since.and_then(|_| scene::present_record(&snapshot, &known));
-        let mut names: BTreeSet<String> = self.incidents.names(&place).into_iter().collect();
-        names.extend(lost_since.map(|since| loss_name(&place, since)));
-        let mut records = HashMap::new();
-        for known in &known {
-            let may_open = may_open(known, newest, now);
-            let name = record_name(place.kind, &place.name, uid, known);
-            let has_incident = names.contains(&name);
-            if may_open || has_incident || present == Some(known) {
-                if let Some(record) = self.api::<DoraDeployment>(&place).get_opt(&name).await? {
-                    records.insert(name.clone(), record);
-                }
-                if may_open {
-                    names.insert(name);
-                }
-            }
-        }
-        let mut incidents = HashMap::new();
+        let rollouts = recorded.map(|recorded| recorded.revisions).unwrap_or_default();
+        Some(CachedWorkload { workload, uid: Arc::clone(uid), snapshot, rollouts })
+    }
+
+    async fn read(&self, cached: CachedWorkload, required: RequiredObjects) -> Result<ObservedWorkload, kube::Error> {
+        let records = self.read_all(&cached.workload, required.records).await?;
+        let incidents = self.read_all(&cached.workload, required.incidents).await?;
+        Ok(ObservedWorkload { cached, records, incidents })
+    }
+
+    /// Reads the objects of these names in the namespace of `workload`, as far as they exist.
+    async fn read_all<K>(
+        &self,
+        workload: &WorkloadKey,
+        names: impl IntoIterator<Item = String>,
+    ) -> Result<HashMap<String, K>, kube::Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let api = self.api::<K>(workload);
+        let mut objects = HashMap::new();
         for name in names {
-            if let Some(incident) = self.api::<DoraIncident>(&place).get_opt(&name).await? {
-                incidents.insert(name, incident);
+            if let Some(object) = api.get_opt(&name).await? {
+                objects.insert(name, object);
             }
         }
-        Ok(Some(Sight { uid: Arc::clone(uid), place, snapshot, known, records, incidents }))
+        Ok(objects)
     }
 
-    fn scene<'a>(&self, sight: &'a Sight, now: Timestamp) -> IncidentInput<'a> {
-        let Sight { uid, place, snapshot, known, records, incidents } = sight;
-        let defaults = &self.settings.file.defaults;
-        let recorded = |known: &RecordedRevision| {
-            let name = record_name(place.kind, &place.name, uid, known);
-            let details = records.get(&name).map(|record| scene::details(record, defaults));
-            Recorded { name, known: known.clone(), details }
-        };
-        let reported_loss = self.reported_losses().get(uid).copied();
-        IncidentInput {
-            workload: place,
-            uid,
-            present: scene::present(snapshot, known, sight.present_record(), reported_loss, defaults),
-            records: known.iter().map(recorded).collect(),
-            incidents: incidents.values().filter_map(|it| scene::incident(it, place, now)).collect(),
-        }
-    }
-
-    async fn write(&self, sight: &Sight, write: &Write) -> Result<(), kube::Error> {
+    async fn write(&self, observed: &ObservedWorkload, write: &Write) -> Result<(), kube::Error> {
+        let namespace = &observed.cached.workload.namespace;
         match write {
-            Write::Open(opening) => self.open(sight, opening).await,
+            Write::Open(incident) => self.open(observed, incident).await,
             Write::Resolve { name, at } => {
-                info!(namespace = %sight.place.namespace, incident = name, %at, "the incident is over");
-                self.apply(sight, name, |incident| resolved(incident, *at)).await
+                info!(%namespace, incident = name, %at, "resolving the incident");
+                self.apply(observed, name, |incident| resolve_patch(incident, *at)).await
             }
             Write::Reopen { name, since } => {
-                info!(namespace = %sight.place.namespace, incident = name, %since, "the incident goes on");
-                self.apply(sight, name, |incident| reopened(incident, *since)).await
+                info!(%namespace, incident = name, %since, "reopening the incident");
+                self.apply(observed, name, |incident| reopen_patch(incident, *since)).await
             }
-            Write::Note { record, incident } => {
-                let noted_loss = sight.records.get(record).and_then(noted_loss);
-                self.note(sight, record, Some(incident), noted_loss).await
+            Write::SetIncident { record, incident } => {
+                let reported_loss = observed.records.get(record).and_then(reported_loss);
+                self.apply_record_status(observed, record, Some(incident), reported_loss).await
             }
-            Write::NoteLoss { since } => {
-                let Some(record) = sight.present_record() else {
-                    self.reported_losses().insert(Arc::clone(&sight.uid), *since);
+            Write::SetReportedLoss { since } => {
+                let Some(record) = observed.current_record() else {
+                    self.reported_losses.lock().insert(Arc::clone(&observed.cached.uid), *since);
                     return Ok(());
                 };
                 let name = record.metadata.name.as_deref().unwrap_or_default();
                 let incident = record.status.as_ref().and_then(|status| status.incident.as_deref());
-                self.note(sight, name, incident, Some(*since)).await
+                self.apply_record_status(observed, name, incident, Some(*since)).await
             }
         }
     }
 
-    async fn open(&self, sight: &Sight, opening: &Opening) -> Result<(), kube::Error> {
-        let Sight { place, uid, .. } = sight;
-        let record = match opening.opened_by {
-            OpenedBy::FailedRollout | OpenedBy::RolledBackRollout => sight.records.get(&opening.name),
-            OpenedBy::LostAvailability => sight.present_record(),
+    async fn open(&self, observed: &ObservedWorkload, incident: &NewIncident) -> Result<(), kube::Error> {
+        let CachedWorkload { workload, uid, .. } = &observed.cached;
+        let record = match incident.opened_by {
+            OpenedBy::FailedRollout | OpenedBy::RolledBackRollout => observed.records.get(&incident.name),
+            OpenedBy::LostAvailability => observed.current_record(),
         };
-        let description = match opening.opened_by {
+        let description = match incident.opened_by {
             OpenedBy::FailedRollout => record.and_then(|record| record.spec.failure.clone()),
             OpenedBy::RolledBackRollout => {
-                opening.rolled_back_by.map(|revision| format!("Revision {revision} took it back."))
+                incident.rolled_back_by.map(|revision| format!("Rolled back by revision {revision}."))
             }
-            OpenedBy::LostAvailability => self.why_unavailable(place).await?,
+            OpenedBy::LostAvailability => self.why_unavailable(workload).await?,
         };
-        let group = record.and_then(|record| record.spec.group.clone()).or_else(|| scene::group(&sight.snapshot));
-        let incident = opened(opening, place, uid, description, group);
-        let parameters = PostParams { field_manager: Some(OPENING_MANAGER.to_owned()), ..PostParams::default() };
-        match self.api::<DoraIncident>(place).create(&parameters, &incident).await {
-            Ok(incident) => {
-                self.tell(sight, opening.opened_by, &incident).await;
+        let group = record.and_then(|record| record.spec.group.clone()).or_else(|| observed.group());
+        let manifest = incident_manifest(incident, workload, uid, description, group);
+        let parameters = PostParams { field_manager: Some(CREATION_MANAGER.to_owned()), ..PostParams::default() };
+        match self.api::<DoraIncident>(workload).create(&parameters, &manifest).await {
+            Ok(created) => {
+                self.report_opened(&observed.cached, incident.opened_by, &created).await;
                 Ok(())
             }
             Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
@@ -247,9 +227,9 @@ impl AutoIncidentController {
         }
     }
 
-    /// Says that an incident was opened: in the log, as a metric, and on the Deployment that it concerns.
-    async fn tell(&self, sight: &Sight, opened_by: OpenedBy, incident: &DoraIncident) {
-        let Sight { place: WorkloadKey { namespace, kind: _, name: deployment }, uid, .. } = sight;
+    /// Reports a new incident in the log, as a metric, and as an Event on the workload.
+    async fn report_opened(&self, cached: &CachedWorkload, opened_by: OpenedBy, incident: &DoraIncident) {
+        let CachedWorkload { workload: WorkloadKey { namespace, kind: _, name: deployment }, uid, .. } = cached;
         let name = incident.metadata.name.as_deref().unwrap_or_default();
         let cause = opened_by.as_str();
         self.context.metrics.incident_opened(cause);
@@ -284,70 +264,55 @@ impl AutoIncidentController {
 
     async fn apply(
         &self,
-        sight: &Sight,
+        observed: &ObservedWorkload,
         name: &str,
         patch: impl Fn(&DoraIncident) -> Value,
     ) -> Result<(), kube::Error> {
-        let Some(incident) = sight.incidents.get(name) else {
+        let Some(incident) = observed.incidents.get(name) else {
             return Ok(());
         };
-        let parameters = PatchParams::apply(INCIDENTS_MANAGER).force();
+        let parameters = PatchParams::apply(UPDATE_MANAGER).force();
         let patch = Patch::Apply(patch(incident));
-        self.api::<DoraIncident>(&sight.place).patch(name, &parameters, &patch).await.map(|_| ())
+        self.api::<DoraIncident>(&observed.cached.workload).patch(name, &parameters, &patch).await.map(|_| ())
     }
 
-    async fn note(
+    async fn apply_record_status(
         &self,
-        sight: &Sight,
+        observed: &ObservedWorkload,
         record: &str,
         incident: Option<&str>,
         reported_loss: Option<Timestamp>,
     ) -> Result<(), kube::Error> {
-        let parameters = PatchParams::apply(INCIDENTS_MANAGER).force();
-        let patch = Patch::Apply(noted(record, incident, reported_loss));
-        match self.api::<DoraDeployment>(&sight.place).patch_status(record, &parameters, &patch).await {
+        let parameters = PatchParams::apply(UPDATE_MANAGER).force();
+        let patch = Patch::Apply(record_status_patch(record, incident, reported_loss));
+        let api = self.api::<DoraDeployment>(&observed.cached.workload);
+        match api.patch_status(record, &parameters, &patch).await {
             Ok(_) => Ok(()),
-            // It was deleted meanwhile, and opens nothing any more.
+            // A record that was deleted in the meantime opens no further incident.
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    fn explain(&self, uid: &Uid, error: &kube::Error) {
-        let ends = is_namespace_terminating(error);
-        if ends {
-            debug!(%uid, "the namespace is being deleted, and no incident can be made in it");
-        } else if !self.waits.is_failing(uid) {
+    fn log_failure(&self, uid: &Uid, error: &kube::Error) {
+        let is_terminating =
+            matches!(error, kube::Error::Api(status) if status.message.contains("because it is being terminated"));
+        if is_terminating {
+            debug!(%uid, "the namespace is being deleted, so no incident can be created in it");
+        } else if !self.backoff.is_failing(uid) {
             warn!(
                 %uid,
                 error = error as &dyn std::error::Error,
-                "the incidents of a Deployment can't be read or written and are tried again; if this stays, check that the custom \
-                 resource definitions and the ClusterRole are those of this version",
+                "failed to read or write the incidents of a workload; retrying. If this continues, check that the custom resource \
+                 definitions and the ClusterRole are those of this version",
             );
         }
     }
 
-    /// A poisoned lock still guards a usable map.
-    fn reported_losses(&self) -> MutexGuard<'_, HashMap<Uid, Timestamp>> {
-        self.reported_losses.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn api<K>(&self, place: &WorkloadKey) -> Api<K>
+    fn api<K>(&self, workload: &WorkloadKey) -> Api<K>
     where
-        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
-        Api::namespaced(self.context.client.clone(), &place.namespace)
+        Api::namespaced(self.context.client.clone(), &workload.namespace)
     }
-}
-
-impl Sight {
-    /// The record of the present revision, if it was read.
-    fn present_record(&self) -> Option<&DoraDeployment> {
-        let known = scene::present_record(&self.snapshot, &self.known)?;
-        self.records.get(&record_name(self.place.kind, &self.place.name, &self.uid, known))
-    }
-}
-
-fn noted_loss(record: &DoraDeployment) -> Option<Timestamp> {
-    Some(record.status.as_ref()?.reported_loss.as_ref()?.0)
 }

@@ -1,27 +1,27 @@
-//! Which incidents are opened, resolved and opened again, for one Deployment. Pure.
+//! Decides which incidents of one workload are opened, resolved and reopened. Pure.
 
 use jiff::{SignedDuration, Timestamp};
-
-use crate::settings::Incidents;
 use rollout::{Availability, ChangeKind, Outcome, RecordedRevision, UnixSeconds, WorkloadKey};
 
-/// What failed longer ago than this opens nothing: a setting that is switched on must not flood Port with the past.
-pub const LONGEST_AGO: SignedDuration = SignedDuration::from_hours(24);
+use crate::settings::Incidents;
 
-/// A person may be this much quicker than Kubernetes is to state the failure.
-const SLACK: SignedDuration = SignedDuration::from_mins(1);
+/// Failures that are older open no incident, so that a change of the settings doesn't flood Port with the past.
+pub const MAX_FAILURE_AGE: SignedDuration = SignedDuration::from_hours(24);
 
-/// Longest name of an object in Kubernetes.
-const NAME_CHARACTERS: usize = 253;
+/// An incident that a person opens up to this long after a failure is meant for that failure.
+const ACCEPTED_DELAY: SignedDuration = SignedDuration::from_mins(1);
 
-/// What opened an incident by itself.
+/// Longest name of an object in Kubernetes, in characters.
+const MAX_NAME_LENGTH: usize = 253;
+
+/// Why the controller opened an incident.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum OpenedBy {
-    /// A rollout that failed.
+    /// A rollout failed.
     FailedRollout,
-    /// A rollout that had become complete and was taken back.
+    /// A complete revision was rolled back.
     RolledBackRollout,
-    /// A Deployment whose condition `Available` was `False` outside of a rollout.
+    /// The condition `Available` became `False` outside of a rollout.
     LostAvailability,
 }
 
@@ -36,165 +36,165 @@ impl OpenedBy {
         }
     }
 
-    /// What opened an incident with this label; `None` if it is not one of the controller's own.
+    /// Parses the value of the label [`OPENED_BY`](super::OPENED_BY). `None` if it is not one of the controller.
     #[must_use]
-    pub fn of(label: &str) -> Option<Self> {
+    pub fn from_label(value: &str) -> Option<Self> {
         [Self::FailedRollout, Self::RolledBackRollout, Self::LostAvailability]
             .into_iter()
-            .find(|opened_by| opened_by.as_str() == label)
+            .find(|opened_by| opened_by.as_str() == value)
     }
 }
 
-/// One Deployment, with its records and the incidents that concern it.
+/// One workload, with its records and the incidents that concern it.
 #[derive(Clone, Debug)]
 pub struct IncidentInput<'a> {
-    /// Its name.
+    /// Namespace, kind and name of the workload.
     pub workload: &'a WorkloadKey,
-    /// Its UID.
+    /// UID of the workload.
     pub uid: &'a str,
-    /// How it stands; `None` once it is deleted.
-    pub present: Option<Present>,
-    /// Its recorded revisions.
-    pub records: Vec<Recorded>,
-    /// The incidents that refer to it, and its own.
+    /// The current state of the workload. `None` once it is deleted.
+    pub state: Option<WorkloadState>,
+    /// The records of its rollouts.
+    pub records: Vec<RolloutRecord>,
+    /// The incidents that refer to the workload, and those that the controller opened for it.
     pub incidents: Vec<Incident>,
 }
 
-/// How a Deployment stands.
+/// The current state of a workload.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Present {
+pub struct WorkloadState {
     /// The condition `Available`.
     pub availability: Option<Availability>,
-    /// Whether a loss of availability would be one of what is in effect: the Deployment controller has seen the present generation,
-    /// replicas are asked for, and the present revision is complete.
+    /// Whether a loss of availability concerns the revision in effect: the current revision is complete, the workload asks for at
+    /// least one replica, and its controller has observed the current generation.
     pub is_in_effect: bool,
-    /// Whether it is among those that are reported.
-    pub is_wanted: bool,
-    /// Where its present revision runs.
+    /// Whether the settings and the annotations of the workload select it.
+    pub is_selected: bool,
+    /// Environment of the current revision.
     pub environment: String,
-    /// Since when it was unavailable at the last loss that has had an incident.
+    /// Start of the last loss of availability that has had an incident: `status.reportedLoss` of the record.
     pub reported_loss: Option<Timestamp>,
 }
 
-/// A recorded revision.
+/// The record of one rollout.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Recorded {
-    /// Name of the record.
+pub struct RolloutRecord {
+    /// Name of the `DoraDeployment`.
     pub name: String,
-    /// What is known of it.
-    pub known: RecordedRevision,
-    /// What else it says. Absent where [`may_open`] says that nobody asks.
-    pub details: Option<Details>,
+    /// The rollout, as it is kept in memory.
+    pub rollout: RecordedRevision,
+    /// Further fields of the record. `None` if [`may_open`] says that the decision doesn't need them.
+    pub details: Option<RecordDetails>,
 }
 
-/// What a record says that is not kept in memory.
+/// Fields of a record that are not kept in memory.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Details {
-    /// Where it was deployed to.
+pub struct RecordDetails {
+    /// The environment of the rollout.
     pub environment: String,
-    /// The incident that it has had.
+    /// Name of the incident that the rollout has had: `status.incident`.
     pub incident: Option<String>,
-    /// The revision that took it back.
+    /// The revision that rolled this one back.
     pub rolled_back_by: Option<i64>,
 }
 
-/// An incident.
+/// An existing incident.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Incident {
-    /// Its name.
+    /// Name of the `DoraIncident`.
     pub name: String,
-    /// What opened it; `None` of one that a person opened, or another program.
+    /// Why the controller opened it. `None` if a person or another program opened it.
     pub opened_by: Option<OpenedBy>,
-    /// UID of the Deployment for which the controller opened it.
-    pub uid: Option<String>,
-    /// The revision that it names.
+    /// UID of the workload for which the controller opened it.
+    pub workload_uid: Option<String>,
+    /// The revision that the incident names.
     pub revision: Option<i64>,
-    /// The revision that took that one back.
+    /// The revision that rolled that one back.
     pub rolled_back_by: Option<i64>,
-    /// When it began.
+    /// When the incident began.
     pub opened: Timestamp,
-    /// When it was over.
+    /// When it ended. `None` while it is open.
     pub resolved: Option<Timestamp>,
-    /// Since when the controller has it open again.
+    /// When the controller reopened it.
     pub reopened: Option<Timestamp>,
-    /// Whether somebody else has set `spec.status`: from then on it is theirs.
+    /// Whether somebody else has set `spec.status`. From then on, the controller doesn't change the status.
     pub is_taken_over: bool,
 }
 
-/// By which rules it is decided.
+/// The rules of the decision.
 #[derive(Clone, Copy, Debug)]
-pub struct Rules<'a> {
-    /// The settings.
+pub struct IncidentPolicy<'a> {
+    /// The settings `incidents`.
     pub settings: &'a Incidents,
-    /// When the controller was installed: what failed before opens nothing.
+    /// When the controller was installed. Earlier failures open no incident.
     pub installed: Timestamp,
 }
 
-/// What is to be written, in this order, and when to look again.
+/// The result of a decision.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Verdict {
-    /// What is to be written. Afterwards it has to be decided anew.
+pub struct Decision {
+    /// What to write, in this order. After the writes, the workload has to be reconciled again.
     pub writes: Vec<Write>,
-    /// When something may have to be written although nothing has changed by then.
-    pub look_again: Option<Timestamp>,
+    /// When to reconcile the workload again although nothing has changed.
+    pub requeue_at: Option<Timestamp>,
 }
 
-/// One change.
+/// One write to the API server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Write {
-    /// An incident is to be made, unless one of this name is there.
-    Open(Opening),
-    /// It is over.
+    /// Create an incident, unless one with this name exists.
+    Open(NewIncident),
+    /// Resolve an incident.
     Resolve {
         /// Name of the incident.
         name: String,
-        /// Since when.
+        /// When it ended.
         at: Timestamp,
     },
-    /// It goes on.
+    /// Open a resolved incident again.
     Reopen {
         /// Name of the incident.
         name: String,
-        /// Since when.
+        /// When the problem came back.
         since: Timestamp,
     },
-    /// A record has had its incident.
-    Note {
+    /// Set `status.incident` of a record.
+    SetIncident {
         /// Name of the record.
         record: String,
         /// Name of the incident.
         incident: String,
     },
-    /// A loss of availability has had its incident.
-    NoteLoss {
-        /// Since when the Deployment was unavailable.
+    /// Set `status.reportedLoss` of the current record.
+    SetReportedLoss {
+        /// When the workload became unavailable.
         since: Timestamp,
     },
 }
 
-/// An incident that is to be made.
+/// An incident to create.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Opening {
-    /// Its name, the same each time.
+pub struct NewIncident {
+    /// Its name. The same failure always has the same name.
     pub name: String,
-    /// What opens it.
+    /// Why it is opened.
     pub opened_by: OpenedBy,
     /// When it began.
     pub opened: Timestamp,
     /// The revision that failed.
     pub revision: Option<i64>,
-    /// The revision that took that one back.
+    /// The revision that rolled that one back.
     pub rolled_back_by: Option<i64>,
 }
 
-/// Whether this record may open an incident at `now`, so that what else it says has to be known. `newest` is the last time of any record
-/// of its Deployment.
+/// Whether a rollout may open an incident at `now`, so that the decision needs its whole record. `latest` is the latest time in all
+/// records of the workload.
 #[must_use]
-pub fn may_open(known: &RecordedRevision, newest: Option<Timestamp>, now: Timestamp) -> bool {
-    let shown = match known.outcome {
-        Outcome::Failed => known.finished.map(UnixSeconds::time),
-        // It came to light with a later rollout.
-        Outcome::RolledBack => newest,
+pub fn may_open(rollout: &RecordedRevision, latest: Option<Timestamp>, now: Timestamp) -> bool {
+    let detected = match rollout.outcome {
+        Outcome::Failed => rollout.finished.map(UnixSeconds::time),
+        // The start of a later rollout shows it.
+        Outcome::RolledBack => latest,
         Outcome::InProgress
         | Outcome::Succeeded
         | Outcome::Recovered
@@ -202,53 +202,58 @@ pub fn may_open(known: &RecordedRevision, newest: Option<Timestamp>, now: Timest
         | Outcome::Abandoned
         | Outcome::Unobserved => None,
     };
-    shown.is_some_and(|shown| now.duration_since(shown) <= LONGEST_AGO)
+    detected.is_some_and(|detected| now.duration_since(detected) <= MAX_FAILURE_AGE)
 }
 
-/// What is to be written for the Deployment of `scene`.
+/// Decides what to write for one workload.
 ///
-/// After the writes, the same decision on what they made says that nothing is to be written. All of them can be done again: names are
-/// made from what failed, and times are those of the cluster.
+/// The decision is idempotent: once its writes are done, the next decision has none. Every write can be repeated, because names come
+/// from the failure and times come from the cluster.
 #[must_use]
-pub fn decide(scene: &IncidentInput<'_>, rules: &Rules<'_>, now: Timestamp) -> Verdict {
-    let failures = scene.records.iter().flat_map(|record| failed(scene, record, rules, now));
-    let resolutions = scene.incidents.iter().filter_map(|incident| {
-        let at = resolution(scene, incident, now)?;
+pub fn decide(input: &IncidentInput<'_>, policy: &IncidentPolicy<'_>, now: Timestamp) -> Decision {
+    let failures = input.records.iter().flat_map(|record| decide_rollout(input, record, policy, now));
+    let resolutions = input.incidents.iter().filter_map(|incident| {
+        let at = resolution_time(input, incident, now)?;
         Some(Write::Resolve { name: incident.name.clone(), at: at.max(incident.opened) })
     });
     let writes: Vec<Write> = failures.chain(resolutions).collect();
     if !writes.is_empty() {
-        // Whether a loss of availability is one of its own depends on them.
-        return Verdict { writes, look_again: None };
+        // They decide whether a loss of availability has an incident of its own.
+        return Decision { writes, requeue_at: None };
     }
-    scene.present.as_ref().map(|present| lost(scene, present, rules, now)).unwrap_or_default()
+    input.state.as_ref().map(|state| decide_availability(input, state, policy, now)).unwrap_or_default()
 }
 
-/// Name of the incident of a Deployment that is unavailable since this time.
+/// Name of the incident of a workload that became unavailable at `since`.
 #[must_use]
-pub fn loss_name(workload: &WorkloadKey, since: Timestamp) -> String {
-    let ending = format!("-unavailable-{}", since.strftime("%Y%m%d%H%M%S"));
-    let kept: String = workload.kind.qualified(&workload.name).chars().take(NAME_CHARACTERS - ending.len()).collect();
-    // A name must not have a dot before a dash.
-    format!("{}{ending}", kept.trim_end_matches(['.', '-']))
+pub fn unavailable_incident_name(workload: &WorkloadKey, since: Timestamp) -> String {
+    let suffix = format!("-unavailable-{}", since.strftime("%Y%m%d%H%M%S"));
+    let prefix: String = workload.kind.qualified(&workload.name).chars().take(MAX_NAME_LENGTH - suffix.len()).collect();
+    // Each label of a DNS name has to end with a letter or a digit.
+    format!("{}{suffix}", prefix.trim_end_matches(['.', '-']))
 }
 
-/// What a rollout that failed or was rolled back asks for.
-fn failed(scene: &IncidentInput<'_>, record: &Recorded, rules: &Rules<'_>, now: Timestamp) -> Vec<Write> {
-    let Recorded { name, known, details: Some(details) } = record else {
+/// What to write for a rollout that failed or was rolled back.
+fn decide_rollout(
+    input: &IncidentInput<'_>,
+    record: &RolloutRecord,
+    policy: &IncidentPolicy<'_>,
+    now: Timestamp,
+) -> Vec<Write> {
+    let RolloutRecord { name, rollout, details: Some(details) } = record else {
         return Vec::new();
     };
-    let Some(finished) = known.finished.map(UnixSeconds::time) else {
+    let Some(finished) = rollout.finished.map(UnixSeconds::time).filter(|_| details.incident.is_none()) else {
         return Vec::new();
     };
-    let note = |incident: &str| Write::Note { record: name.clone(), incident: incident.to_owned() };
-    // It was opened, and the process ended before it was noted: the rollout may have recovered since.
-    if details.incident.is_none() && scene.incidents.iter().any(|incident| incident.name == *name) {
-        return vec![note(name)];
+    let set_incident = |incident: &str| Write::SetIncident { record: name.clone(), incident: incident.to_owned() };
+    // The process ended between the two writes. The rollout may have recovered since.
+    if input.incidents.iter().any(|incident| incident.name == *name) {
+        return vec![set_incident(name)];
     }
-    let (opened_by, shown) = match known.outcome {
+    let (opened_by, detected) = match rollout.outcome {
         Outcome::Failed => (OpenedBy::FailedRollout, finished),
-        Outcome::RolledBack => (OpenedBy::RolledBackRollout, taken_back(scene, details).unwrap_or(finished)),
+        Outcome::RolledBack => (OpenedBy::RolledBackRollout, rollback_start(input, details).unwrap_or(finished)),
         Outcome::InProgress
         | Outcome::Succeeded
         | Outcome::Recovered
@@ -256,112 +261,110 @@ fn failed(scene: &IncidentInput<'_>, record: &Recorded, rules: &Rules<'_>, now: 
         | Outcome::Abandoned
         | Outcome::Unobserved => return Vec::new(),
     };
-    if details.incident.is_some() || is_restart_of_rolled_back(scene, known) {
+    if is_restart_of_rolled_back(input, rollout)
+        || !policy.opens(&details.environment, opened_by)
+        || !policy.is_recent(detected, now)
+    {
         return Vec::new();
     }
-    if !rules.opens(&details.environment, opened_by) || !rules.is_recent(shown, now) {
-        return Vec::new();
-    }
-    // Each failed change is a failure of its own, so that no other revision's incident stands for it.
+    // Each failed revision is a failure of its own, so the incident of another revision doesn't cover it.
     let covers = |incident: &&Incident| {
         let is_of_rollout = matches!(incident.opened_by, Some(OpenedBy::FailedRollout | OpenedBy::RolledBackRollout));
-        !is_of_rollout && incident.concerns(scene.uid) && incident.lasted(finished, later(shown, SLACK))
+        let until = saturating_add(detected, ACCEPTED_DELAY);
+        !is_of_rollout && incident.concerns(input.uid) && incident.overlaps(finished, until)
     };
-    if let Some(incident) = scene.incidents.iter().find(covers) {
-        return vec![note(&incident.name)];
+    if let Some(incident) = input.incidents.iter().find(covers) {
+        return vec![set_incident(&incident.name)];
     }
-    let opening = Opening {
+    let incident = NewIncident {
         name: name.clone(),
         opened_by,
         opened: finished,
-        revision: Some(known.revision),
+        revision: Some(rollout.revision),
         rolled_back_by: details.rolled_back_by,
     };
-    vec![Write::Open(opening), note(name)]
+    vec![Write::Open(incident), set_incident(name)]
 }
 
-/// When the rollback began that took a record back.
-fn taken_back(scene: &IncidentInput<'_>, details: &Details) -> Option<Timestamp> {
+/// When the rollback of this record began.
+fn rollback_start(input: &IncidentInput<'_>, details: &RecordDetails) -> Option<Timestamp> {
     let revision = details.rolled_back_by?;
-    let rollback = scene.records.iter().find(|record| record.known.revision == revision)?;
-    rollback.known.started.or(rollback.known.finished).map(UnixSeconds::time)
+    let rollback = &input.records.iter().find(|record| record.rollout.revision == revision)?.rollout;
+    rollback.started.or(rollback.finished).map(UnixSeconds::time)
 }
 
-/// Whether it only restarted a revision that is rolled back too: both are one change.
-fn is_restart_of_rolled_back(scene: &IncidentInput<'_>, known: &RecordedRevision) -> bool {
-    known.outcome == Outcome::RolledBack
-        && known.change == Some(ChangeKind::Restart)
-        && scene
+/// Whether the rollout only restarted a revision that was rolled back as well: both are one failed change.
+fn is_restart_of_rolled_back(input: &IncidentInput<'_>, rollout: &RecordedRevision) -> bool {
+    let is_rolled_back = |rollout: &RecordedRevision| rollout.outcome == Outcome::RolledBack;
+    is_rolled_back(rollout)
+        && rollout.change == Some(ChangeKind::Restart)
+        && input
             .records
             .iter()
-            .any(|earlier| earlier.known.revision < known.revision && earlier.known.outcome == Outcome::RolledBack)
+            .any(|earlier| earlier.rollout.revision < rollout.revision && is_rolled_back(&earlier.rollout))
 }
 
-/// Since when an incident of the controller's own is over, if it has to be told so.
-fn resolution(scene: &IncidentInput<'_>, incident: &Incident, now: Timestamp) -> Option<Timestamp> {
-    if !incident.is_own(scene.uid) || incident.resolved.is_some() || incident.is_taken_over {
+/// When an incident ended, if the controller has to resolve it.
+fn resolution_time(input: &IncidentInput<'_>, incident: &Incident, now: Timestamp) -> Option<Timestamp> {
+    if !incident.is_automatic_for(input.uid) || incident.resolved.is_some() || incident.is_taken_over {
         return None;
     }
-    let Some(present) = &scene.present else {
+    let Some(state) = &input.state else {
         return Some(now);
     };
-    let lost_since = match incident.opened_by? {
+    let unavailable_since = match incident.opened_by? {
         OpenedBy::LostAvailability => Some(incident.reopened.unwrap_or(incident.opened)),
         OpenedBy::FailedRollout | OpenedBy::RolledBackRollout => incident.reopened,
     };
-    if let Some(since) = lost_since {
-        let returned = present.availability.filter(|availability| availability.is_available)?;
-        return Some(returned.since.time().max(since));
+    if let Some(since) = unavailable_since {
+        let available = state.availability.filter(|availability| availability.is_available)?;
+        return Some(available.since.time().max(since));
     }
-    let first = incident.rolled_back_by.or(incident.revision)?;
-    let mended = |record: &Recorded| {
-        let RecordedRevision { revision, outcome, finished, .. } = &record.known;
-        let has_succeeded = matches!(outcome, Outcome::Succeeded | Outcome::Recovered | Outcome::RolledBack);
-        // A number may come again; what ended before the failure mended nothing.
-        finished.filter(|_| has_succeeded && *revision >= first).map(UnixSeconds::time)
+    let first_revision = incident.rolled_back_by.or(incident.revision)?;
+    let success = |record: &RolloutRecord| {
+        let RecordedRevision { revision, outcome, finished, .. } = &record.rollout;
+        let became_complete = matches!(outcome, Outcome::Succeeded | Outcome::Recovered | Outcome::RolledBack);
+        finished.filter(|_| became_complete && *revision >= first_revision).map(UnixSeconds::time)
     };
-    scene.records.iter().filter_map(mended).filter(|finished| *finished >= incident.opened).min()
+    // Revision numbers can repeat. A success from before the failure resolves nothing.
+    input.records.iter().filter_map(success).filter(|finished| *finished >= incident.opened).min()
 }
 
-/// What a loss of availability asks for.
-fn lost(scene: &IncidentInput<'_>, present: &Present, rules: &Rules<'_>, now: Timestamp) -> Verdict {
-    let nothing = Verdict::default();
-    let Some(since) = present.availability.filter(|availability| !availability.is_available) else {
-        return nothing;
+/// What to write for a loss of availability.
+fn decide_availability(
+    input: &IncidentInput<'_>,
+    state: &WorkloadState,
+    policy: &IncidentPolicy<'_>,
+    now: Timestamp,
+) -> Decision {
+    let Some(since) = unreported_loss(state, policy, now) else {
+        return Decision::default();
     };
-    let since = since.since.time();
-    if !present.is_in_effect
-        || !present.is_wanted
-        || !rules.opens(&present.environment, OpenedBy::LostAvailability)
-        || !rules.is_recent(since, now)
-        || present.reported_loss == Some(since)
-    {
-        return nothing;
-    }
-    let due = later(since, rules.settings.unavailable_for.0);
+    let due = saturating_add(since, policy.settings.unavailable_for.0);
     if due > now {
-        return Verdict { look_again: Some(due), ..nothing };
+        return Decision { requeue_at: Some(due), ..Decision::default() };
     }
-    let write = |writes: Vec<Write>| Verdict { writes, look_again: None };
-    let name = loss_name(scene.workload, since);
-    let is_its_own =
-        |incident: &Incident| incident.name == name || (incident.is_own(scene.uid) && incident.reopened == Some(since));
-    if scene.incidents.iter().any(is_its_own) {
-        return write(vec![Write::NoteLoss { since }]);
-    }
-    // One that somebody opened before the controller would have is meant for this loss.
-    if scene.incidents.iter().any(|incident| incident.concerns(scene.uid) && incident.lasted(since, now)) {
-        return nothing;
-    }
-    let was_just_over = |incident: &&Incident| {
-        let ago = incident.resolved.map(|resolved| since.duration_since(resolved));
-        let is_short = ago.is_some_and(|ago| !ago.is_negative() && ago < rules.settings.reopen_within.0);
-        incident.is_own(scene.uid) && !incident.is_taken_over && is_short
+    let name = unavailable_incident_name(input.workload, since);
+    let is_of_this_loss = |incident: &Incident| {
+        incident.name == name || (incident.is_automatic_for(input.uid) && incident.reopened == Some(since))
     };
-    let latest = scene.incidents.iter().filter(was_just_over).max_by_key(|incident| incident.resolved);
-    let first = match latest {
+    if input.incidents.iter().any(is_of_this_loss) {
+        return Decision { writes: vec![Write::SetReportedLoss { since }], requeue_at: None };
+    }
+    // An incident that somebody else opened in the meantime is meant for this loss.
+    if input.incidents.iter().any(|incident| incident.concerns(input.uid) && incident.overlaps(since, now)) {
+        return Decision::default();
+    }
+    let was_just_resolved = |incident: &&Incident| {
+        let elapsed = incident.resolved.map(|resolved| since.duration_since(resolved));
+        let is_recent =
+            elapsed.is_some_and(|elapsed| !elapsed.is_negative() && elapsed < policy.settings.reopen_within.0);
+        incident.is_automatic_for(input.uid) && !incident.is_taken_over && is_recent
+    };
+    let latest = input.incidents.iter().filter(was_just_resolved).max_by_key(|incident| incident.resolved);
+    let write = match latest {
         Some(incident) => Write::Reopen { name: incident.name.clone(), since },
-        None => Write::Open(Opening {
+        None => Write::Open(NewIncident {
             name,
             opened_by: OpenedBy::LostAvailability,
             opened: since,
@@ -369,31 +372,42 @@ fn lost(scene: &IncidentInput<'_>, present: &Present, rules: &Rules<'_>, now: Ti
             rolled_back_by: None,
         }),
     };
-    write(vec![first, Write::NoteLoss { since }])
+    Decision { writes: vec![write, Write::SetReportedLoss { since }], requeue_at: None }
 }
 
-fn later(time: Timestamp, duration: SignedDuration) -> Timestamp {
+/// Start of a loss of availability that counts and has had no incident.
+fn unreported_loss(state: &WorkloadState, policy: &IncidentPolicy<'_>, now: Timestamp) -> Option<Timestamp> {
+    let since = state.availability.filter(|availability| !availability.is_available)?.since.time();
+    let counts = state.is_in_effect
+        && state.is_selected
+        && policy.opens(&state.environment, OpenedBy::LostAvailability)
+        && policy.is_recent(since, now)
+        && state.reported_loss != Some(since);
+    counts.then_some(since)
+}
+
+fn saturating_add(time: Timestamp, duration: SignedDuration) -> Timestamp {
     time.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
 impl Incident {
-    /// Whether the controller opened it for the Deployment with this UID.
-    fn is_own(&self, uid: &str) -> bool {
-        self.opened_by.is_some() && self.uid.as_deref() == Some(uid)
+    /// Whether the controller opened it for the workload with this UID.
+    fn is_automatic_for(&self, uid: &str) -> bool {
+        self.opened_by.is_some() && self.workload_uid.as_deref() == Some(uid)
     }
 
-    /// Whether it is about the Deployment with this UID: a person's names no UID, and means the one that has the name.
+    /// Whether it is about the workload with this UID. An incident of a person has no UID: it means the workload of that name.
     fn concerns(&self, uid: &str) -> bool {
-        self.opened_by.is_none() || self.is_own(uid)
+        self.opened_by.is_none() || self.is_automatic_for(uid)
     }
 
-    /// Whether it began before `until` and was not over before `from`.
-    fn lasted(&self, from: Timestamp, until: Timestamp) -> bool {
+    /// Whether it was open at any time from `from` to `until`.
+    fn overlaps(&self, from: Timestamp, until: Timestamp) -> bool {
         self.opened <= until && self.resolved.is_none_or(|resolved| resolved >= from)
     }
 }
 
-impl Rules<'_> {
+impl IncidentPolicy<'_> {
     fn opens(&self, environment: &str, opened_by: OpenedBy) -> bool {
         self.settings.open.get(environment).is_some_and(|opening| match opened_by {
             OpenedBy::FailedRollout => opening.failed_rollouts,
@@ -403,7 +417,7 @@ impl Rules<'_> {
     }
 
     fn is_recent(&self, time: Timestamp, now: Timestamp) -> bool {
-        time >= self.installed && now.duration_since(time) <= LONGEST_AGO
+        time >= self.installed && now.duration_since(time) <= MAX_FAILURE_AGE
     }
 }
 

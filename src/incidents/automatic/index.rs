@@ -1,147 +1,205 @@
-//! Which incidents concern which Deployment, and which Deployments have to be looked at because of them.
+//! Which incidents concern which workload, and which workloads have to be reconciled because of them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::Resource;
+use parking_lot::Mutex;
+use rollout::{Availability, RecordedRevision, Uid, UnixSeconds, WorkloadKey};
 
-use super::decide::{LONGEST_AGO, OpenedBy, may_open};
+use super::decide::{MAX_FAILURE_AGE, OpenedBy, may_open};
 use super::manifest::{OPENED_BY, WORKLOAD_UID};
 use crate::resources::{AffectedWorkload, SlimDoraIncident};
 use crate::runtime::WorkQueue;
-use rollout::{Availability, RecordedRevision, Uid, UnixSeconds, WorkloadKey};
 
-/// An incident that was over longer ago can't concern anything that still opens one.
-const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_hours(2 * LONGEST_AGO.as_hours());
+/// How long a resolved incident stays in the index. After that it can't concern a failure that still opens an incident.
+const RESOLVED_RETENTION: SignedDuration = SignedDuration::from_hours(2 * MAX_FAILURE_AGE.as_hours());
 
-/// The incidents that still matter, a few bytes each, by the Deployment that they refer to.
+/// The incidents that still matter, by the workload that they refer to, and the queue of workloads to reconcile.
 ///
-/// They only tell where to look: what an incident says is read anew before anything is written. So it does no harm that one whose
-/// reference was changed stays under the former one too.
+/// Each incident takes a few bytes. The index only says which incidents to read: before a write, the controller reads the incident
+/// from the API server. So it does no harm that an incident whose reference was changed also stays under the previous workload.
 #[derive(Debug, Default)]
 pub struct IncidentIndex {
     queue: WorkQueue<Uid>,
-    rows: Mutex<HashMap<WorkloadKey, Vec<Row>>>,
+    incidents: Mutex<HashMap<WorkloadKey, Vec<IndexedIncident>>>,
 }
 
 #[derive(Debug)]
-struct Row {
+struct IndexedIncident {
     name: Box<str>,
-    /// UID of the Deployment for which the controller opened it.
-    own: Option<Uid>,
+    /// UID of the workload for which the controller opened the incident.
+    opened_for: Option<Uid>,
     resolved: Option<UnixSeconds>,
 }
 
 impl IncidentIndex {
-    /// A poisoned lock still guards whole rows: each change below is made in one piece.
-    fn rows(&self) -> MutexGuard<'_, HashMap<WorkloadKey, Vec<Row>>> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The Deployments that have to be looked at.
+    /// The queue of workloads to reconcile.
     #[must_use]
     pub fn queue(&self) -> &WorkQueue<Uid> {
         &self.queue
     }
 
-    /// Takes in an incident as it is in the cluster at `now`.
-    pub fn seen(&self, incident: &SlimDoraIncident, now: Timestamp) {
-        let Some((place, name)) = place(incident) else {
+    /// Handles an incident that was created, changed or listed. An open automatic incident enqueues its workload.
+    pub fn applied(&self, incident: &SlimDoraIncident, now: Timestamp) {
+        let Some((workload, name)) = reference(incident) else {
             return;
         };
         let resolved = incident.resolved_at();
-        let own = own(incident);
-        let is_over = resolved.is_some_and(|resolved| now.duration_since(resolved) > FORGOTTEN_AFTER);
-        let mut rows = self.rows();
-        let here = rows.entry(place.clone()).or_default();
-        here.retain(|row| {
-            let is_forgotten =
-                row.resolved.is_some_and(|resolved| now.duration_since(resolved.time()) > FORGOTTEN_AFTER);
-            row.name != name && !is_forgotten
-        });
-        if !is_over {
-            here.push(Row { name, own: own.clone(), resolved: resolved.and_then(UnixSeconds::of) });
+        let opened_for = opened_for(incident);
+        let is_kept = |resolved: Option<Timestamp>| {
+            resolved.is_none_or(|resolved| now.duration_since(resolved) <= RESOLVED_RETENTION)
+        };
+        let mut incidents = self.incidents.lock();
+        let of_workload = incidents.entry(workload.clone()).or_default();
+        of_workload.retain(|other| other.name != name && is_kept(other.resolved.map(UnixSeconds::time)));
+        if is_kept(resolved) {
+            let resolved = resolved.and_then(UnixSeconds::of);
+            of_workload.push(IndexedIncident { name, opened_for: opened_for.clone(), resolved });
         }
-        if here.is_empty() {
-            rows.remove(&place);
+        if of_workload.is_empty() {
+            incidents.remove(&workload);
         }
-        drop(rows);
-        if resolved.is_none()
-            && let Some(uid) = own
-        {
+        drop(incidents);
+        if let (Some(uid), None) = (opened_for, resolved) {
             self.queue.add(uid);
         }
     }
 
-    /// Takes in that an incident is deleted.
-    pub fn gone(&self, incident: &SlimDoraIncident) {
-        let Some((place, name)) = place(incident) else {
+    /// Handles an incident that was deleted.
+    pub fn deleted(&self, incident: &SlimDoraIncident) {
+        let Some((workload, name)) = reference(incident) else {
             return;
         };
-        let mut rows = self.rows();
-        if let Some(here) = rows.get_mut(&place) {
-            here.retain(|row| row.name != name);
-            if here.is_empty() {
-                rows.remove(&place);
+        let mut incidents = self.incidents.lock();
+        if let Some(of_workload) = incidents.get_mut(&workload) {
+            of_workload.retain(|other| other.name != name);
+            if of_workload.is_empty() {
+                incidents.remove(&workload);
             }
         }
     }
 
-    /// Has the Deployment `uid` looked at if something of it may open or resolve an incident.
-    pub fn consider(&self, uid: &Uid, available: Option<Availability>, known: &[RecordedRevision], now: Timestamp) {
-        let newest = newest(known);
-        let is_lost = available.is_some_and(|available| !available.is_available);
-        if is_lost || known.iter().any(|known| may_open(known, newest, now)) || self.place_of(uid).is_some() {
+    /// Enqueues a workload if its state or one of its `rollouts` may open or resolve an incident.
+    pub fn enqueue_if_relevant(
+        &self,
+        uid: &Uid,
+        available: Option<Availability>,
+        rollouts: &[RecordedRevision],
+        now: Timestamp,
+    ) {
+        let latest = latest_time(rollouts);
+        let is_unavailable = available.is_some_and(|available| !available.is_available);
+        if is_unavailable
+            || rollouts.iter().any(|rollout| may_open(rollout, latest, now))
+            || self.workload_with_open_incident(uid).is_some()
+        {
             self.queue.add(Arc::clone(uid));
         }
     }
 
-    /// Has every Deployment looked at for which the controller has an incident open.
-    pub fn consider_all(&self) {
-        let own: Vec<Uid> = self
-            .rows()
+    /// Enqueues each workload with an open automatic incident.
+    pub fn enqueue_open(&self) {
+        let uids: Vec<Uid> = self
+            .incidents
+            .lock()
             .values()
             .flatten()
-            .filter(|row| row.resolved.is_none())
-            .filter_map(|row| row.own.clone())
+            .filter(|incident| incident.resolved.is_none())
+            .filter_map(|incident| incident.opened_for.clone())
             .collect();
-        for uid in own {
+        for uid in uids {
             self.queue.add(uid);
         }
     }
 
-    /// The Deployment of this UID, if the controller has an incident of it open.
+    /// The workload with this UID, if it has an open automatic incident.
     #[must_use]
-    pub fn place_of(&self, uid: &Uid) -> Option<WorkloadKey> {
-        let rows = self.rows();
-        let has_open = |row: &Row| row.own.as_ref() == Some(uid) && row.resolved.is_none();
-        rows.iter().find(|(_, here)| here.iter().any(has_open)).map(|(place, _)| place.clone())
+    pub fn workload_with_open_incident(&self, uid: &Uid) -> Option<WorkloadKey> {
+        let is_open =
+            |incident: &IndexedIncident| incident.opened_for.as_ref() == Some(uid) && incident.resolved.is_none();
+        let incidents = self.incidents.lock();
+        let found = incidents.iter().find(|(_, of_workload)| of_workload.iter().any(is_open));
+        found.map(|(workload, _)| workload.clone())
     }
 
-    /// Names of the incidents that refer to the Deployment.
+    /// Names of the incidents that refer to `workload`.
     #[must_use]
-    pub fn names(&self, place: &WorkloadKey) -> Vec<String> {
-        self.rows().get(place).into_iter().flatten().map(|row| row.name.to_string()).collect()
+    pub fn names(&self, workload: &WorkloadKey) -> Vec<String> {
+        self.incidents.lock().get(workload).into_iter().flatten().map(|incident| incident.name.to_string()).collect()
     }
 }
 
-/// The last time of all these records.
+/// The latest time in all these rollouts.
 #[must_use]
-pub fn newest(known: &[RecordedRevision]) -> Option<Timestamp> {
-    known.iter().flat_map(|known| [known.started, known.finished]).flatten().max().map(UnixSeconds::time)
+pub fn latest_time(rollouts: &[RecordedRevision]) -> Option<Timestamp> {
+    rollouts.iter().flat_map(|rollout| [rollout.started, rollout.finished]).flatten().max().map(UnixSeconds::time)
 }
 
-fn place(incident: &SlimDoraIncident) -> Option<(WorkloadKey, Box<str>)> {
+/// The workload that an incident refers to, and the name of the incident.
+fn reference(incident: &SlimDoraIncident) -> Option<(WorkloadKey, Box<str>)> {
     let metadata = incident.meta();
     let AffectedWorkload { kind, name, .. } = incident.spec.workload_ref.as_ref()?;
-    let place =
-        WorkloadKey { namespace: metadata.namespace.as_deref()?.into(), kind: *kind, name: name.as_str().into() };
-    Some((place, metadata.name.as_deref()?.into()))
+    let namespace = metadata.namespace.as_deref()?.into();
+    let workload = WorkloadKey { namespace, kind: *kind, name: name.as_str().into() };
+    Some((workload, metadata.name.as_deref()?.into()))
 }
 
-fn own(incident: &SlimDoraIncident) -> Option<Uid> {
+/// UID of the workload for which the controller opened an incident.
+fn opened_for(incident: &SlimDoraIncident) -> Option<Uid> {
     let metadata = incident.meta();
-    OpenedBy::of(metadata.labels.as_ref()?.get(OPENED_BY)?)?;
+    OpenedBy::from_label(metadata.labels.as_ref()?.get(OPENED_BY)?)?;
     metadata.annotations.as_ref()?.get(WORKLOAD_UID).map(|uid| uid.as_str().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use rollout::WorkloadKind;
+    use serde_json::json;
+
+    use super::*;
+
+    fn incident(name: &str, resolved: Option<Timestamp>) -> SlimDoraIncident {
+        serde_json::from_value(json!({
+            "apiVersion": "dora.port.io/v1alpha1",
+            "kind": "DoraIncident",
+            "metadata": {
+                "name": name,
+                "namespace": "shop",
+                "labels": { OPENED_BY: "FailedRollout" },
+                "annotations": { WORKLOAD_UID: "uid" },
+            },
+            "spec": {
+                "workloadRef": { "name": "web" },
+                "status": if resolved.is_some() { "resolved" } else { "open" },
+                "resolvedAt": resolved,
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn resolved_incidents_leave_the_index_in_time() {
+        let now: Timestamp = "2026-01-03T00:00:00Z".parse().unwrap();
+        let (workload, uid): (_, Uid) = (
+            WorkloadKey { namespace: "shop".into(), kind: WorkloadKind::Deployment, name: "web".into() },
+            "uid".into(),
+        );
+        let index = IncidentIndex::default();
+        index.applied(&incident("one", None), now);
+        index.applied(&incident("two", Some(now)), now);
+        assert_eq!(
+            (index.names(&workload), index.queue().drain()),
+            (vec!["one".into(), "two".into()], vec![uid.clone()])
+        );
+        assert_eq!(index.workload_with_open_incident(&uid).as_ref(), Some(&workload));
+        index.applied(&incident("one", Some(now)), now);
+        assert_eq!((index.workload_with_open_incident(&uid), index.queue().drain()), (None, vec![]));
+        let later = now + RESOLVED_RETENTION + SignedDuration::from_secs(1);
+        index.applied(&incident("three", None), later);
+        assert_eq!(index.names(&workload), ["three"]);
+        index.deleted(&incident("three", None));
+        assert!(index.incidents.lock().is_empty());
+    }
 }

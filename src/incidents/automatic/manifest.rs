@@ -1,4 +1,4 @@
-//! An incident of the controller's own as a resource, and changes of it as requests to the API server. Pure.
+//! The requests to the API server with which the controller opens, resolves and reopens an incident. Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,94 +6,90 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 use kube::api::ObjectMeta;
+use rollout::WorkloadKey;
 use serde_json::{Value, json};
 
-use super::decide::{OpenedBy, Opening};
-use rollout::WorkloadKey;
-
+use super::decide::{NewIncident, OpenedBy};
 use crate::resources::{
-    AffectedWorkload, DeletionPolicy, DoraDeployment, DoraIncident, DoraIncidentSpec, FIELD_MANAGER, IncidentStatus,
+    AffectedWorkload, DoraDeployment, DoraIncident, DoraIncidentSpec, FIELD_MANAGER, IncidentStatus,
 };
 
-/// Label of the incidents that the controller opened: what opened it.
+/// Label of an automatic incident: why the controller opened it.
 pub const OPENED_BY: &str = "dora.port.io/opened-by";
-/// Annotation: UID of the Deployment for which the controller opened it. A later Deployment of that name is another.
+/// Annotation: UID of the workload for which the controller opened the incident. A later workload of the same name has another UID.
 pub const WORKLOAD_UID: &str = "dora.port.io/workload-uid";
-/// Annotation: the revision that took the one back that the incident is about.
+/// Annotation: the revision that rolled back the revision of the incident.
 pub const ROLLED_BACK_BY: &str = "dora.port.io/rolled-back-by";
-/// Annotation: since when the incident is open again.
+/// Annotation: when the controller reopened the incident.
 pub const REOPENED_AT: &str = "dora.port.io/reopened-at";
 
-/// Owner of the fields with which an incident is made.
-pub const OPENING_MANAGER: &str = "port-dora-controller-opened";
-/// Owner of the fields that say whether the incident lasts, and of what is noted of it on a record. Not [`FIELD_MANAGER`]: what one
-/// manager applies is all that it owns.
-pub const INCIDENTS_MANAGER: &str = "port-dora-controller-incidents";
+/// Field manager that creates an incident.
+pub const CREATION_MANAGER: &str = "port-dora-controller-opened";
+/// Field manager of the later changes: `spec.status` and `spec.resolvedAt` of an incident, `status.incident` and
+/// `status.reportedLoss` of a record. It differs from [`FIELD_MANAGER`] because a server-side apply removes all fields of its manager
+/// that it doesn't name.
+pub const UPDATE_MANAGER: &str = "port-dora-controller-incidents";
 
-/// The incident that `opening` asks for. `description` says why; `group` is the identifier of the group in Port.
+/// The `DoraIncident` for `incident`. `description` is the reason, and `group` the identifier of the group in Port.
 #[must_use]
-pub fn opened(
-    opening: &Opening,
-    place: &WorkloadKey,
+pub fn incident_manifest(
+    incident: &NewIncident,
+    workload: &WorkloadKey,
     uid: &str,
     description: Option<String>,
     group: Option<String>,
 ) -> DoraIncident {
-    let Opening { name: incident, opened_by, opened, revision, rolled_back_by } = opening;
-    let WorkloadKey { namespace, kind, name } = place;
-    let workload = kind.titled(name);
-    let which = revision.map(|revision| format!(" revision {revision}")).unwrap_or_default();
-    let title = match opened_by {
-        OpenedBy::FailedRollout => format!("Rollout of {namespace}/{workload}{which} failed"),
-        OpenedBy::RolledBackRollout => format!("{namespace}/{workload}{which} was rolled back"),
-        OpenedBy::LostAvailability => format!("{namespace}/{workload} is unavailable"),
-    };
+    let NewIncident { name: incident_name, opened_by, opened, revision, rolled_back_by } = incident;
+    let WorkloadKey { namespace, kind, name } = workload;
     let mut annotations = BTreeMap::from([(WORKLOAD_UID.to_owned(), uid.to_owned())]);
     annotations.extend(rolled_back_by.map(|revision| (ROLLED_BACK_BY.to_owned(), revision.to_string())));
     let labels = [("app.kubernetes.io/managed-by", FIELD_MANAGER), (OPENED_BY, opened_by.as_str())];
     DoraIncident {
         metadata: ObjectMeta {
-            name: Some(incident.clone()),
+            name: Some(incident_name.clone()),
             namespace: Some(namespace.to_string()),
             labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
             annotations: Some(annotations),
             ..ObjectMeta::default()
         },
         spec: DoraIncidentSpec {
-            title: Some(title),
+            title: Some(title(workload, *opened_by, *revision)),
             description,
-            incident_type: None,
-            status: IncidentStatus::Open,
-            url: None,
-            priority: None,
-            urgency: None,
             created_at: Some(Time(*opened)),
-            resolved_at: None,
             workload_ref: Some(AffectedWorkload { kind: *kind, name: name.to_string(), revision: *revision }),
             group,
-            identifier: None,
-            relations: BTreeMap::new(),
-            properties: BTreeMap::new(),
-            deletion_policy: DeletionPolicy::default(),
+            ..DoraIncidentSpec::default()
         },
         status: None,
     }
 }
 
-/// The patch to apply when an incident is over.
-#[must_use]
-pub fn resolved(incident: &DoraIncident, at: Timestamp) -> Value {
-    applied(incident, &json!({}), &json!({ "status": IncidentStatus::Resolved, "resolvedAt": Time(at) }))
+fn title(workload: &WorkloadKey, opened_by: OpenedBy, revision: Option<i64>) -> String {
+    let WorkloadKey { namespace, kind, name } = workload;
+    let workload = kind.titled(name);
+    let revision = revision.map(|revision| format!(" revision {revision}")).unwrap_or_default();
+    match opened_by {
+        OpenedBy::FailedRollout => format!("Rollout of {namespace}/{workload}{revision} failed"),
+        OpenedBy::RolledBackRollout => format!("{namespace}/{workload}{revision} was rolled back"),
+        OpenedBy::LostAvailability => format!("{namespace}/{workload} is unavailable"),
+    }
 }
 
-/// The patch to apply when an incident goes on: `resolvedAt` goes because it is not applied any more.
+/// The server-side apply that resolves an incident.
 #[must_use]
-pub fn reopened(incident: &DoraIncident, since: Timestamp) -> Value {
-    applied(incident, &json!({ REOPENED_AT: since.to_string() }), &json!({ "status": IncidentStatus::Open }))
+pub fn resolve_patch(incident: &DoraIncident, at: Timestamp) -> Value {
+    incident_patch(incident, &json!({}), &json!({ "status": IncidentStatus::Resolved, "resolvedAt": Time(at) }))
 }
 
-/// UID and version keep the patch from making an incident anew that was deleted, and from undoing what somebody did meanwhile.
-fn applied(incident: &DoraIncident, annotations: &Value, spec: &Value) -> Value {
+/// The server-side apply that reopens an incident. It removes `resolvedAt`, because it no longer names it.
+#[must_use]
+pub fn reopen_patch(incident: &DoraIncident, since: Timestamp) -> Value {
+    incident_patch(incident, &json!({ REOPENED_AT: since.to_string() }), &json!({ "status": IncidentStatus::Open }))
+}
+
+/// UID and resource version make the apply fail with a conflict if the incident was deleted or changed in the meantime. Otherwise it
+/// would create a deleted incident again.
+fn incident_patch(incident: &DoraIncident, annotations: &Value, spec: &Value) -> Value {
     let ObjectMeta { name, uid, resource_version, .. } = &incident.metadata;
     json!({
         "apiVersion": DoraIncident::api_version(&()),
@@ -103,9 +99,9 @@ fn applied(incident: &DoraIncident, annotations: &Value, spec: &Value) -> Value 
     })
 }
 
-/// The patch to apply to the status of a record that has had these incidents.
+/// The server-side apply that sets `status.incident` and `status.reportedLoss` of a record, or removes them.
 #[must_use]
-pub fn noted(record: &str, incident: Option<&str>, reported_loss: Option<Timestamp>) -> Value {
+pub fn record_status_patch(record: &str, incident: Option<&str>, reported_loss: Option<Timestamp>) -> Value {
     json!({
         "apiVersion": DoraDeployment::api_version(&()),
         "kind": DoraDeployment::kind(&()),

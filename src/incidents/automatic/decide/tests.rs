@@ -1,10 +1,11 @@
-//! Tables of what is written for which state.
+//! Tables: the state of a workload, and what is written for it.
 
-use super::*;
-use crate::settings::Opening as Opens;
 use rollout::{RevisionId, WorkloadKind};
 
-/// When the controller was installed, in the tables: all times are seconds after that.
+use super::*;
+use crate::settings::Opening;
+
+/// When the controller was installed. All times in the tables are seconds after that.
 const INSTALLED: i64 = 1_000_000;
 
 fn named(name: &str) -> WorkloadKey {
@@ -19,8 +20,8 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(INSTALLED + second).unwrap()
 }
 
-fn record(revision: i64, outcome: Outcome, started: i64, finished: i64) -> Recorded {
-    let known = RecordedRevision {
+fn record(revision: i64, outcome: Outcome, started: i64, finished: i64) -> RolloutRecord {
+    let rollout = RecordedRevision {
         revision,
         id: RevisionId::new("00abcdef-0000", "web-5f"),
         repeated: false,
@@ -31,21 +32,21 @@ fn record(revision: i64, outcome: Outcome, started: i64, finished: i64) -> Recor
         paused_at: None,
         paused_seconds: 0,
     };
-    let details = Details { environment: "production".to_owned(), incident: None, rolled_back_by: None };
-    Recorded { name: format!("web-{revision}-u"), known, details: Some(details) }
+    let details = RecordDetails { environment: "production".to_owned(), incident: None, rolled_back_by: None };
+    RolloutRecord { name: format!("web-{revision}-u"), rollout, details: Some(details) }
 }
 
-fn rolled_back(revision: i64, by: i64, finished: i64) -> Recorded {
+fn rolled_back(revision: i64, by: i64, finished: i64) -> RolloutRecord {
     let record = record(revision, Outcome::RolledBack, finished - 1, finished);
     with(record, |details| details.rolled_back_by = Some(by))
 }
 
-fn with(mut record: Recorded, change: impl Fn(&mut Details)) -> Recorded {
+fn with(mut record: RolloutRecord, change: impl Fn(&mut RecordDetails)) -> RolloutRecord {
     record.details.iter_mut().for_each(change);
     record
 }
 
-fn noted(record: Recorded) -> Recorded {
+fn reported(record: RolloutRecord) -> RolloutRecord {
     let name = record.name.clone();
     with(record, |details| details.incident = Some(name.clone()))
 }
@@ -54,21 +55,22 @@ fn available(is_available: bool, since: i64) -> Option<Availability> {
     UnixSeconds::of(at(since)).map(|since| Availability { is_available, since })
 }
 
-fn present(availability: Option<Availability>) -> Present {
-    Present {
+fn state(availability: Option<Availability>) -> WorkloadState {
+    WorkloadState {
         availability,
         is_in_effect: true,
-        is_wanted: true,
+        is_selected: true,
         environment: "production".to_owned(),
         reported_loss: None,
     }
 }
 
-fn persons(opened: i64, resolved: Option<i64>) -> Incident {
+/// An incident that a person opened.
+fn manual(opened: i64, resolved: Option<i64>) -> Incident {
     Incident {
         name: "down".to_owned(),
         opened_by: None,
-        uid: None,
+        workload_uid: None,
         revision: None,
         rolled_back_by: None,
         opened: at(opened),
@@ -78,54 +80,50 @@ fn persons(opened: i64, resolved: Option<i64>) -> Incident {
     }
 }
 
-/// The incident of revision `revision`.
-fn own(opened_by: OpenedBy, revision: i64, opened: i64, resolved: Option<i64>) -> Incident {
+/// An incident that the controller opened for a revision of `web`.
+fn automatic(opened_by: OpenedBy, revision: i64, opened: i64, resolved: Option<i64>) -> Incident {
     Incident {
         name: format!("web-{revision}-u"),
         opened_by: Some(opened_by),
-        uid: Some("uid".to_owned()),
+        workload_uid: Some("uid".to_owned()),
         revision: Some(revision),
         is_taken_over: false,
-        ..persons(opened, resolved)
+        ..manual(opened, resolved)
     }
 }
 
-fn own_loss(opened: i64, resolved: Option<i64>) -> Incident {
-    let name = loss_name(&web(), at(opened));
-    Incident { name, revision: None, ..own(OpenedBy::LostAvailability, 1, opened, resolved) }
+/// An incident that the controller opened when `web` became unavailable.
+fn unavailable(opened: i64, resolved: Option<i64>) -> Incident {
+    let name = unavailable_incident_name(&web(), at(opened));
+    Incident { name, revision: None, ..automatic(OpenedBy::LostAvailability, 1, opened, resolved) }
 }
 
-/// What is written at second `now`, a line each; `…` and a second: when to look again.
+/// What is written at second `now`, one line for each write, and `requeue` with the second at which to reconcile again.
 fn decided_by(
     settings: &Incidents,
-    present: Option<Present>,
-    records: &[Recorded],
+    state: Option<WorkloadState>,
+    records: &[RolloutRecord],
     incidents: &[Incident],
     now: i64,
 ) -> Vec<String> {
-    let scene = IncidentInput {
-        workload: &web(),
-        uid: "uid",
-        present,
-        records: records.to_vec(),
-        incidents: incidents.to_vec(),
-    };
-    let Verdict { writes, look_again } = decide(&scene, &Rules { settings, installed: at(0) }, at(now));
+    let input =
+        IncidentInput { workload: &web(), uid: "uid", state, records: records.to_vec(), incidents: incidents.to_vec() };
+    let Decision { writes, requeue_at } = decide(&input, &IncidentPolicy { settings, installed: at(0) }, at(now));
     let second = |time: &Timestamp| time.as_second() - INSTALLED;
     let line = |write: &Write| match write {
-        Write::Open(Opening { name, opened_by, opened, .. }) => {
+        Write::Open(NewIncident { name, opened_by, opened, .. }) => {
             format!("open {name} {} {}", opened_by.as_str(), second(opened))
         }
         Write::Resolve { name, at } => format!("resolve {name} {}", second(at)),
         Write::Reopen { name, since } => format!("reopen {name} {}", second(since)),
-        Write::Note { record, incident } => format!("note {record} {incident}"),
-        Write::NoteLoss { since } => format!("note loss {}", second(since)),
+        Write::SetIncident { record, incident } => format!("set incident {record} {incident}"),
+        Write::SetReportedLoss { since } => format!("set loss {}", second(since)),
     };
-    writes.iter().map(line).chain(look_again.map(|time| format!("… {}", second(&time)))).collect()
+    writes.iter().map(line).chain(requeue_at.map(|time| format!("requeue {}", second(&time)))).collect()
 }
 
-fn decided(records: &[Recorded], incidents: &[Incident]) -> Vec<String> {
-    decided_by(&Incidents::default(), Some(present(available(true, 0))), records, incidents, 1000)
+fn decided(records: &[RolloutRecord], incidents: &[Incident]) -> Vec<String> {
+    decided_by(&Incidents::default(), Some(state(available(true, 0))), records, incidents, 1000)
 }
 
 fn nothing() -> Vec<String> {
@@ -135,231 +133,241 @@ fn nothing() -> Vec<String> {
 use Outcome::{Abandoned, Failed, InProgress, Recovered, RolledBack, Succeeded, Superseded};
 
 #[test]
-fn a_rollout_that_fails_opens_an_incident_once() {
+fn failed_rollout_opens_one_incident() {
     let failed = record(7, Failed, 100, 200);
-    assert_eq!(decided(std::slice::from_ref(&failed), &[]), ["open web-7-u FailedRollout 200", "note web-7-u web-7-u"]);
-    let own = own(OpenedBy::FailedRollout, 7, 200, None);
+    assert_eq!(
+        decided(std::slice::from_ref(&failed), &[]),
+        ["open web-7-u FailedRollout 200", "set incident web-7-u web-7-u"]
+    );
+    let own = automatic(OpenedBy::FailedRollout, 7, 200, None);
     // The controller ended between the two writes.
-    assert_eq!(decided(std::slice::from_ref(&failed), std::slice::from_ref(&own)), ["note web-7-u web-7-u"]);
-    let failed = noted(failed);
+    assert_eq!(decided(std::slice::from_ref(&failed), std::slice::from_ref(&own)), ["set incident web-7-u web-7-u"]);
+    let failed = reported(failed);
     assert_eq!(decided(std::slice::from_ref(&failed), &[own]), nothing());
-    assert_eq!(decided(&[failed], &[]), nothing(), "a person deleted it");
+    assert_eq!(decided(&[failed], &[]), nothing(), "a person deleted the incident");
     for outcome in [InProgress, Succeeded, Recovered, Superseded, Abandoned, Outcome::Unobserved] {
         assert_eq!(decided(&[record(7, outcome, 100, 200)], &[]), nothing(), "{outcome:?}");
     }
 }
 
 #[test]
-fn each_failed_revision_has_an_incident_of_its_own_and_the_next_success_resolves_all() {
-    let incidents = [own(OpenedBy::FailedRollout, 7, 200, None), own(OpenedBy::FailedRollout, 8, 400, None)];
-    let failed = [noted(record(7, Failed, 100, 200)), record(8, Failed, 300, 400)];
-    assert_eq!(decided(&failed, &incidents[..1]), ["open web-8-u FailedRollout 400", "note web-8-u web-8-u"]);
+fn next_success_resolves_all_failed_revisions() {
+    let incidents =
+        [automatic(OpenedBy::FailedRollout, 7, 200, None), automatic(OpenedBy::FailedRollout, 8, 400, None)];
+    let failed = [reported(record(7, Failed, 100, 200)), record(8, Failed, 300, 400)];
+    assert_eq!(decided(&failed, &incidents[..1]), ["open web-8-u FailedRollout 400", "set incident web-8-u web-8-u"]);
     for outcome in [InProgress, Superseded, Abandoned, Failed] {
-        let records = [failed[0].clone(), noted(failed[1].clone()), noted(record(9, outcome, 450, 500))];
+        let records = [failed[0].clone(), reported(failed[1].clone()), reported(record(9, outcome, 450, 500))];
         assert_eq!(decided(&records, &incidents), nothing(), "{outcome:?}");
     }
     for outcome in [Succeeded, Recovered, RolledBack] {
-        let records = [failed[0].clone(), noted(failed[1].clone()), noted(record(9, outcome, 450, 500))];
+        let records = [failed[0].clone(), reported(failed[1].clone()), reported(record(9, outcome, 450, 500))];
         assert_eq!(decided(&records, &incidents), ["resolve web-7-u 500", "resolve web-8-u 500"], "{outcome:?}");
     }
 }
 
 #[test]
-fn the_recovery_of_the_same_revision_resolves_it() {
-    let incident = own(OpenedBy::FailedRollout, 7, 200, None);
-    let records = [record(6, Succeeded, 50, 90), noted(record(7, Recovered, 100, 300))];
+fn recovered_rollout_resolves_its_incident() {
+    let incident = automatic(OpenedBy::FailedRollout, 7, 200, None);
+    let records = [record(6, Succeeded, 50, 90), reported(record(7, Recovered, 100, 300))];
     assert_eq!(decided(&records, std::slice::from_ref(&incident)), ["resolve web-7-u 300"]);
-    // The controller ended between the opening and the note.
-    let unnoted = [record(6, Succeeded, 50, 90), record(7, Recovered, 100, 300)];
-    assert_eq!(decided(&unnoted, std::slice::from_ref(&incident)), ["note web-7-u web-7-u", "resolve web-7-u 300"]);
+    // The controller ended between the two writes.
+    let unreported = [record(6, Succeeded, 50, 90), record(7, Recovered, 100, 300)];
+    assert_eq!(
+        decided(&unreported, std::slice::from_ref(&incident)),
+        ["set incident web-7-u web-7-u", "resolve web-7-u 300"]
+    );
     let incident = Incident { resolved: Some(at(300)), ..incident };
     assert_eq!(decided(&records, &[incident]), nothing());
 }
 
 #[test]
-fn what_a_person_has_resolved_or_opened_again_stays_so() {
-    let taken_over = Incident { is_taken_over: true, ..own(OpenedBy::FailedRollout, 7, 200, None) };
-    let records = [noted(record(7, Failed, 100, 200)), record(8, Succeeded, 300, 400)];
+fn status_set_by_a_person_stays() {
+    let taken_over = Incident { is_taken_over: true, ..automatic(OpenedBy::FailedRollout, 7, 200, None) };
+    let records = [reported(record(7, Failed, 100, 200)), record(8, Succeeded, 300, 400)];
     assert_eq!(decided(&records, &[taken_over]), nothing());
-    let resolved = Incident { is_taken_over: true, ..own_loss(100, Some(400)) };
-    let lost = Some(present(available(false, 450)));
-    let verdict = decided_by(&Incidents::default(), lost, &[], &[resolved], 1000);
-    assert_eq!(verdict[0], format!("open {} LostAvailability 450", loss_name(&web(), at(450))));
+    let resolved = Incident { is_taken_over: true, ..unavailable(100, Some(400)) };
+    let lost = Some(state(available(false, 450)));
+    let decided = decided_by(&Incidents::default(), lost, &[], &[resolved], 1000);
+    assert_eq!(decided[0], format!("open {} LostAvailability 450", unavailable_incident_name(&web(), at(450))));
 }
 
 #[test]
-fn a_deployment_that_is_deleted_has_no_incident_that_lasts() {
-    let incidents = [own(OpenedBy::FailedRollout, 7, 200, None), own_loss(300, None)];
-    let decided = decided_by(&Incidents::default(), None, &[noted(record(7, Failed, 100, 200))], &incidents, 1000);
+fn deletion_of_the_workload_resolves_its_incidents() {
+    let incidents = [automatic(OpenedBy::FailedRollout, 7, 200, None), unavailable(300, None)];
+    let decided = decided_by(&Incidents::default(), None, &[reported(record(7, Failed, 100, 200))], &incidents, 1000);
     assert_eq!(decided[0], "resolve web-7-u 1000");
     assert_eq!(decided.len(), 2);
-    let namesakes = incidents.map(|incident| Incident { uid: Some("other".to_owned()), ..incident });
+    let namesakes = incidents.map(|incident| Incident { workload_uid: Some("other".to_owned()), ..incident });
     assert_eq!(decided_by(&Incidents::default(), None, &[], &namesakes, 1000), nothing());
 }
 
 #[test]
-fn a_rollback_opens_an_incident_from_the_bad_revision_to_the_end_of_the_rollback() {
+fn rollback_incident_lasts_until_the_rollback_ends() {
     let bad = rolled_back(7, 9, 200);
     let rollback = record(9, InProgress, 500, 0);
-    let expected = ["open web-7-u RolledBackRollout 200", "note web-7-u web-7-u"];
+    let expected = ["open web-7-u RolledBackRollout 200", "set incident web-7-u web-7-u"];
     assert_eq!(decided(&[bad.clone(), rollback.clone()], &[]), expected);
-    let incident = Incident { rolled_back_by: Some(9), ..own(OpenedBy::RolledBackRollout, 7, 200, None) };
+    let incident = Incident { rolled_back_by: Some(9), ..automatic(OpenedBy::RolledBackRollout, 7, 200, None) };
     let incidents = [incident];
-    assert_eq!(decided(&[noted(bad.clone()), rollback], &incidents), nothing());
-    let done = [noted(bad.clone()), record(9, Succeeded, 500, 510)];
+    assert_eq!(decided(&[reported(bad.clone()), rollback], &incidents), nothing());
+    let done = [reported(bad.clone()), record(9, Succeeded, 500, 510)];
     assert_eq!(decided(&done, &incidents), ["resolve web-7-u 510"]);
-    // The rollback fails: an incident of its own, and both end with the next success.
-    let failed = [noted(bad), record(9, Failed, 500, 600)];
-    assert_eq!(decided(&failed, &incidents), ["open web-9-u FailedRollout 600", "note web-9-u web-9-u"]);
+    // A rollback that fails has an incident of its own. The next success resolves both.
+    let failed = [reported(bad), record(9, Failed, 500, 600)];
+    assert_eq!(decided(&failed, &incidents), ["open web-9-u FailedRollout 600", "set incident web-9-u web-9-u"]);
 }
 
 #[test]
-fn a_restart_that_is_taken_back_with_its_release_is_no_failure_of_its_own() {
+fn rolled_back_restart_shares_the_release_incident() {
     let mut restart = rolled_back(8, 9, 300);
-    restart.known.change = Some(ChangeKind::Restart);
-    let records = [noted(rolled_back(7, 9, 200)), restart, record(9, InProgress, 500, 0)];
-    let incidents = [Incident { rolled_back_by: Some(9), ..own(OpenedBy::RolledBackRollout, 7, 200, None) }];
+    restart.rollout.change = Some(ChangeKind::Restart);
+    let records = [reported(rolled_back(7, 9, 200)), restart, record(9, InProgress, 500, 0)];
+    let incidents = [Incident { rolled_back_by: Some(9), ..automatic(OpenedBy::RolledBackRollout, 7, 200, None) }];
     assert_eq!(decided(&records, &incidents), nothing());
 }
 
 #[test]
-fn an_incident_that_is_open_already_is_used_instead() {
+fn existing_incident_is_used() {
     let failed = [record(7, Failed, 100, 200)];
-    let note = |incident: &Incident| vec![format!("note web-7-u {}", incident.name)];
+    let uses = |incident: &Incident| vec![format!("set incident web-7-u {}", incident.name)];
     for (incident, is_used) in [
-        (persons(150, None), true),
-        (persons(250, None), true),
-        (persons(261, None), false),
-        (persons(100, Some(199)), false),
-        (persons(100, Some(200)), true),
-        (own_loss(150, None), true),
-        (Incident { uid: Some("other".to_owned()), ..own_loss(150, Some(900)) }, false),
-        (own(OpenedBy::FailedRollout, 6, 150, None), false),
+        (manual(150, None), true),
+        (manual(250, None), true),
+        (manual(261, None), false),
+        (manual(100, Some(199)), false),
+        (manual(100, Some(200)), true),
+        (unavailable(150, None), true),
+        (Incident { workload_uid: Some("other".to_owned()), ..unavailable(150, Some(900)) }, false),
+        (automatic(OpenedBy::FailedRollout, 6, 150, None), false),
     ] {
-        let present = Some(present(available(false, 100)));
-        let decided = decided_by(&Incidents::default(), present, &failed, std::slice::from_ref(&incident), 1000);
-        assert_eq!(decided == note(&incident), is_used, "{incident:?}: {decided:?}");
+        let lost = Some(state(available(false, 100)));
+        let decided = decided_by(&Incidents::default(), lost, &failed, std::slice::from_ref(&incident), 1000);
+        assert_eq!(decided == uses(&incident), is_used, "{incident:?}: {decided:?}");
     }
-    // Whoever notices a bad release opens an incident before rolling it back.
+    // A person may open an incident before rolling a bad release back.
     let records = [rolled_back(7, 8, 200), record(8, InProgress, 500, 0)];
-    assert_eq!(decided(&records, &[persons(400, None)]), ["note web-7-u down"]);
-    assert_eq!(decided(&records, &[persons(50, Some(100))]).len(), 2, "that was before the release");
+    assert_eq!(decided(&records, &[manual(400, None)]), ["set incident web-7-u down"]);
+    assert_eq!(decided(&records, &[manual(50, Some(100))]).len(), 2, "the incident ended before the release");
 }
 
 #[test]
-fn only_what_failed_lately_and_since_the_installation_opens_an_incident() {
-    let day = LONGEST_AGO.as_secs();
+fn old_failures_open_no_incident() {
+    let day = MAX_FAILURE_AGE.as_secs();
     for (finished, now, count) in [(-1, 1000, 0), (0, 1000, 2), (100, 100 + day, 2), (100, 101 + day, 0)] {
         let records = [record(7, Failed, finished - 1, finished)];
-        let decided = decided_by(&Incidents::default(), Some(present(None)), &records, &[], now);
+        let decided = decided_by(&Incidents::default(), Some(state(None)), &records, &[], now);
         assert_eq!(decided.len(), count, "{finished} {now}");
     }
-    // A bad revision may have been in effect for long: its rollback is what is recent.
+    // A bad revision may have been in effect for long. Its age counts from the rollback.
     let (bad, rollback) = (rolled_back(7, 8, 100), record(8, Succeeded, 2 * day, 2 * day + 10));
     let records = [bad.clone(), rollback];
-    let decided = |now| decided_by(&Incidents::default(), Some(present(None)), &records, &[], now).len();
+    let decided = |now| decided_by(&Incidents::default(), Some(state(None)), &records, &[], now).len();
     assert_eq!((decided(2 * day + 20), decided(3 * day + 20)), (2, 0));
-    assert!(may_open(&bad.known, Some(at(2 * day)), at(3 * day)));
-    assert!(!may_open(&bad.known, Some(at(2 * day)), at(3 * day + 1)));
+    assert!(may_open(&bad.rollout, Some(at(2 * day)), at(3 * day)));
+    assert!(!may_open(&bad.rollout, Some(at(2 * day)), at(3 * day + 1)));
 }
 
 #[test]
-fn the_settings_of_the_environment_say_what_opens_an_incident() {
+fn settings_of_the_environment_apply() {
     let mut settings = Incidents::default();
-    let staging = Opens { failed_rollouts: false, rolled_back_rollouts: true, lost_availability: false };
+    let staging = Opening { failed_rollouts: false, rolled_back_rollouts: true, lost_availability: false };
     settings.open.insert("staging".to_owned(), staging);
     let records = |environment: &str| {
         [record(7, Failed, 100, 200), rolled_back(8, 9, 300)]
             .map(|record| with(record, |details| details.environment = environment.to_owned()))
     };
     for (environment, count) in [("production", 4), ("staging", 2), ("test", 0)] {
-        let lost = Present { environment: environment.to_owned(), ..present(available(false, 400)) };
-        let decided = |records: &[Recorded]| decided_by(&settings, Some(lost.clone()), records, &[], 1000).len();
+        let lost = WorkloadState { environment: environment.to_owned(), ..state(available(false, 400)) };
+        let decided = |records: &[RolloutRecord]| decided_by(&settings, Some(lost.clone()), records, &[], 1000).len();
         assert_eq!(decided(&records(environment)), count, "{environment}");
         assert_eq!(decided(&[]), if environment == "production" { 2 } else { 0 }, "{environment}");
     }
 }
 
 #[test]
-fn a_deployment_that_stays_unavailable_outside_of_a_rollout_has_an_incident() {
-    let (lost, name) = (present(available(false, 100)), loss_name(&web(), at(100)));
-    let decided = |present: Present, incidents: &[Incident], now| {
-        decided_by(&Incidents::default(), Some(present), &[], incidents, now)
+fn lasting_unavailability_opens_an_incident() {
+    let (lost, name) = (state(available(false, 100)), unavailable_incident_name(&web(), at(100)));
+    let decided = |state: WorkloadState, incidents: &[Incident], now| {
+        decided_by(&Incidents::default(), Some(state), &[], incidents, now)
     };
-    let opens = vec![format!("open {name} LostAvailability 100"), "note loss 100".to_owned()];
-    assert_eq!(decided(lost.clone(), &[], 399), ["… 400"]);
+    let opens = vec![format!("open {name} LostAvailability 100"), "set loss 100".to_owned()];
+    assert_eq!(decided(lost.clone(), &[], 399), ["requeue 400"]);
     assert_eq!(decided(lost.clone(), &[], 400), opens);
-    assert_eq!(decided(lost.clone(), &[own_loss(100, None)], 400), ["note loss 100"]);
-    let reported = Present { reported_loss: Some(at(100)), ..lost.clone() };
-    assert_eq!(decided(reported.clone(), &[own_loss(100, None)], 900), nothing());
-    assert_eq!(decided(reported, &[], 900), nothing(), "a person deleted it");
-    for none in [
-        Present { is_in_effect: false, ..lost.clone() },
-        Present { is_wanted: false, ..lost.clone() },
-        present(available(true, 100)),
-        present(available(false, -1)),
-        present(None),
+    assert_eq!(decided(lost.clone(), &[unavailable(100, None)], 400), ["set loss 100"]);
+    let reported = WorkloadState { reported_loss: Some(at(100)), ..lost.clone() };
+    assert_eq!(decided(reported.clone(), &[unavailable(100, None)], 900), nothing());
+    assert_eq!(decided(reported, &[], 900), nothing(), "a person deleted the incident");
+    for state in [
+        WorkloadState { is_in_effect: false, ..lost.clone() },
+        WorkloadState { is_selected: false, ..lost.clone() },
+        state(available(true, 100)),
+        state(available(false, -1)),
+        state(None),
     ] {
-        assert_eq!(decided(none.clone(), &[], 900), nothing(), "{none:?}");
+        assert_eq!(decided(state.clone(), &[], 900), nothing(), "{state:?}");
     }
-    let returned = present(available(true, 700));
+    let returned = state(available(true, 700));
     let resolves = vec![format!("resolve {name} 700")];
-    assert_eq!(decided(returned.clone(), &[own_loss(100, None)], 900), resolves);
-    assert_eq!(decided(returned, &[own_loss(100, Some(700))], 900), nothing());
-    let under_way = Present { is_in_effect: false, ..lost };
-    assert_eq!(decided(under_way, &[own_loss(100, None)], 900), nothing(), "a rollout doesn't end the loss");
+    assert_eq!(decided(returned.clone(), &[unavailable(100, None)], 900), resolves);
+    assert_eq!(decided(returned, &[unavailable(100, Some(700))], 900), nothing());
+    let in_progress = WorkloadState { is_in_effect: false, ..lost };
+    assert_eq!(decided(in_progress, &[unavailable(100, None)], 900), nothing(), "a rollout doesn't end the loss");
 }
 
 #[test]
-fn a_loss_of_availability_that_has_an_incident_gets_no_other() {
-    let lost = present(available(false, 500));
+fn loss_with_an_incident_gets_no_other() {
+    let lost = state(available(false, 500));
     let decided = |incidents: &[Incident]| decided_by(&Incidents::default(), Some(lost.clone()), &[], incidents, 900);
-    assert_eq!(decided(&[persons(450, None)]), nothing());
-    assert_eq!(decided(&[persons(800, None)]), nothing(), "somebody was quicker");
-    assert_eq!(decided(&[persons(550, Some(600))]), nothing(), "somebody says that it is over");
-    assert_eq!(decided(&[persons(100, Some(499))]).len(), 2);
-    assert_eq!(decided(&[own(OpenedBy::FailedRollout, 7, 400, None)]), nothing());
+    assert_eq!(decided(&[manual(450, None)]), nothing());
+    assert_eq!(decided(&[manual(800, None)]), nothing(), "a person opened an incident first");
+    assert_eq!(decided(&[manual(550, Some(600))]), nothing(), "a person resolved the incident");
+    assert_eq!(decided(&[manual(100, Some(499))]).len(), 2);
+    assert_eq!(decided(&[automatic(OpenedBy::FailedRollout, 7, 400, None)]), nothing());
 }
 
 #[test]
-fn a_deployment_that_fails_again_soon_after_has_the_same_incident() {
+fn loss_soon_after_resolution_reopens_the_incident() {
     let within = Incidents::default().reopen_within.0.as_secs();
-    let verdict = |incidents: &[Incident], since: i64| {
-        decided_by(&Incidents::default(), Some(present(available(false, since))), &[], incidents, since + 300)
+    let decided = |incidents: &[Incident], since: i64| {
+        decided_by(&Incidents::default(), Some(state(available(false, since))), &[], incidents, since + 300)
     };
-    let first = own_loss(100, Some(400));
+    let first = unavailable(100, Some(400));
     let soon = 400 + within - 1;
     assert_eq!(
-        verdict(std::slice::from_ref(&first), soon),
-        [format!("reopen {} {soon}", first.name), format!("note loss {soon}")]
+        decided(std::slice::from_ref(&first), soon),
+        [format!("reopen {} {soon}", first.name), format!("set loss {soon}")]
     );
     let open = Incident { resolved: None, reopened: Some(at(soon)), ..first.clone() };
-    assert_eq!(verdict(std::slice::from_ref(&open), soon), [format!("note loss {soon}")]);
-    assert!(verdict(std::slice::from_ref(&first), soon + 1)[0].starts_with("open web-unavailable-"));
-    // That of a rollout, too; and then only the return of availability ends it.
-    let rollout = own(OpenedBy::FailedRollout, 7, 200, Some(400));
-    assert_eq!(verdict(std::slice::from_ref(&rollout), 600)[0], "reopen web-7-u 600");
+    assert_eq!(decided(std::slice::from_ref(&open), soon), [format!("set loss {soon}")]);
+    assert!(decided(std::slice::from_ref(&first), soon + 1)[0].starts_with("open web-unavailable-"));
+    // The incident of a rollout is reopened as well. Then only the return of availability resolves it.
+    let rollout = automatic(OpenedBy::FailedRollout, 7, 200, Some(400));
+    assert_eq!(decided(std::slice::from_ref(&rollout), 600)[0], "reopen web-7-u 600");
     let open = Incident { resolved: None, reopened: Some(at(600)), ..rollout };
-    let records = [noted(record(7, Failed, 100, 200)), record(8, Succeeded, 300, 400)];
-    let lost = Some(Present { reported_loss: Some(at(600)), ..present(available(false, 600)) });
+    let records = [reported(record(7, Failed, 100, 200)), record(8, Succeeded, 300, 400)];
+    let lost = Some(WorkloadState { reported_loss: Some(at(600)), ..state(available(false, 600)) });
     assert_eq!(decided_by(&Incidents::default(), lost, &records, std::slice::from_ref(&open), 900), nothing());
-    let returned = Some(present(available(true, 1200)));
+    let returned = Some(state(available(true, 1200)));
     assert_eq!(decided_by(&Incidents::default(), returned, &records, &[open], 1300), ["resolve web-7-u 1200"]);
 }
 
 #[test]
-fn an_incident_is_never_over_before_it_began() {
-    // Somebody corrected the beginning.
-    let incident = own(OpenedBy::FailedRollout, 7, 800, None);
-    let gone = decided_by(&Incidents::default(), None, &[], &[incident], 700);
-    assert_eq!(gone, ["resolve web-7-u 800"]);
+fn incident_never_ends_before_it_began() {
+    // A person set a later spec.createdAt.
+    let incident = automatic(OpenedBy::FailedRollout, 7, 800, None);
+    let decided = decided_by(&Incidents::default(), None, &[], &[incident], 700);
+    assert_eq!(decided, ["resolve web-7-u 800"]);
 }
 
 #[test]
-fn a_name_is_one_that_kubernetes_takes() {
+fn incident_name_is_valid_in_kubernetes() {
     let since = "2026-03-04T05:06:07Z".parse().unwrap();
-    assert_eq!(loss_name(&web(), since), "web-unavailable-20260304050607");
-    let name = loss_name(&named(&format!("{}.b", "a".repeat(251))), since);
+    assert_eq!(unavailable_incident_name(&web(), since), "web-unavailable-20260304050607");
+    let name = unavailable_incident_name(&named(&format!("{}.b", "a".repeat(251))), since);
     assert_eq!(name.len(), 253);
-    assert!(loss_name(&named(&format!("{}.{}", "a".repeat(225), "b".repeat(27))), since).contains("a-unavailable-"));
+    assert!(
+        unavailable_incident_name(&named(&format!("{}.{}", "a".repeat(225), "b".repeat(27))), since)
+            .contains("a-unavailable-")
+    );
 }
