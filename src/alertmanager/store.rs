@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 use super::decide::{Decision, GROUP_LABEL, TargetNamespace, decide, group_hash};
 use super::notification::Notification;
 use crate::resources::DoraIncident;
-use crate::settings::{AlertSource, Alertmanager};
+use crate::settings::{AlertSource, AlertmanagerSettings};
 
 /// Owns the fields of a new incident.
 const CREATION_MANAGER: &str = "port-dora-controller-alerts";
@@ -29,7 +29,7 @@ const ATTEMPTS: usize = 5;
 pub struct Store {
     client: Client,
     namespace: String,
-    settings: Alertmanager,
+    settings: AlertmanagerSettings,
     /// One notification at a time: Alertmanagers of a cluster send the same at nearly the same moment.
     turn: Mutex<()>,
 }
@@ -37,7 +37,7 @@ pub struct Store {
 impl Store {
     /// Writes with `client`; `namespace` is for alerts that name none, or none that exists.
     #[must_use]
-    pub fn new(client: Client, namespace: String, settings: Alertmanager) -> Self {
+    pub fn new(client: Client, namespace: String, settings: AlertmanagerSettings) -> Self {
         Self { client, namespace, settings, turn: Mutex::new(()) }
     }
 

@@ -1,10 +1,9 @@
 //! Looks up which deployment is behind an incident, and whether Port knows of it.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::apps::v1::Deployment;
 use kube::core::DeserializeGuard;
 use kube::{Api, Client};
-use rollout::{UnixSeconds, WorkloadKind};
+use rollout::UnixSeconds;
 
 use super::{Question, Rollout, cause, was_under_way};
 use crate::records::{RecordSummary, Records};
@@ -12,6 +11,7 @@ use crate::resources::{
     Certainty, DoraIncident, DoraIncidentStatus, IncidentCause, SlimDoraDeployment, WorkloadRef, digest,
 };
 use crate::settings::ActiveSettings;
+use crate::workloads::workload_exists;
 
 /// How long a rollout that had ended when an incident began may take to be recorded, while the controller is at work.
 const SETTLING: SignedDuration = SignedDuration::from_secs(60);
@@ -117,7 +117,7 @@ pub async fn with_cause(
                     .iter()
                     .all(|rollout| rollout.workload.kind != stated.kind || rollout.workload.name != stated.name) =>
         {
-            unknown(around.client, namespace, stated).await?
+            unknown(around, namespace, stated).await?
         }
         _ => Vec::new(),
     };
@@ -147,21 +147,22 @@ fn named(rollout: &Rollout, certainty: Certainty) -> IncidentCause {
 }
 
 /// What to say of a workload without any record: nothing, if it exists and rollouts of its kind are recorded.
-async fn unknown(client: &Client, namespace: &str, stated: &WorkloadRef) -> Result<Vec<String>, kube::Error> {
+async fn unknown(around: &Surroundings<'_>, namespace: &str, stated: &WorkloadRef) -> Result<Vec<String>, kube::Error> {
     let WorkloadRef { kind, name, .. } = stated;
-    if *kind != WorkloadKind::Deployment {
+    let recorded = &around.settings.file.workloads.kinds;
+    if !recorded.contains(kind) {
+        let recorded = recorded.iter().map(|kind| format!("{kind}s")).collect::<Vec<_>>().join(", ");
         return Ok(vec![format!(
-            "spec.workloadRef.kind is {kind}: the controller records rollouts of Deployments only, so the incident has no cause"
+            "spec.workloadRef.kind is {kind}: the controller records rollouts of {recorded} only, so the incident has no cause"
         )]);
     }
-    let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-    Ok(match api.get_metadata_opt(name).await? {
-        Some(_) => Vec::new(),
-        None => vec![format!(
-            "spec.workloadRef: the namespace {namespace} has no {kind} {name} and no record of one, so the incident has no cause; correct \
-             the name, or remove spec.workloadRef"
-        )],
-    })
+    if workload_exists(around.client, namespace, *kind, name).await? {
+        return Ok(Vec::new());
+    }
+    Ok(vec![format!(
+        "spec.workloadRef: the namespace {namespace} has no {kind} {name} and no record of one, so the incident has no cause; correct the \
+         name, or remove spec.workloadRef"
+    )])
 }
 
 /// The record of this name; `None` if it does not exist or cannot be decoded.

@@ -136,7 +136,7 @@ pub fn finish_manifest(snapshot: &Snapshot, defaults: &Defaults, change: &Change
     if let Some(failure) = failure {
         spec["failure"] = json!(failure);
     }
-    if let (Some(replica_set), Some(deployment)) = (replica_set, snapshot.row()) {
+    if let (Some(replica_set), Some(deployment)) = (replica_set, snapshot.workload()) {
         spec["revision"] = json!({ "name": &*replica_set.name, "uid": &*replica_set.uid });
         if deployment.revision == Some(record.revision) {
             spec["replicas"] = json!(deployment.replicas);

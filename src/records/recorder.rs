@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_controller::events::{Event as ObjectEvent, EventType};
-use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
-use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -18,7 +17,7 @@ use super::store::{RecordState, Records, generation};
 use crate::resources::{DoraDeployment, FIELD_MANAGER, SlimDoraDeployment};
 use crate::runtime::{Backoff, Context, WorkQueue, now};
 use crate::settings::ActiveSettings;
-use crate::workloads::{Index, Snapshot, pods_of};
+use crate::workloads::{Index, Snapshot, WorkloadObject, pods_of_revision};
 use rollout::{
     Action, Availability, Change, Deadline, Decision, DecisionInput, MetadataSources, Outcome, Policy,
     RecordedRevision, Revision, Uid, Workload, WorkloadKind, decide, failure, is_ignored,
@@ -107,7 +106,7 @@ impl RolloutRecorder {
                 let (snapshot, known) = self.state_of(&uid);
                 let Decision { changes, is_behind, look_again } = Self::decided(&snapshot, &known, policy);
                 if changes.is_empty() && !is_behind {
-                    self.index.recorded(&uid, &snapshot);
+                    self.index.mark_recorded(&uid, &snapshot);
                 }
                 self.look_again(uid, look_again);
             }
@@ -137,9 +136,9 @@ impl RolloutRecorder {
             row.selected && !is_ignored(&MetadataSources::new(row, replica_set, annotations, labels))
         };
         let scene = DecisionInput {
-            deployment: snapshot.deployment.as_ref(),
-            former: &snapshot.former,
-            owned: &snapshot.replica_sets,
+            deployment: snapshot.observation.as_ref(),
+            former: &snapshot.past_observations,
+            owned: &snapshot.revisions,
         };
         decide(&scene, known, policy, &is_wanted, now())
     }
@@ -151,7 +150,7 @@ impl RolloutRecorder {
             return self.look_again(uid, look_again);
         }
         let recorded = self.records.of(&uid);
-        let place = match (snapshot.row(), &recorded) {
+        let place = match (snapshot.workload(), &recorded) {
             (Some(row), _) => RecordOwner { uid: &uid, namespace: &row.namespace, kind: row.kind, name: &row.name },
             (None, Some(recorded)) => {
                 RecordOwner { uid: &uid, namespace: &recorded.namespace, kind: recorded.kind, name: &recorded.name }
@@ -169,11 +168,11 @@ impl RolloutRecorder {
                 Err(error) => return self.retry(place, &error),
             }
         }
-        self.index.recorded(&uid, &snapshot);
+        self.index.mark_recorded(&uid, &snapshot);
         let known = self.records.of(&uid).map(|recorded| recorded.known).unwrap_or_default();
-        let available = snapshot.deployment.as_ref().and_then(|observation| observation.row.available);
+        let available = snapshot.observation.as_ref().and_then(|observation| observation.row.available);
         (self.callbacks.on_looked_at)(&uid, available, &known);
-        if let Err(error) = self.delete_expired(place, snapshot.deployment.is_some()).await {
+        if let Err(error) = self.delete_expired(place, snapshot.observation.is_some()).await {
             return self.retry(place, &error);
         }
         self.waits.forget(&uid);
@@ -204,7 +203,7 @@ impl RolloutRecorder {
         let ActiveSettings { cluster, file, .. } = &*self.settings;
         let defaults = &file.defaults;
         let failure = self.failure(place, snapshot, policy, change).await;
-        let patch = match (change.action, snapshot.row()) {
+        let patch = match (change.action, snapshot.workload()) {
             (Action::Begin, Some(row)) => {
                 let Some(record) = start_manifest(cluster, snapshot, row, defaults, change, failure) else {
                     return Ok(ControlFlow::Continue(()));
@@ -292,7 +291,7 @@ impl RolloutRecorder {
         if change.record.outcome != Outcome::Failed {
             return None;
         }
-        let row = snapshot.row()?;
+        let row = snapshot.workload()?;
         let is_present = row.revision == Some(change.record.revision);
         let standstill = match row.progress_deadline {
             Some(seconds) => Deadline::Own(SignedDuration::from_secs(seconds.into())),
@@ -302,9 +301,7 @@ impl RolloutRecorder {
         let Some(replica_set) = change.replica_set.filter(|_| is_present) else {
             return Some(failure(None, standstill, None));
         };
-        let hash =
-            replica_set.name.strip_prefix(&*row.name).and_then(|rest| rest.strip_prefix('-')).unwrap_or_default();
-        let pods = pods_of(&self.context.client, place.namespace, hash, &replica_set.uid).await;
+        let pods = pods_of_revision(&self.context.client, row, replica_set).await;
         let pods = pods.unwrap_or_else(|error| {
             debug!(
                 namespace = place.namespace,
@@ -346,17 +343,9 @@ impl RolloutRecorder {
         Ok(())
     }
 
-    /// Says on the Deployment what of its metadata can't be used: that is where the person who wrote it looks.
+    /// Says on the workload what of its metadata can't be used: that is where the person who wrote it looks.
     async fn warn(&self, row: &Workload, warnings: &[String]) {
-        let deployment = Deployment {
-            metadata: ObjectMeta {
-                name: Some(row.name.to_string()),
-                namespace: Some(row.namespace.to_string()),
-                uid: Some(row.uid.to_string()),
-                ..ObjectMeta::default()
-            },
-            ..Deployment::default()
-        };
+        let workload = WorkloadObject::new(row.kind, &row.namespace, &row.name, &row.uid);
         for warning in warnings {
             warn!(namespace = %row.namespace, kind = %row.kind, workload = %row.name, "{warning}");
             let event = ObjectEvent {
@@ -366,7 +355,7 @@ impl RolloutRecorder {
                 note: Some(warning.clone()),
                 related: None,
             };
-            self.context.events.publish(&deployment, &event).await;
+            self.context.events.publish(&workload, &event).await;
         }
     }
 
@@ -412,7 +401,7 @@ impl RolloutRecorder {
         let seen = self.records.seen(record, state);
         // Another replica may have recorded what this one only saw; and what is settled may be deleted.
         let has_to_look = |uid: &Uid| {
-            self.index.has_former(uid) || (state.is_settled && self.records.count(uid) > self.expiry.records)
+            self.index.has_past_observations(uid) || (state.is_settled && self.records.count(uid) > self.expiry.records)
         };
         if let Some(uid) = seen.filter(has_to_look) {
             self.changed.add(uid);

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::settings::Retention;
+use crate::settings::RetentionSettings;
 use rollout::{Outcome, RecordedRevision};
 
 /// How long the records of a Deployment are kept.
@@ -17,7 +17,7 @@ pub struct Expiry {
 impl Expiry {
     /// The rules of these settings.
     #[must_use]
-    pub fn new(settings: &Retention) -> Self {
+    pub fn new(settings: &RetentionSettings) -> Self {
         Self { records: usize::try_from(settings.records).unwrap_or(usize::MAX), max_age: settings.max_age.0 }
     }
 

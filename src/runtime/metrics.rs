@@ -79,8 +79,8 @@ pub struct Metrics {
     paused: Counter<f64, AtomicU64>,
     waited: Family<RouteLabel, Counter<f64, AtomicU64>>,
     alerts: Family<AlertLabels, Counter>,
-    deployments: Gauge,
-    replica_sets: Gauge,
+    workloads: Gauge,
+    revisions: Gauge,
     leader: Gauge,
 }
 
@@ -103,8 +103,8 @@ impl Default for Metrics {
             paused: Counter::default(),
             waited: Family::default(),
             alerts: Family::default(),
-            deployments: Gauge::default(),
-            replica_sets: Gauge::default(),
+            workloads: Gauge::default(),
+            revisions: Gauge::default(),
             leader: Gauge::default(),
             registry: Registry::default(),
         };
@@ -159,11 +159,11 @@ impl Default for Metrics {
             "Notifications of Alertmanager, by what became of them",
             metrics.alerts.clone(),
         );
-        registry.register("indexed_deployments", "Deployments in the index", metrics.deployments.clone());
+        registry.register("indexed_deployments", "Workloads in the index", metrics.workloads.clone());
         registry.register(
             "indexed_replica_sets",
-            "ReplicaSets of Deployments in the index",
-            metrics.replica_sets.clone(),
+            "Revisions of workloads in the index, such as ReplicaSets of Deployments",
+            metrics.revisions.clone(),
         );
         registry.register("leader", "Whether this replica is the one that writes", metrics.leader.clone());
         Self { registry, ..metrics }
@@ -218,10 +218,10 @@ impl Metrics {
         self.alerts.get_or_create(&AlertLabels { status, result }).inc();
     }
 
-    /// How much is indexed.
-    pub fn indexed(&self, deployments: usize, replica_sets: usize) {
-        self.deployments.set(clamped(deployments));
-        self.replica_sets.set(clamped(replica_sets));
+    /// How many workloads and revisions are indexed.
+    pub fn indexed(&self, workloads: usize, revisions: usize) {
+        self.workloads.set(clamped(workloads));
+        self.revisions.set(clamped(revisions));
     }
 
     /// Whether this replica is the one that writes.

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::settings::Alertmanager;
+use crate::settings::AlertmanagerSettings;
 
 const NOW: &str = "2026-01-02T00:00:00Z";
 
@@ -41,7 +41,7 @@ fn notification(alerts: &[Value]) -> Notification {
 
 fn decided(notification: &Notification, known: &[DoraIncident]) -> Decision {
     let place = TargetNamespace { namespace: "shop".to_owned(), missed: None };
-    decide(notification, known, &Alertmanager::default().fields, &place, at(NOW))
+    decide(notification, known, &AlertmanagerSettings::default().fields, &place, at(NOW))
 }
 
 /// Does what is decided to the incidents that stand for the cluster.

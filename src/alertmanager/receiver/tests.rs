@@ -3,7 +3,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::settings::Alertmanager;
+use crate::settings::AlertmanagerSettings;
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;
 
@@ -11,7 +11,7 @@ type TestResult = Result<(), Box<dyn std::error::Error>>;
 async fn served(folder: &tempfile::TempDir) -> Result<(String, std::path::PathBuf), Box<dyn std::error::Error>> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = kube::Config::new("http://127.0.0.1:1".parse()?);
-    let store = Store::new(kube::Client::try_from(config)?, "own".to_owned(), Alertmanager::default());
+    let store = Store::new(kube::Client::try_from(config)?, "own".to_owned(), AlertmanagerSettings::default());
     let file = folder.path().join("token");
     let router = router(TokenFile(file.clone()), store, Arc::default());
     let listener = TcpListener::bind("127.0.0.1:0").await?;

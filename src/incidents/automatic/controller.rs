@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_controller::events::{Event, EventType};
-use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
-use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -21,7 +20,7 @@ use crate::records::{Records, record_name};
 use crate::resources::{DoraDeployment, DoraIncident};
 use crate::runtime::{Backoff, Context, now};
 use crate::settings::ActiveSettings;
-use crate::workloads::{Index, Snapshot};
+use crate::workloads::{Index, Snapshot, WorkloadObject, unavailable_message};
 use rollout::{RecordedRevision, Uid, WorkloadKey};
 
 /// Deployments whose incidents are written at once.
@@ -131,7 +130,7 @@ impl AutoIncidentController {
     async fn sight(&self, uid: &Uid, now: Timestamp) -> Result<Option<Sight>, kube::Error> {
         let snapshot = self.index.snapshot(uid);
         let recorded = self.records.of(uid);
-        let place = match (snapshot.row(), &recorded) {
+        let place = match (snapshot.workload(), &recorded) {
             (Some(row), _) => {
                 Some(WorkloadKey { namespace: Arc::clone(&row.namespace), kind: row.kind, name: row.name.clone() })
             }
@@ -146,7 +145,7 @@ impl AutoIncidentController {
         };
         let known = recorded.map(|recorded| recorded.known).unwrap_or_default();
         let lost_since = snapshot
-            .deployment
+            .observation
             .as_ref()
             .and_then(|observation| observation.row.available)
             .filter(|available| !available.is_available)
@@ -234,7 +233,7 @@ impl AutoIncidentController {
             OpenedBy::RolledBackRollout => {
                 opening.rolled_back_by.map(|revision| format!("Revision {revision} took it back."))
             }
-            OpenedBy::LostAvailability => self.why_unavailable(place).await?,
+            OpenedBy::LostAvailability => unavailable_message(&self.context.client, place).await?,
         };
         let group = record.and_then(|record| record.spec.group.clone()).or_else(|| scene::group(&sight.snapshot));
         let incident = opened(opening, place, uid, description, group);
@@ -249,22 +248,14 @@ impl AutoIncidentController {
         }
     }
 
-    /// Says that an incident was opened: in the log, as a metric, and on the Deployment that it concerns.
+    /// Says that an incident was opened: in the log, as a metric, and on the workload that it concerns.
     async fn tell(&self, sight: &Sight, opened_by: OpenedBy, incident: &DoraIncident) {
-        let Sight { place: WorkloadKey { namespace, kind: _, name: deployment }, uid, .. } = sight;
+        let Sight { place: WorkloadKey { namespace, kind, name: workload }, uid, .. } = sight;
         let name = incident.metadata.name.as_deref().unwrap_or_default();
         let cause = opened_by.as_str();
         self.context.metrics.incident_opened(cause);
-        info!(%namespace, deployment, incident = name, cause, "opened an incident");
-        let deployment = Deployment {
-            metadata: ObjectMeta {
-                name: Some(deployment.to_string()),
-                namespace: Some(namespace.to_string()),
-                uid: Some(uid.to_string()),
-                ..ObjectMeta::default()
-            },
-            ..Deployment::default()
-        };
+        info!(%namespace, %kind, workload, incident = name, cause, "opened an incident");
+        let workload = WorkloadObject::new(*kind, namespace, workload, uid);
         let title = incident.spec.title.as_deref().unwrap_or(name);
         let event = Event {
             type_: EventType::Warning,
@@ -273,15 +264,7 @@ impl AutoIncidentController {
             note: Some(format!("{title}: opened the DoraIncident {name} ({OPENED_BY}: {cause})")),
             related: None,
         };
-        self.context.events.publish(&deployment, &event).await;
-    }
-
-    /// The message of the condition `Available`.
-    async fn why_unavailable(&self, place: &WorkloadKey) -> Result<Option<String>, kube::Error> {
-        let deployment = self.api::<Deployment>(place).get_opt(&place.name).await?;
-        let conditions = deployment.and_then(|deployment| deployment.status?.conditions).unwrap_or_default();
-        let available = conditions.into_iter().find(|condition| condition.type_ == "Available");
-        Ok(available.and_then(|condition| condition.message))
+        self.context.events.publish(&workload, &event).await;
     }
 
     async fn apply(

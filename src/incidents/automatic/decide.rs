@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::settings::Incidents;
+use crate::settings::IncidentSettings;
 use rollout::{Availability, ChangeKind, Outcome, RecordedRevision, UnixSeconds, WorkloadKey};
 
 /// What failed longer ago than this opens nothing: a setting that is switched on must not flood Port with the past.
@@ -125,7 +125,7 @@ pub struct Incident {
 #[derive(Clone, Copy, Debug)]
 pub struct Rules<'a> {
     /// The settings.
-    pub settings: &'a Incidents,
+    pub settings: &'a IncidentSettings,
     /// When the controller was installed: what failed before opens nothing.
     pub installed: Timestamp,
 }

@@ -27,7 +27,7 @@ pub fn details(record: &DoraDeployment, defaults: &Defaults) -> Details {
 /// The record of the present revision, among `known`.
 #[must_use]
 pub fn present_record<'a>(snapshot: &Snapshot, known: &'a [RecordedRevision]) -> Option<&'a RecordedRevision> {
-    let revision = snapshot.deployment.as_ref()?.row.revision?;
+    let revision = snapshot.observation.as_ref()?.row.revision?;
     known.iter().filter(|known| known.revision == revision).max_by_key(|known| known.started)
 }
 
@@ -41,9 +41,9 @@ pub fn present(
     reported_loss: Option<Timestamp>,
     defaults: &Defaults,
 ) -> Option<Present> {
-    let row = &snapshot.deployment.as_ref()?.row;
+    let row = &snapshot.observation.as_ref()?.row;
     let layers = || {
-        let replica_set = snapshot.replica_sets.iter().find(|set| row.revision.is_some_and(|it| set.ran(it)))?;
+        let replica_set = snapshot.revisions.iter().find(|set| row.revision.is_some_and(|it| set.ran(it)))?;
         Some(MetadataSources::new(row, replica_set, &snapshot.namespace_annotations, &snapshot.namespace_labels))
     };
     let said = || read_metadata(&layers()?).environment;
@@ -71,8 +71,8 @@ pub fn present(
 /// The group in Port of the Deployment of `snapshot`, as far as its metadata names one.
 #[must_use]
 pub fn group(snapshot: &Snapshot) -> Option<String> {
-    let row = &snapshot.deployment.as_ref()?.row;
-    let replica_set = snapshot.replica_sets.iter().find(|set| row.revision.is_some_and(|it| set.ran(it)))?;
+    let row = &snapshot.observation.as_ref()?.row;
+    let replica_set = snapshot.revisions.iter().find(|set| row.revision.is_some_and(|it| set.ran(it)))?;
     let layers = MetadataSources::new(row, replica_set, &snapshot.namespace_annotations, &snapshot.namespace_labels);
     let RolloutMetadata { group, .. } = read_metadata(&layers);
     group

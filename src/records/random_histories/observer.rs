@@ -123,16 +123,16 @@ impl<'a> Observer<'a> {
         let now = time(self.now());
         match (watch, &event.what) {
             (Watch::Deployments, What::Deployment(row)) => {
-                self.index.deployment_applied(row.clone(), Source::Watch, now);
+                self.index.workload_applied(row.clone(), Source::Watch, now);
             }
             (Watch::Deployments, What::DeploymentGone(row)) => {
-                self.index.deployment_deleted(&row.uid, Some(row.clone()), Source::Watch, now);
+                self.index.workload_deleted(&row.uid, Some(row.clone()), Source::Watch, now);
             }
             (Watch::ReplicaSets, What::ReplicaSet { owner: Some(owner), row }) => {
-                self.index.replica_set_applied(owner.clone(), row.clone());
+                self.index.revision_applied(WorkloadKind::Deployment, owner.clone(), row.clone());
             }
-            (Watch::ReplicaSets, What::ReplicaSet { owner: None, row }) => self.index.replica_set_deleted(&row.uid),
-            (Watch::ReplicaSets, What::ReplicaSetGone(uid)) => self.index.replica_set_deleted(uid),
+            (Watch::ReplicaSets, What::ReplicaSet { owner: None, row }) => self.index.revision_deleted(&row.uid),
+            (Watch::ReplicaSets, What::ReplicaSetGone(uid)) => self.index.revision_deleted(uid),
             _ => {}
         }
     }
@@ -144,7 +144,7 @@ impl<'a> Observer<'a> {
         match watch {
             Watch::Deployments => {
                 self.deployments = position;
-                self.index.deployments_listed_anew();
+                self.index.workload_list_started(WorkloadKind::Deployment);
                 let mut rows = BTreeMap::new();
                 for event in past {
                     match &event.what {
@@ -155,13 +155,13 @@ impl<'a> Observer<'a> {
                 }
                 let now = time(self.now());
                 for row in rows.into_values() {
-                    self.index.deployment_applied(row, Source::List, now);
+                    self.index.workload_applied(row, Source::List, now);
                 }
-                self.index.deployments_listed(now);
+                self.index.workload_list_completed(WorkloadKind::Deployment, now);
             }
             Watch::ReplicaSets => {
                 self.replica_sets = position;
-                self.index.replica_sets_listed_anew();
+                self.index.revision_list_started(WorkloadKind::Deployment);
                 let mut rows = BTreeMap::new();
                 for event in past {
                     match &event.what {
@@ -174,9 +174,9 @@ impl<'a> Observer<'a> {
                     }
                 }
                 for (owner, row) in rows.into_values() {
-                    self.index.replica_set_applied(owner, row);
+                    self.index.revision_applied(WorkloadKind::Deployment, owner, row);
                 }
-                self.index.replica_sets_listed();
+                self.index.revision_list_completed(WorkloadKind::Deployment);
             }
         }
     }
@@ -231,7 +231,7 @@ impl<'a> Observer<'a> {
                 return Err(format!("a second look at the same changes more: {again:#?}"));
             }
             if is_acknowledged {
-                self.index.recorded(&uid, &snapshot);
+                self.index.mark_recorded(&uid, &snapshot);
             }
         }
         Ok(())
@@ -243,9 +243,9 @@ impl<'a> Observer<'a> {
 
     fn decided<'s>(&self, uid: &Uid, snapshot: &'s Snapshot) -> Decision<'s> {
         let scene = DecisionInput {
-            deployment: snapshot.deployment.as_ref(),
-            former: &snapshot.former,
-            owned: &snapshot.replica_sets,
+            deployment: snapshot.observation.as_ref(),
+            former: &snapshot.past_observations,
+            owned: &snapshot.revisions,
         };
         decide(&scene, &self.known(uid), &self.policy, &|_, _| true, time(self.now()))
     }
@@ -268,7 +268,7 @@ impl<'a> Observer<'a> {
                 if before.is_some() {
                     return Err(format!("{name} is begun again: {change:#?}"));
                 }
-                let row = snapshot.row().ok_or("a record without a Deployment")?;
+                let row = snapshot.workload().ok_or("a record without a Deployment")?;
                 let record = start_manifest("test", snapshot, row, &defaults, change, failure).ok_or("no record")?;
                 let record = serde_json::to_value(record).map_err(|error| error.to_string())?;
                 self.ledger.insert(name.clone(), record);

@@ -19,7 +19,7 @@ struct SimulatedCluster {
     reported_loss: Option<Timestamp>,
     records: Vec<Recorded>,
     incidents: Vec<Incident>,
-    settings: Incidents,
+    settings: IncidentSettings,
     /// How often each incident was made.
     made: BTreeMap<String, usize>,
     /// Since when the Deployment was unavailable, each time.
@@ -46,7 +46,7 @@ impl SimulatedCluster {
             reported_loss: None,
             records: Vec::new(),
             incidents: Vec::new(),
-            settings: Incidents::default(),
+            settings: IncidentSettings::default(),
             made: BTreeMap::new(),
             losses: BTreeSet::new(),
             log: Vec::new(),

@@ -1,7 +1,7 @@
 //! Tables of what is written for which state.
 
 use super::*;
-use crate::settings::Opening as Opens;
+use crate::settings::IncidentTriggers as Opens;
 use rollout::{RevisionId, WorkloadKind};
 
 /// When the controller was installed, in the tables: all times are seconds after that.
@@ -97,7 +97,7 @@ fn own_loss(opened: i64, resolved: Option<i64>) -> Incident {
 
 /// What is written at second `now`, a line each; `…` and a second: when to look again.
 fn decided_by(
-    settings: &Incidents,
+    settings: &IncidentSettings,
     present: Option<Present>,
     records: &[Recorded],
     incidents: &[Incident],
@@ -125,7 +125,7 @@ fn decided_by(
 }
 
 fn decided(records: &[Recorded], incidents: &[Incident]) -> Vec<String> {
-    decided_by(&Incidents::default(), Some(present(available(true, 0))), records, incidents, 1000)
+    decided_by(&IncidentSettings::default(), Some(present(available(true, 0))), records, incidents, 1000)
 }
 
 fn nothing() -> Vec<String> {
@@ -183,18 +183,19 @@ fn what_a_person_has_resolved_or_opened_again_stays_so() {
     assert_eq!(decided(&records, &[taken_over]), nothing());
     let resolved = Incident { is_taken_over: true, ..own_loss(100, Some(400)) };
     let lost = Some(present(available(false, 450)));
-    let verdict = decided_by(&Incidents::default(), lost, &[], &[resolved], 1000);
+    let verdict = decided_by(&IncidentSettings::default(), lost, &[], &[resolved], 1000);
     assert_eq!(verdict[0], format!("open {} LostAvailability 450", loss_name(&web(), at(450))));
 }
 
 #[test]
 fn a_deployment_that_is_deleted_has_no_incident_that_lasts() {
     let incidents = [own(OpenedBy::FailedRollout, 7, 200, None), own_loss(300, None)];
-    let decided = decided_by(&Incidents::default(), None, &[noted(record(7, Failed, 100, 200))], &incidents, 1000);
+    let decided =
+        decided_by(&IncidentSettings::default(), None, &[noted(record(7, Failed, 100, 200))], &incidents, 1000);
     assert_eq!(decided[0], "resolve web-7-u 1000");
     assert_eq!(decided.len(), 2);
     let namesakes = incidents.map(|incident| Incident { uid: Some("other".to_owned()), ..incident });
-    assert_eq!(decided_by(&Incidents::default(), None, &[], &namesakes, 1000), nothing());
+    assert_eq!(decided_by(&IncidentSettings::default(), None, &[], &namesakes, 1000), nothing());
 }
 
 #[test]
@@ -237,7 +238,7 @@ fn an_incident_that_is_open_already_is_used_instead() {
         (own(OpenedBy::FailedRollout, 6, 150, None), false),
     ] {
         let present = Some(present(available(false, 100)));
-        let decided = decided_by(&Incidents::default(), present, &failed, std::slice::from_ref(&incident), 1000);
+        let decided = decided_by(&IncidentSettings::default(), present, &failed, std::slice::from_ref(&incident), 1000);
         assert_eq!(decided == note(&incident), is_used, "{incident:?}: {decided:?}");
     }
     // Whoever notices a bad release opens an incident before rolling it back.
@@ -251,13 +252,13 @@ fn only_what_failed_lately_and_since_the_installation_opens_an_incident() {
     let day = LONGEST_AGO.as_secs();
     for (finished, now, count) in [(-1, 1000, 0), (0, 1000, 2), (100, 100 + day, 2), (100, 101 + day, 0)] {
         let records = [record(7, Failed, finished - 1, finished)];
-        let decided = decided_by(&Incidents::default(), Some(present(None)), &records, &[], now);
+        let decided = decided_by(&IncidentSettings::default(), Some(present(None)), &records, &[], now);
         assert_eq!(decided.len(), count, "{finished} {now}");
     }
     // A bad revision may have been in effect for long: its rollback is what is recent.
     let (bad, rollback) = (rolled_back(7, 8, 100), record(8, Succeeded, 2 * day, 2 * day + 10));
     let records = [bad.clone(), rollback];
-    let decided = |now| decided_by(&Incidents::default(), Some(present(None)), &records, &[], now).len();
+    let decided = |now| decided_by(&IncidentSettings::default(), Some(present(None)), &records, &[], now).len();
     assert_eq!((decided(2 * day + 20), decided(3 * day + 20)), (2, 0));
     assert!(may_open(&bad.known, Some(at(2 * day)), at(3 * day)));
     assert!(!may_open(&bad.known, Some(at(2 * day)), at(3 * day + 1)));
@@ -265,7 +266,7 @@ fn only_what_failed_lately_and_since_the_installation_opens_an_incident() {
 
 #[test]
 fn the_settings_of_the_environment_say_what_opens_an_incident() {
-    let mut settings = Incidents::default();
+    let mut settings = IncidentSettings::default();
     let staging = Opens { failed_rollouts: false, rolled_back_rollouts: true, lost_availability: false };
     settings.open.insert("staging".to_owned(), staging);
     let records = |environment: &str| {
@@ -284,7 +285,7 @@ fn the_settings_of_the_environment_say_what_opens_an_incident() {
 fn a_deployment_that_stays_unavailable_outside_of_a_rollout_has_an_incident() {
     let (lost, name) = (present(available(false, 100)), loss_name(&web(), at(100)));
     let decided = |present: Present, incidents: &[Incident], now| {
-        decided_by(&Incidents::default(), Some(present), &[], incidents, now)
+        decided_by(&IncidentSettings::default(), Some(present), &[], incidents, now)
     };
     let opens = vec![format!("open {name} LostAvailability 100"), "note loss 100".to_owned()];
     assert_eq!(decided(lost.clone(), &[], 399), ["… 400"]);
@@ -313,7 +314,8 @@ fn a_deployment_that_stays_unavailable_outside_of_a_rollout_has_an_incident() {
 #[test]
 fn a_loss_of_availability_that_has_an_incident_gets_no_other() {
     let lost = present(available(false, 500));
-    let decided = |incidents: &[Incident]| decided_by(&Incidents::default(), Some(lost.clone()), &[], incidents, 900);
+    let decided =
+        |incidents: &[Incident]| decided_by(&IncidentSettings::default(), Some(lost.clone()), &[], incidents, 900);
     assert_eq!(decided(&[persons(450, None)]), nothing());
     assert_eq!(decided(&[persons(800, None)]), nothing(), "somebody was quicker");
     assert_eq!(decided(&[persons(550, Some(600))]), nothing(), "somebody says that it is over");
@@ -323,9 +325,9 @@ fn a_loss_of_availability_that_has_an_incident_gets_no_other() {
 
 #[test]
 fn a_deployment_that_fails_again_soon_after_has_the_same_incident() {
-    let within = Incidents::default().reopen_within.0.as_secs();
+    let within = IncidentSettings::default().reopen_within.0.as_secs();
     let verdict = |incidents: &[Incident], since: i64| {
-        decided_by(&Incidents::default(), Some(present(available(false, since))), &[], incidents, since + 300)
+        decided_by(&IncidentSettings::default(), Some(present(available(false, since))), &[], incidents, since + 300)
     };
     let first = own_loss(100, Some(400));
     let soon = 400 + within - 1;
@@ -342,16 +344,16 @@ fn a_deployment_that_fails_again_soon_after_has_the_same_incident() {
     let open = Incident { resolved: None, reopened: Some(at(600)), ..rollout };
     let records = [noted(record(7, Failed, 100, 200)), record(8, Succeeded, 300, 400)];
     let lost = Some(Present { reported_loss: Some(at(600)), ..present(available(false, 600)) });
-    assert_eq!(decided_by(&Incidents::default(), lost, &records, std::slice::from_ref(&open), 900), nothing());
+    assert_eq!(decided_by(&IncidentSettings::default(), lost, &records, std::slice::from_ref(&open), 900), nothing());
     let returned = Some(present(available(true, 1200)));
-    assert_eq!(decided_by(&Incidents::default(), returned, &records, &[open], 1300), ["resolve web-7-u 1200"]);
+    assert_eq!(decided_by(&IncidentSettings::default(), returned, &records, &[open], 1300), ["resolve web-7-u 1200"]);
 }
 
 #[test]
 fn an_incident_is_never_over_before_it_began() {
     // Somebody corrected the beginning.
     let incident = own(OpenedBy::FailedRollout, 7, 800, None);
-    let gone = decided_by(&Incidents::default(), None, &[], &[incident], 700);
+    let gone = decided_by(&IncidentSettings::default(), None, &[], &[incident], 700);
     assert_eq!(gone, ["resolve web-7-u 800"]);
 }
 
