@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use rollout::{Fingerprint, Metadata};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::resources::own_key;
-use rollout::{Fingerprint, Metadata};
 
 /// Annotations and labels that don't change what runs. `kubectl rollout restart` sets the first, and the Deployment controller sets the
 /// second on the template of each ReplicaSet.
