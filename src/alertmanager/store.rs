@@ -11,7 +11,7 @@ use super::decide::{Decision, decide, group_hash};
 use super::manifest::{GROUP_LABEL, TargetNamespace, new_incident, resolve_patch};
 use super::notification::Notification;
 use crate::resources::DoraIncident;
-use crate::settings::{AlertSource, Alertmanager};
+use crate::settings::{AlertSource, AlertmanagerSettings};
 
 /// Field manager that creates an incident.
 const CREATION_MANAGER: &str = "port-dora-controller-alerts";
@@ -32,7 +32,7 @@ const MAX_NAMESPACE_LENGTH: usize = 63;
 pub struct IncidentStore {
     client: Client,
     namespace: String,
-    settings: Alertmanager,
+    settings: AlertmanagerSettings,
     /// Held for one notification at a time, because several Alertmanagers of a cluster send the same notification at nearly the same
     /// time.
     lock: Mutex<()>,
@@ -50,7 +50,7 @@ pub enum StoreResult {
 impl IncidentStore {
     /// A store that writes with `client`. Alerts without an existing namespace get their incident in `namespace`.
     #[must_use]
-    pub fn new(client: Client, namespace: String, settings: Alertmanager) -> Self {
+    pub fn new(client: Client, namespace: String, settings: AlertmanagerSettings) -> Self {
         Self { client, namespace, settings, lock: Mutex::new(()) }
     }
 

@@ -17,10 +17,10 @@ use crate::publish::{Blueprints, PublishContext, Publisher, Publishing};
 use crate::records::{RecorderCallbacks, Records, RolloutRecorder};
 use crate::resources::{FIELD_MANAGER, ResourceKey};
 use crate::runtime::{Context, Events, Metrics, PendingFn, PendingResources, Readiness, Synced, WorkQueue, now};
-use crate::settings::{ActiveSettings, Settings};
-use crate::workloads::Index;
+use crate::settings::{ActiveSettings, PortSettings, Settings};
+use crate::workloads::{Index, Watch, WatchContext, watches};
 
-/// The work that waits, by the part that does it.
+/// The work queues, by the part that works on them.
 #[derive(Clone, Default)]
 pub struct Queues {
     changed: Arc<WorkQueue<Uid>>,
@@ -29,7 +29,7 @@ pub struct Queues {
 }
 
 impl Queues {
-    /// What waits to be delivered, for `/readyz` and `/metrics`.
+    /// How many resources wait to be delivered, for `/readyz` and `/metrics`.
     pub fn pending(&self) -> PendingFn {
         let waiting = |kind, queue: &WorkQueue<ResourceKey>| PendingResources {
             kind,
@@ -41,43 +41,40 @@ impl Queues {
     }
 }
 
-/// Opened when the first list of each kind is complete.
-pub struct Listed {
-    pub deployments: Synced,
-    pub replica_sets: Synced,
-    pub namespaces: Synced,
+/// The gates of readiness. Each opens when the first list of its resource is complete.
+pub struct ReadinessGates {
+    pub workloads: Vec<(Watch, Synced)>,
     pub records: Synced,
     pub incidents: Synced,
 }
 
-/// The gates of readiness, and what opens them.
-pub fn readiness() -> (Readiness, Listed) {
+/// Readiness, and its gates: one for each watch that the settings need.
+pub fn readiness(settings: &Settings) -> (Readiness, ReadinessGates) {
     let mut readiness = Readiness::default();
-    let listed = Listed {
-        deployments: readiness.gate("Deployments"),
-        replica_sets: readiness.gate("ReplicaSets"),
-        namespaces: readiness.gate("Namespaces"),
+    let watches = watches(&settings.file.workloads.kinds);
+    let gates = ReadinessGates {
+        workloads: watches.into_iter().map(|watch| (watch, readiness.gate(watch.resource))).collect(),
         records: readiness.gate("DoraDeployments"),
         incidents: readiness.gate("DoraIncidents"),
     };
-    (readiness, listed)
+    (readiness, gates)
 }
 
-/// The route for Alertmanager's notifications, if the settings ask for it.
+/// The route for notifications of Alertmanager, if the settings have a token file.
 pub fn alert_routes(settings: &Settings, client: &Client, default_namespace: &str, metrics: &Arc<Metrics>) -> Router {
     let Some(file) = settings.alertmanager_token_file.clone() else {
         return Router::new();
     };
-    let namespace = settings.namespace.clone().unwrap_or_else(|| default_namespace.to_owned());
+    let namespace = settings.replica.namespace.clone().unwrap_or_else(|| default_namespace.to_owned());
     let store = alertmanager::IncidentStore::new(client.clone(), namespace, settings.file.alertmanager.clone());
     alertmanager::router(TokenFile(file), store, Arc::clone(metrics))
 }
 
 impl Controller {
-    /// Builds all parts. Waits for the API server if the cluster's name has to be read.
+    /// Builds all parts. Without a name of the cluster in the settings, it waits until the API server answers.
     ///
     /// # Errors
-    /// If the settings can't be used.
+    /// If the settings are invalid.
     pub(super) async fn build(
         settings: Settings,
         client: Client,
@@ -89,21 +86,22 @@ impl Controller {
             Some(name) => name,
             None => cluster_name(&client).await,
         };
-        let identity = settings.identity.clone().unwrap_or_else(default_identity);
-        let namespace = settings.namespace.clone().unwrap_or(default_namespace);
-        info!(%cluster, identity, port = %settings.port_base_url, version = env!("CARGO_PKG_VERSION"), "started");
-        let lease_duration = settings.lease_duration;
-        let election = LeaderElection::new(client.clone(), &namespace, LEASE, &identity)
-            .with_lease_duration(lease_duration)
-            .with_renew_deadline(lease_duration * 2 / 3);
+        let identity = settings.replica.identity.clone().unwrap_or_else(default_identity);
+        let namespace = settings.replica.namespace.clone().unwrap_or(default_namespace);
+        info!(%cluster, identity, port = %settings.port.base_url, version = env!("CARGO_PKG_VERSION"), "started");
+        let election = election(&settings, &client, &namespace, &identity);
         let context = Context { events: Arc::new(Events::new(client.clone(), &identity)), client, metrics };
-        let selection = settings.file.workloads.selection().map_err(RunError::Selection)?;
         let port = port_client(&settings, &cluster, &context)?;
         let shared = Arc::new(ActiveSettings::new(cluster, settings.file.clone(), settings.dry_run));
-        let index = Arc::new(Index::new(Arc::clone(&queues.changed)));
         let records = Arc::new(Records::default());
-        let publishing = publishing(settings, &context, port, &shared, &records, &queues, &namespace);
+        let publishing = publishing(settings.port, &context, port, &shared, &records, &queues, &namespace);
         let incident_index = Arc::new(IncidentIndex::default());
+        let index = Arc::new(Index::new(Arc::clone(&queues.changed)));
+        let watches = WatchContext {
+            client: context.client.clone(),
+            index: Arc::clone(&index),
+            selection: shared.file.workloads.selection(),
+        };
         let auto_incidents = AutoIncidentController::new(
             context.clone(),
             Arc::clone(&index),
@@ -112,21 +110,14 @@ impl Controller {
             Arc::clone(&shared),
         );
         let callbacks = callbacks(&publishing, &incident_index);
-        let recorder = RolloutRecorder::new(
-            context.clone(),
-            Arc::clone(&shared),
-            Arc::clone(&index),
-            records,
-            queues.changed,
-            callbacks,
-        );
+        let recorder =
+            RolloutRecorder::new(context.clone(), Arc::clone(&shared), index, records, queues.changed, callbacks);
         Ok(Self {
             context,
             settings: shared,
             namespace,
             election,
-            index,
-            selection,
+            watches,
             recorder,
             incident_index,
             auto_incidents,
@@ -136,20 +127,28 @@ impl Controller {
     }
 }
 
+/// The election of the replica that writes. A leader that can't renew its lease stops before another replica takes over.
+fn election(settings: &Settings, client: &Client, namespace: &str, identity: &str) -> LeaderElection {
+    let lease_duration = settings.replica.lease_duration;
+    LeaderElection::new(client.clone(), namespace, LEASE, identity)
+        .with_lease_duration(lease_duration)
+        .with_renew_deadline(lease_duration * 2 / 3)
+}
+
 fn port_client(settings: &Settings, cluster: &str, context: &Context) -> Result<port_client::Client, RunError> {
     let user_agent = format!("{FIELD_MANAGER}/{} ({cluster})", env!("CARGO_PKG_VERSION"));
-    let options =
-        port_client::ClientOptions::new(settings.port_base_url.clone(), settings.port_credentials.clone(), user_agent);
+    let PortSettings { base_url, credentials, ca_file, .. } = &settings.port;
+    let options = port_client::ClientOptions::new(base_url.clone(), credentials.clone(), user_agent);
     Ok(port_client::Client::new(port_client::ClientOptions {
         observer: Some(Arc::clone(&context.metrics) as Arc<dyn port_client::Observer>),
-        extra_ca: settings.port_ca_file.clone(),
+        extra_ca: ca_file.clone(),
         limits: settings.file.limits.limits(),
         ..options
     })?)
 }
 
 fn publishing(
-    settings: Settings,
+    settings: PortSettings,
     context: &Context,
     port: port_client::Client,
     shared: &Arc<ActiveSettings>,
@@ -157,7 +156,7 @@ fn publishing(
     queues: &Queues,
     namespace: &str,
 ) -> Publishing {
-    let Settings { create_missing_related_entities, create_blueprints, port_credentials, .. } = settings;
+    let PortSettings { create_missing_related_entities, create_blueprints, credentials, .. } = settings;
     let options =
         port_client::UpsertOptions { create_missing_related_entities, ..port_client::UpsertOptions::default() };
     let context = Arc::new(PublishContext {
@@ -172,13 +171,13 @@ fn publishing(
         deployments: Arc::new(Publisher::new(Arc::clone(&context), Arc::clone(&queues.deployments))),
         incidents: Publisher::new(Arc::clone(&context), Arc::clone(&queues.incidents)),
         context,
-        credentials: port_credentials,
+        credentials,
         create_blueprints: create_blueprints && !shared.dry_run,
         lease: lease_reference(namespace),
     }
 }
 
-/// What the recorder writes goes to the publisher at once, and what it looked at may open an incident.
+/// Sends each written record to the publisher at once, and each reconciled workload to the automatic incidents.
 fn callbacks(publishing: &Publishing, incident_index: &Arc<IncidentIndex>) -> RecorderCallbacks {
     let (deployments, incident_index) = (Arc::clone(&publishing.deployments), Arc::clone(incident_index));
     RecorderCallbacks {

@@ -1,4 +1,4 @@
-//! Who this process is, and which cluster it runs in.
+//! The identity of this replica and of its cluster.
 
 use std::time::Duration;
 
@@ -15,31 +15,31 @@ use crate::runtime::Backoff;
 /// Name of the lease that the replicas share.
 pub const LEASE: &str = FIELD_MANAGER;
 
-/// Characters of the UID of `kube-system` that name a cluster without a name of its own.
+/// How many characters of the UID of `kube-system` are the default name of the cluster.
 const CLUSTER_CHARACTERS: usize = 8;
 
-/// Bounds of the first and the longest wait while the API server can't be reached at the start.
-const RETRY_WAITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+/// First and longest delay between requests that fail at the start.
+const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
-/// The first characters of the UID of `kube-system`, which lives as long as its cluster.
+/// Reads the default name of the cluster: the first characters of the UID of `kube-system`, a namespace that is never deleted.
 pub async fn cluster_name(client: &Client) -> String {
-    let namespace = until_answered("the namespace kube-system", || async {
+    let namespace = retry_until_ok("the namespace kube-system", || async {
         Api::<Namespace>::all(client.clone()).get("kube-system").await
     })
     .await;
     namespace.metadata.uid.unwrap_or_default().chars().take(CLUSTER_CHARACTERS).collect()
 }
 
-/// When the controller first started in this cluster: at that moment it created its lease.
+/// Reads when the controller first started in this cluster: the time when it created its lease.
 pub async fn installation_time(client: &Client, namespace: &str) -> Timestamp {
-    let lease = until_answered("the lease of the controller", || async {
+    let lease = retry_until_ok("the lease of the controller", || async {
         Api::<Lease>::namespaced(client.clone(), namespace).get(LEASE).await
     })
     .await;
     lease.metadata.creation_timestamp.map_or_else(Timestamp::now, |time| time.0)
 }
 
-/// A reference to the lease, for Events that concern the controller and no resource in particular.
+/// The lease as the target of Events that concern the controller and no other resource.
 pub fn lease_reference(namespace: &str) -> Lease {
     Lease {
         metadata: ObjectMeta {
@@ -51,21 +51,25 @@ pub fn lease_reference(namespace: &str) -> Lease {
     }
 }
 
-/// The name of this replica where the settings give it none.
+/// The default name of this replica.
 pub fn default_identity() -> String {
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "local".to_owned());
     format!("{host}-{}", std::process::id())
 }
 
-async fn until_answered<T, F: Future<Output = Result<T, kube::Error>>>(what: &'static str, get: impl Fn() -> F) -> T {
-    let backoff = Backoff::new(RETRY_WAITS.0, RETRY_WAITS.1);
+/// Sends the request `get` until the API server answers it. `resource` names the resource in the log.
+async fn retry_until_ok<T, F: Future<Output = Result<T, kube::Error>>>(
+    resource: &'static str,
+    get: impl Fn() -> F,
+) -> T {
+    let backoff = Backoff::new(RETRY_DELAYS.0, RETRY_DELAYS.1);
     loop {
         match get().await {
-            Ok(answer) => return answer,
+            Ok(value) => return value,
             Err(error) => warn!(
                 error = &error as &dyn std::error::Error,
-                "failed to read {what}; retrying. Check that the API server is reachable and that the ClusterRole is that of this \
-                 version",
+                "failed to read {resource}; retrying. Check that the API server is reachable and that the ClusterRole is that of \
+                 this version",
             ),
         }
         tokio::time::sleep(backoff.next_delay(&())).await;

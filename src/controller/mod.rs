@@ -1,4 +1,4 @@
-//! The composition root: watches feed the index, and the leader records and publishes.
+//! The composition root: every replica watches, and the leader records and publishes.
 
 mod build;
 mod identity;
@@ -14,63 +14,60 @@ use rollout::Policy;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::build::{Listed, Queues, alert_routes, readiness};
+use self::build::{Queues, ReadinessGates, alert_routes, readiness};
 use self::identity::installation_time;
 use crate::incidents::automatic::{AutoIncidentController, IncidentIndex};
 use crate::publish::Publishing;
 use crate::records::RolloutRecorder;
 use crate::runtime::{Context, HttpError, Metrics, Readiness, serve};
 use crate::settings::{ActiveSettings, Settings};
-use crate::workloads::{Index, Selection, watch_deployments, watch_namespaces, watch_replica_sets};
+use crate::workloads::{WatchContext, watch_all};
 
-/// How long a leader that is told to stop may go on with work under way. Less than the 30 s that Kubernetes gives by default.
-const TIME_TO_FINISH: Duration = Duration::from_secs(15);
+/// How long a leader may finish its work after it was asked to stop. This is less than `terminationGracePeriodSeconds`, by default 30.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How often the sizes of the index are measured for the metrics.
-const SIZES_PERIOD: Duration = Duration::from_secs(5);
+/// How often the metrics of the index are updated.
+const INDEX_METRICS_PERIOD: Duration = Duration::from_secs(5);
 
-/// Why the controller can't run. Everything else is waited for.
+/// Why the controller can't start. It waits for everything else, such as the API server.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// There is no way to find the API server.
+    /// Neither a service account nor a kubeconfig names an API server.
     #[error(
         "no Kubernetes cluster is configured ({0}): run in a pod with a service account, or set KUBECONFIG to a kubeconfig file"
     )]
     Config(#[from] kube::config::InferConfigError),
-    /// The configuration of the API client can't be used.
-    #[error("the Kubernetes configuration can't be used: {0}; check the kubeconfig or the mounted service account")]
+    /// The Kubernetes client can't be built from the configuration.
+    #[error("the Kubernetes configuration is invalid: {0}; check the kubeconfig or the mounted service account")]
     Client(#[source] Box<kube::Error>),
-    /// The Port client can't be made.
+    /// The Port client can't be built from the settings.
     #[error(transparent)]
     Port(#[from] port_client::OptionsError),
-    /// The settings select no Deployments.
-    #[error("the settings file (CONFIG_FILE) can't be used: {0}")]
-    Selection(String),
-    /// Health and metrics can't be served.
+    /// The HTTP server can't listen.
     #[error(transparent)]
     Http(#[from] HttpError),
 }
 
-/// Runs the controller until `stop`, and finishes the work under way then.
+/// Runs the controller until `stop`, and then finishes its work.
 ///
 /// # Errors
-/// If the settings can't be used; the text says what to change.
+/// If the settings are invalid. The text says what to change.
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunError> {
     let mut config = kube::Config::infer().await?;
-    // kube applies HTTPS_PROXY, which is meant for the way to Port, to the API server too, and does not know NO_PROXY.
+    // kube would use HTTPS_PROXY for the API server, and ignores NO_PROXY. The proxy is meant for connections to Port.
     config.proxy_url = None;
     let default_namespace = config.default_namespace.clone();
     let client = Client::try_from(config).map_err(|error| RunError::Client(Box::new(error)))?;
     let metrics = Arc::new(Metrics::default());
     let queues = Queues::default();
-    let (readiness, listed) = readiness();
+    let (readiness, gates) = readiness(&settings);
     let alerts = alert_routes(&settings, &client, &default_namespace, &metrics);
-    // Probes are answered before the API server is reached and before the lease is held.
+    // Probes must be answered before the API server answers and before this replica holds the lease.
     let pending = queues.pending();
     let http = serve(settings.listen_address, readiness.clone(), Arc::clone(&metrics), pending, alerts).await?;
     let work = async {
         let controller = Controller::build(settings, client, default_namespace, metrics, queues).await?;
-        Box::pin(controller.run(&readiness, listed, &stop)).await;
+        Box::pin(controller.run(&readiness, gates, &stop)).await;
         Ok(())
     };
     tokio::select! {
@@ -79,14 +76,13 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     }
 }
 
-/// The parts of the controller, wired.
+/// The wired parts of the controller.
 struct Controller {
     context: Context,
     settings: Arc<ActiveSettings>,
     namespace: String,
     election: LeaderElection,
-    index: Arc<Index>,
-    selection: Selection,
+    watches: WatchContext,
     recorder: RolloutRecorder,
     incident_index: Arc<IncidentIndex>,
     auto_incidents: AutoIncidentController,
@@ -95,40 +91,39 @@ struct Controller {
 }
 
 impl Controller {
-    /// Reads at once, for as long as it runs; writes while this replica holds the lease.
-    async fn run(&self, readiness: &Readiness, listed: Listed, stop: &CancellationToken) {
+    /// Watches all the time, and writes while this replica holds the lease.
+    async fn run(&self, readiness: &Readiness, gates: ReadinessGates, stop: &CancellationToken) {
         tokio::select! {
-            () = self.read(listed) => {}
-            () = self.report_sizes() => {}
-            () = self.write(readiness, stop) => {}
-            () = self.overdue(stop) => warn!("the work under way took too long to finish; the next start continues it"),
+            () = self.watch(gates) => {}
+            () = self.update_index_metrics() => {}
+            () = self.run_election(readiness, stop) => {}
+            () = self.shutdown_timeout(stop) => warn!("failed to finish the work in time; the next leader continues it"),
         }
         self.election.release().await;
         info!("stopped");
     }
 
-    /// Waits until it is time to leave the work under way unfinished. A standby has nothing to finish.
-    async fn overdue(&self, stop: &CancellationToken) {
+    /// Waits for `stop`, and then for the time that a leader has to finish its work. A standby has nothing to finish.
+    async fn shutdown_timeout(&self, stop: &CancellationToken) {
         stop.cancelled().await;
         if self.leads.load(Ordering::Relaxed) {
-            tokio::time::sleep(TIME_TO_FINISH).await;
+            tokio::time::sleep(SHUTDOWN_TIMEOUT).await;
         }
     }
 
-    async fn read(&self, listed: Listed) {
-        let client = || self.context.client.clone();
-        let Listed { deployments, replica_sets, namespaces, records, incidents } = listed;
-        futures::future::join5(
-            watch_deployments(client(), &self.index, &self.selection, deployments),
-            watch_replica_sets(client(), &self.index, replica_sets),
-            watch_namespaces(client(), &self.index, namespaces),
+    /// Runs all watches, each of which opens its gate.
+    async fn watch(&self, gates: ReadinessGates) {
+        let ReadinessGates { workloads, records, incidents } = gates;
+        futures::future::join3(
+            watch_all(&self.watches, workloads),
             self.watch_records(records),
             self.watch_incidents(incidents),
         )
         .await;
     }
 
-    async fn write(&self, readiness: &Readiness, stop: &CancellationToken) {
+    /// Leads while this replica holds the lease, and stands by otherwise, until `stop`.
+    async fn run_election(&self, readiness: &Readiness, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             let stand_by = CancellationToken::new();
             let lead = async {
@@ -141,12 +136,12 @@ impl Controller {
             };
             self.set_leads(false);
             if finished.is_none() {
-                warn!("the lease is lost; this replica stands by, and another may lead");
+                warn!("lost the lease; this replica stands by, and another one can lead");
             }
         }
     }
 
-    /// Follows the leader until `leads`; never returns, since the election decides when that ends.
+    /// Follows the records of the leader until `leads`. It never returns, because the election decides when standing by ends.
     async fn stand_by(&self, readiness: &Readiness, leads: &CancellationToken) -> Option<()> {
         if let Some(policy) = leads.run_until_cancelled(self.policy(readiness)).await {
             self.recorder.stand_by(&policy, leads).await;
@@ -154,7 +149,7 @@ impl Controller {
         std::future::pending().await
     }
 
-    /// The rules by which rollouts are recorded, once everything is listed.
+    /// Waits until all watches have listed everything, and returns the rules for recording rollouts.
     async fn policy(&self, readiness: &Readiness) -> Policy {
         readiness.ready().await;
         let installed = installation_time(&self.context.client, &self.namespace).await;
@@ -162,11 +157,12 @@ impl Controller {
         Policy { installed, history: rollouts.history, fail_after: rollouts.fail_after.0 }
     }
 
+    /// Records, opens incidents and publishes until `stop`.
     async fn lead(&self, readiness: &Readiness, stop: &CancellationToken) {
         let Some(policy) = stop.run_until_cancelled(self.policy(readiness)).await else {
             return;
         };
-        info!(installed = %policy.installed, "this replica leads: it records rollouts and publishes them");
+        info!(installed = %policy.installed, "this replica leads: it records and publishes rollouts");
         self.set_leads(true);
         futures::future::join3(
             Box::pin(self.recorder.run(&policy, stop)),
@@ -181,11 +177,11 @@ impl Controller {
         self.context.metrics.set_leader(leads);
     }
 
-    async fn report_sizes(&self) {
+    async fn update_index_metrics(&self) {
         loop {
-            let (deployments, replica_sets) = self.index.sizes();
-            self.context.metrics.set_indexed(deployments, replica_sets);
-            tokio::time::sleep(SIZES_PERIOD).await;
+            let (workloads, revisions) = self.watches.index.sizes();
+            self.context.metrics.set_indexed(workloads, revisions);
+            tokio::time::sleep(INDEX_METRICS_PERIOD).await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The watches on our own resources: each state goes to all parts that keep something of it.
+//! The watches on our own resources. Each state goes to all parts that need it.
 
 use jiff::Timestamp;
 use kube::core::DeserializeGuard;
@@ -10,7 +10,7 @@ use crate::resources::{DeliveryState, ResourceKey, SlimDoraDeployment, SlimDoraI
 use crate::runtime::{Synced, decoded, watch_each};
 
 impl Controller {
-    /// Feeds the `DoraDeployment` resources of all namespaces into the records and to the publisher, for ever.
+    /// Feeds the `DoraDeployment` resources of all namespaces into the records and to the publisher, until the future is dropped.
     pub(super) async fn watch_records(&self, synced: Synced) {
         let api = Api::<DeserializeGuard<SlimDoraDeployment>>::all(self.context.client.clone());
         watch_each(api, synced, |event| match event {
@@ -38,7 +38,7 @@ impl Controller {
         }
     }
 
-    /// Feeds the `DoraIncident` resources of all namespaces into their index and to the publisher, for ever.
+    /// Feeds the `DoraIncident` resources of all namespaces into their index and to the publisher, until the future is dropped.
     pub(super) async fn watch_incidents(&self, synced: Synced) {
         let api = Api::<DeserializeGuard<SlimDoraIncident>>::all(self.context.client.clone());
         watch_each(api, synced, |event| match event {
@@ -58,7 +58,7 @@ impl Controller {
         let metadata = incident.meta();
         let (key, is_deleted) = (ResourceKey::of(metadata), metadata.deletion_timestamp.is_some());
         let incident = decoded(incident);
-        // The finalizer holds up a deletion, so the publisher has to look at it, whether or not the rest can be decoded.
+        // The finalizer blocks the deletion. So the publisher must handle it even if the rest of the resource can't be decoded.
         let state = if is_deleted {
             Some(DeliveryState::New)
         } else {

@@ -1,10 +1,9 @@
 //! Looks up the rollout behind an incident, and whether Port has its entity.
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::Deployment;
 use kube::core::DeserializeGuard;
 use kube::{Api, Client};
-use rollout::{UnixSeconds, WorkloadKind};
+use rollout::UnixSeconds;
 
 use super::cause::{CandidateRollout, CauseQuery, decide_cause, may_change};
 use crate::records::{RecordSummary, Records};
@@ -12,6 +11,7 @@ use crate::resources::{
     AffectedWorkload, Certainty, DoraIncident, DoraIncidentStatus, IncidentCause, SlimDoraDeployment, digest,
 };
 use crate::settings::ActiveSettings;
+use crate::workloads::workload_exists;
 
 /// What a lookup reads, and when.
 pub struct CauseContext<'a> {
@@ -83,7 +83,7 @@ pub async fn look_up_cause(
     let may_change = awaits_entity || !is_observed && may_change(&query, &candidates, watched_since, context.now);
     let warnings = match stated {
         Some(stated) if cause.is_none() && !candidates.iter().any(|rollout| rollout.is_of(stated)) => {
-            unknown(context.client, namespace, stated).await?
+            warn_about_unknown(context, namespace, stated).await?
         }
         _ => Vec::new(),
     };
@@ -114,22 +114,27 @@ fn candidate(record: &RecordSummary) -> CandidateRollout {
     }
 }
 
-/// What to say of a workload without any record: nothing, if it exists and rollouts of its kind are recorded.
-async fn unknown(client: &Client, namespace: &str, stated: &AffectedWorkload) -> Result<Vec<String>, kube::Error> {
+/// Warns about a stated workload without any record, unless it exists and rollouts of its kind are recorded.
+async fn warn_about_unknown(
+    context: &CauseContext<'_>,
+    namespace: &str,
+    stated: &AffectedWorkload,
+) -> Result<Vec<String>, kube::Error> {
     let AffectedWorkload { kind, name, .. } = stated;
-    if *kind != WorkloadKind::Deployment {
+    let recorded = &context.settings.file.workloads.kinds;
+    if !recorded.contains(kind) {
+        let recorded = recorded.iter().map(|kind| format!("{kind}s")).collect::<Vec<_>>().join(", ");
         return Ok(vec![format!(
-            "spec.workloadRef.kind is {kind}: the controller records rollouts of Deployments only, so the incident has no cause"
+            "spec.workloadRef.kind is {kind}: the controller records rollouts of {recorded} only, so the incident has no cause"
         )]);
     }
-    let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-    Ok(match api.get_metadata_opt(name).await? {
-        Some(_) => Vec::new(),
-        None => vec![format!(
-            "spec.workloadRef: the namespace {namespace} has no {kind} {name} and no record of one, so the incident has no cause; correct \
-             the name, or remove spec.workloadRef"
-        )],
-    })
+    if workload_exists(context.client, namespace, *kind, name).await? {
+        return Ok(Vec::new());
+    }
+    Ok(vec![format!(
+        "spec.workloadRef: the namespace {namespace} has no {kind} {name} and no record of one, so the incident has no cause; correct the \
+         name, or remove spec.workloadRef"
+    )])
 }
 
 /// Reads the record of this name. `None` if it doesn't exist or can't be decoded.

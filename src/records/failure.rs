@@ -5,7 +5,7 @@ use kube::Client;
 use rollout::{Change, Deadline, Outcome, PodState, Policy, Revision, Workload, failure};
 use tracing::debug;
 
-use crate::workloads::{Snapshot, pods_of};
+use crate::workloads::{Snapshot, pods_of_revision};
 
 /// Why the rollout failed; `None` if `change` does not record a failure.
 ///
@@ -20,24 +20,21 @@ pub(super) async fn failure_reason(
     if change.record.outcome != Outcome::Failed {
         return None;
     }
-    let workload = snapshot.row()?;
+    let workload = snapshot.workload()?;
     let deadline = match workload.progress_deadline {
         Some(seconds) => Deadline::Own(SignedDuration::from_secs(seconds.into())),
         None => Deadline::Timeout(policy.fail_after),
     };
     let is_present = workload.revision == Some(change.record.revision);
-    let Some(replica_set) = change.revision.filter(|_| is_present) else {
+    let Some(revision) = change.revision.filter(|_| is_present) else {
         return Some(failure(None, deadline, None));
     };
-    let pods = list_pods(client, workload, replica_set).await;
+    let pods = list_pods(client, workload, revision).await;
     Some(failure(workload.conditions.replica_failure.as_deref(), deadline, pods.as_deref()))
 }
 
-async fn list_pods(client: &Client, workload: &Workload, replica_set: &Revision) -> Option<Vec<PodState>> {
-    // The Deployment controller names a ReplicaSet after its Deployment and the hash of the pod template.
-    let hash =
-        replica_set.name.strip_prefix(&*workload.name).and_then(|rest| rest.strip_prefix('-')).unwrap_or_default();
-    pods_of(client, &workload.namespace, hash, &replica_set.uid)
+async fn list_pods(client: &Client, workload: &Workload, revision: &Revision) -> Option<Vec<PodState>> {
+    pods_of_revision(client, workload, revision)
         .await
         .inspect_err(|error| {
             debug!(

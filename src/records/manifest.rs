@@ -150,7 +150,7 @@ pub fn start_manifest(
 ) -> Option<DoraDeployment> {
     let Change { record, revision: replica_set, is_described, started, finished, unseen, rolled_back_by, action: _ } =
         change;
-    let (workload, replica_set) = (snapshot.row()?, (*replica_set)?);
+    let (workload, replica_set) = (snapshot.workload()?, (*replica_set)?);
     let metadata = MetadataFields::read(snapshot, workload, replica_set, *is_described, defaults);
     let PausePatch { paused_at, paused_seconds } = pause_patch(record);
     let spec = DoraDeploymentSpec {
@@ -203,7 +203,7 @@ pub fn finish_manifest(
     failure: Option<String>,
 ) -> RecordPatch {
     let Change { record, revision: replica_set, is_described, finished, .. } = change;
-    let present = snapshot.row().zip(*replica_set);
+    let present = snapshot.workload().zip(*replica_set);
     let metadata = present
         .filter(|_| *is_described)
         .map(|(workload, replica_set)| MetadataFields::read(snapshot, workload, replica_set, *is_described, defaults));
@@ -283,7 +283,7 @@ mod tests {
     fn snapshot(annotations: &[(&str, &str)]) -> Snapshot {
         let workload = test_support::deployment(2);
         let mut snapshot = Snapshot::default();
-        snapshot.deployment = Some(Observation::new(workload, Source::Watch, test_support::time(0)));
+        snapshot.observation = Some(Observation::new(workload, Source::Watch, test_support::time(0)));
         snapshot.namespace_annotations = annotations.iter().copied().collect();
         snapshot
     }

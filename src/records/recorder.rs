@@ -98,7 +98,7 @@ impl RolloutRecorder {
                 let Decision { changes, is_behind, requeue_at: look_again } =
                     decide_changes(&snapshot, &self.records.revisions(&uid), policy);
                 if changes.is_empty() && !is_behind {
-                    self.index.recorded(&uid, &snapshot);
+                    self.index.mark_recorded(&uid, &snapshot);
                 }
                 self.requeue_at(uid, look_again);
             }
@@ -150,7 +150,7 @@ impl RolloutRecorder {
             kind: *kind,
             name: name.clone(),
         };
-        snapshot.row().map(of).or_else(|| Some(self.records.get(uid)?.key))
+        snapshot.workload().map(of).or_else(|| Some(self.records.get(uid)?.key))
     }
 
     /// Writes `changes` in their order, and deletes the expired records.
@@ -166,10 +166,10 @@ impl RolloutRecorder {
             }
         }
         let WorkloadState { uid, snapshot, .. } = workload;
-        self.index.recorded(uid, snapshot);
-        let available = snapshot.deployment.as_ref().and_then(|observation| observation.workload.conditions.available);
+        self.index.mark_recorded(uid, snapshot);
+        let available = snapshot.observation.as_ref().and_then(|observation| observation.workload.conditions.available);
         (self.on_reconciled)(uid, available, &self.records.revisions(uid));
-        for expired in self.records.expired(uid, snapshot.deployment.is_some(), &self.retention, now()) {
+        for expired in self.records.expired(uid, snapshot.observation.is_some(), &self.retention, now()) {
             self.writer.delete_expired(workload, &expired).await?;
         }
         Ok(WriteResult::Written)
@@ -224,7 +224,7 @@ impl RolloutRecorder {
             return;
         };
         // Another replica may have recorded what this one has only observed.
-        let has_unrecorded = self.index.has_former(&uid);
+        let has_unrecorded = self.index.has_past_observations(&uid);
         let may_expire = state.is_settled && self.records.count(&uid) > self.retention.max_records;
         if has_unrecorded || may_expire {
             self.queue.add(uid);
@@ -244,9 +244,9 @@ fn decide_changes<'a>(snapshot: &'a Snapshot, recorded: &[RecordedRevision], pol
         workload.selected && !is_ignored(&MetadataSources::new(workload, replica_set, annotations, labels))
     };
     let input = DecisionInput {
-        current: snapshot.deployment.as_ref(),
-        past: &snapshot.former,
-        revisions: &snapshot.replica_sets,
+        current: snapshot.observation.as_ref(),
+        past: &snapshot.past_observations,
+        revisions: &snapshot.revisions,
     };
     decide(&input, recorded, policy, &is_wanted, now())
 }

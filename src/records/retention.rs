@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use jiff::{SignedDuration, Timestamp};
 use rollout::{Outcome, RecordedRevision};
 
-use crate::settings::Retention;
+use crate::settings::RetentionSettings;
 
 /// How many records of a workload are kept, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +18,7 @@ pub(super) struct RetentionPolicy {
 
 impl RetentionPolicy {
     /// The policy of these settings.
-    pub fn new(settings: &Retention) -> Self {
+    pub fn new(settings: &RetentionSettings) -> Self {
         Self { max_records: usize::try_from(settings.records).unwrap_or(usize::MAX), max_age: settings.max_age.0 }
     }
 

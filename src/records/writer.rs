@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use k8s_controller::events::{Event, EventType};
-use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
-use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use rollout::{Action, Change, Policy, RecordedRevision, Uid, WorkloadKey};
 use tracing::{debug, info, warn};
 
@@ -16,7 +15,7 @@ use super::store::{RecordState, Records, generation};
 use crate::resources::{DoraDeployment, FIELD_MANAGER, SlimDoraDeployment};
 use crate::runtime::Context;
 use crate::settings::ActiveSettings;
-use crate::workloads::Snapshot;
+use crate::workloads::{Snapshot, WorkloadObject};
 
 /// Reason of the Event about an annotation or label that can't be used.
 const INVALID_METADATA: &str = "InvalidMetadata";
@@ -181,18 +180,10 @@ impl RecordWriter {
         (self.on_written)(written);
     }
 
-    /// Publishes an Event on the Deployment for each annotation or label that can't be used, where its author looks.
+    /// Publishes an Event on the workload for each annotation or label that can't be used, where its author looks.
     async fn publish_warnings(&self, workload: &WorkloadState, warnings: &[String]) {
         let WorkloadState { uid, key: WorkloadKey { namespace, kind, name }, .. } = workload;
-        let deployment = Deployment {
-            metadata: ObjectMeta {
-                name: Some(name.to_string()),
-                namespace: Some(namespace.to_string()),
-                uid: Some(uid.to_string()),
-                ..ObjectMeta::default()
-            },
-            ..Deployment::default()
-        };
+        let object = WorkloadObject::new(*kind, namespace, name, uid);
         for warning in warnings {
             warn!(%namespace, %kind, workload = %name, "{warning}");
             let event = Event {
@@ -202,7 +193,7 @@ impl RecordWriter {
                 note: Some(warning.clone()),
                 related: None,
             };
-            self.context.events.publish(&deployment, &event).await;
+            self.context.events.publish(&object, &event).await;
         }
     }
 

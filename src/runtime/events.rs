@@ -1,6 +1,7 @@
 //! Kubernetes Events about the resources that they concern.
 
 use k8s_controller::events::{Event, EventRecorder, Reporter};
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Client, Resource};
 use tracing::warn;
 
@@ -19,11 +20,18 @@ impl Events {
     }
 
     /// Publishes `event` about `resource`.
-    pub async fn publish<K: Resource<DynamicType = ()>>(&self, resource: &K, event: &Event) {
+    pub async fn publish<K>(&self, resource: &K, event: &Event)
+    where
+        K: Resource,
+        K::DynamicType: Default,
+    {
         if let Err(error) = self.0.publish(resource, event).await {
-            let metadata = resource.meta();
+            let ObjectReference { kind, namespace, name, .. } = resource.object_ref(&K::DynamicType::default());
             warn!(
-                kind = %K::kind(&()), namespace = metadata.namespace, name = metadata.name, reason = event.reason,
+                kind,
+                namespace,
+                name,
+                reason = event.reason,
                 error = &error as &dyn std::error::Error,
                 "failed to publish an Event",
             );

@@ -161,18 +161,18 @@ impl RequestMetrics {
 #[derive(Debug, Default)]
 struct ProcessMetrics {
     leader: Gauge,
-    deployments: Gauge,
-    replica_sets: Gauge,
+    workloads: Gauge,
+    revisions: Gauge,
 }
 
 impl ProcessMetrics {
     fn register(&self, registry: &mut Registry) {
         let help = "1 if this replica is the leader and writes, otherwise 0";
         registry.register("leader", help, self.leader.clone());
-        let help = "Deployments that the controller follows";
-        registry.register("indexed_deployments", help, self.deployments.clone());
-        let help = "ReplicaSets of the Deployments that the controller follows";
-        registry.register("indexed_replica_sets", help, self.replica_sets.clone());
+        let help = "Workloads in the index";
+        registry.register("indexed_deployments", help, self.workloads.clone());
+        let help = "Revisions of workloads in the index, such as ReplicaSets of Deployments";
+        registry.register("indexed_replica_sets", help, self.revisions.clone());
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of the controller", version);
     }
@@ -251,9 +251,9 @@ impl Metrics {
     }
 
     /// The index contains this many objects.
-    pub fn set_indexed(&self, deployments: usize, replica_sets: usize) {
-        self.process.deployments.set(saturated(deployments));
-        self.process.replica_sets.set(saturated(replica_sets));
+    pub fn set_indexed(&self, workloads: usize, revisions: usize) {
+        self.process.workloads.set(saturated(workloads));
+        self.process.revisions.set(saturated(revisions));
     }
 
     /// Whether this replica is the leader.

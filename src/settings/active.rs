@@ -1,16 +1,16 @@
-//! The settings that the parts of the controller share.
+//! The settings that all parts of the controller share.
 
 use super::FileSettings;
 use crate::resources::digest;
 
-/// The settings that the parts of the controller share.
+/// The settings that all parts of the controller share.
 #[derive(Debug)]
 pub struct ActiveSettings {
-    /// Name of the cluster, the first part of every identifier.
+    /// Name of the cluster, the first part of every entity identifier.
     pub cluster: String,
-    /// What the settings file says.
+    /// The settings file.
     pub file: FileSettings,
-    /// Whether nothing is sent.
+    /// Whether nothing is sent to Port.
     pub dry_run: bool,
     digest: String,
 }
@@ -19,7 +19,7 @@ impl ActiveSettings {
     /// The settings of a cluster of this name.
     #[must_use]
     pub fn new(cluster: String, file: FileSettings, dry_run: bool) -> Self {
-        // What says which rollouts are recorded and how long they are kept makes no entity another one.
+        // The ignored settings say which rollouts are recorded and how long they are kept. They don't change entities.
         let FileSettings {
             defaults,
             blueprints,
@@ -37,7 +37,7 @@ impl ActiveSettings {
         Self { cluster, file, dry_run, digest }
     }
 
-    /// Digest of what makes an entity: a resource whose status was written with another one has to be looked at again.
+    /// Digest of the settings that entities are built from. A resource whose status has another digest is published again.
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.digest

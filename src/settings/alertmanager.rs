@@ -1,41 +1,46 @@
-//! The part of the settings file that says what an alert of Alertmanager becomes in an incident.
+//! Settings file: how a notification of Alertmanager becomes an incident.
 
 use serde::{Deserialize, Serialize};
 
-/// What Alertmanager's notifications become. They are only received with `ALERTMANAGER_TOKEN_FILE`.
+use super::FileError;
+
+/// How a notification of Alertmanager becomes an incident. The controller receives notifications only if `ALERTMANAGER_TOKEN_FILE` is set.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct Alertmanager {
-    /// Name of the label whose value is the namespace of the incident. Without it, that of the controller.
+pub struct AlertmanagerSettings {
+    /// Name of the label whose value is the namespace of the incident. If the alerts have no such label in common, or if the namespace
+    /// doesn't exist, the incident is in the namespace of the controller. Default: `namespace`.
     pub namespace: String,
-    /// Where the fields of the incident come from.
+    /// Sources of the fields of the incident.
     pub fields: AlertFields,
 }
 
-/// For each field of an incident the places where its value may be: the first that has a usable one counts.
+/// Sources of the fields of an incident. A source is `labels.NAME`, `annotations.NAME`, `externalURL` or `generatorURL`. The first source
+/// with a usable value counts.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct AlertFields {
-    /// `spec.title`.
+    /// Sources of `spec.title`. Default: `[annotations.summary, labels.alertname]`.
     pub title: Vec<AlertSource>,
-    /// `spec.description`.
+    /// Sources of `spec.description`. Default: `[annotations.description, annotations.message]`.
     pub description: Vec<AlertSource>,
-    /// `spec.url`; what is no whole http address is passed over.
+    /// Sources of `spec.url`. A value that is not an absolute HTTP or HTTPS URL is ignored. Default: `[annotations.runbook_url,
+    /// annotations.dashboard_url, generatorURL, externalURL]`.
     pub url: Vec<AlertSource>,
-    /// `spec.priority`.
+    /// Sources of `spec.priority`. Default: `[labels.severity, labels.priority]`.
     pub priority: Vec<AlertSource>,
-    /// `spec.urgency`.
+    /// Sources of `spec.urgency`. Default: `[labels.urgency]`.
     pub urgency: Vec<AlertSource>,
-    /// `spec.type`.
+    /// Sources of `spec.type`. Default: none.
     #[serde(rename = "type")]
     pub incident_type: Vec<AlertSource>,
-    /// `spec.group`: Port refuses an incident of a group that doesn't exist, so nothing is taken for it by default.
+    /// Sources of `spec.group`. Port refuses an incident whose group doesn't exist. Default: none.
     pub group: Vec<AlertSource>,
-    /// `spec.workloadRef.name`: the name of a Deployment.
+    /// Sources of `spec.workloadRef.name`, the name of a Deployment. Default: `[labels.deployment]`.
     pub workload: Vec<AlertSource>,
 }
 
-/// A place in a notification where a value may be.
+/// A part of a notification that can be the value of a field.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum AlertSource {
@@ -45,23 +50,25 @@ pub enum AlertSource {
     Annotation(String),
     /// The address of Alertmanager.
     ExternalUrl,
-    /// The address of the alert's expression, in Prometheus.
+    /// The address of the alert's expression in Prometheus.
     GeneratorUrl,
 }
 
-impl TryFrom<String> for AlertSource {
-    type Error = String;
+/// A text that is not a part of a notification.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("invalid source {0:?}: expected labels.NAME, annotations.NAME, externalURL or generatorURL")]
+pub struct AlertSourceError(String);
 
-    fn try_from(text: String) -> Result<Self, String> {
+impl TryFrom<String> for AlertSource {
+    type Error = AlertSourceError;
+
+    fn try_from(text: String) -> Result<Self, AlertSourceError> {
         match text.split_once('.') {
             Some(("labels", name)) if !name.is_empty() => Ok(Self::Label(name.to_owned())),
             Some(("annotations", name)) if !name.is_empty() => Ok(Self::Annotation(name.to_owned())),
             None if text == "externalURL" => Ok(Self::ExternalUrl),
             None if text == "generatorURL" => Ok(Self::GeneratorUrl),
-            _ => Err(format!(
-                "alertmanager.fields: {text:?} names nothing in a notification: write labels.NAME, annotations.NAME, externalURL \
-                 or generatorURL"
-            )),
+            _ => Err(AlertSourceError(text)),
         }
     }
 }
@@ -77,7 +84,7 @@ impl From<AlertSource> for String {
     }
 }
 
-impl Default for Alertmanager {
+impl Default for AlertmanagerSettings {
     fn default() -> Self {
         Self { namespace: "namespace".to_owned(), fields: AlertFields::default() }
     }
@@ -105,13 +112,11 @@ impl Default for AlertFields {
     }
 }
 
-impl Alertmanager {
-    /// What is wrong, where, and what to write instead.
-    pub fn validate(&self) -> Result<(), String> {
+impl AlertmanagerSettings {
+    /// Checks what the types don't.
+    pub(super) fn validate(&self) -> Result<(), FileError> {
         if self.namespace.trim().is_empty() {
-            return Err(
-                "alertmanager.namespace is empty: name a label, or leave it out for the label namespace".to_owned()
-            );
+            return Err(FileError::Empty { key: "alertmanager.namespace" });
         }
         Ok(())
     }

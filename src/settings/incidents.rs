@@ -1,31 +1,32 @@
-//! The part of the settings file that says which incidents the controller opens itself, and what it says of all of them.
+//! Settings file: automatic incidents, and suspected causes of all incidents.
 
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use super::Duration;
+use super::{Duration, FileError};
 
-/// Incidents.
+/// Automatic incidents, and suspected causes of all incidents.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct Incidents {
-    /// What opens an incident by itself, by environment. In an environment that isn't named, nothing does.
-    pub open: BTreeMap<String, Opening>,
-    /// How long a Deployment must be without its availability, outside of a rollout, before that is an incident.
+pub struct IncidentSettings {
+    /// What opens an incident, by environment. In an environment that is not listed, the controller opens no incidents. Default:
+    /// `production` with all triggers.
+    pub open: BTreeMap<String, IncidentTriggers>,
+    /// How long a workload must be unavailable, outside of a rollout, before the controller opens an incident. Default: `5m`.
     pub unavailable_for: Duration,
-    /// An incident of the controller's own that ended less than this ago is opened again, instead of another one, when the Deployment
-    /// fails again.
+    /// A loss of availability this soon after the end of the last automatic incident of the workload opens that incident again. Default:
+    /// `10m`.
     pub reopen_within: Duration,
-    /// How long before an incident a rollout may have ended to be suspected of it.
+    /// How long before an incident a rollout may have ended to be its suspected cause. Default: `1h`.
     pub suspect_within: Duration,
 }
 
-impl Default for Incidents {
+impl Default for IncidentSettings {
     fn default() -> Self {
         Self {
-            open: [("production".to_owned(), Opening::default())].into(),
+            open: [("production".to_owned(), IncidentTriggers::default())].into(),
             unavailable_for: Duration(SignedDuration::from_mins(5)),
             reopen_within: Duration(SignedDuration::from_mins(10)),
             suspect_within: Duration(SignedDuration::from_hours(1)),
@@ -33,29 +34,29 @@ impl Default for Incidents {
     }
 }
 
-/// What opens an incident by itself.
+/// What opens an incident.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct Opening {
-    /// A rollout that fails.
+pub struct IncidentTriggers {
+    /// A rollout that fails. Default: `true`.
     pub failed_rollouts: bool,
-    /// A rollout that became complete and is taken back.
+    /// A complete rollout that is rolled back. Default: `true`.
     pub rolled_back_rollouts: bool,
-    /// A Deployment whose condition `Available` is `False` outside of a rollout.
+    /// A workload that is unavailable outside of a rollout: the condition `Available` of a Deployment is `False`. Default: `true`.
     pub lost_availability: bool,
 }
 
-impl Default for Opening {
+impl Default for IncidentTriggers {
     fn default() -> Self {
         Self { failed_rollouts: true, rolled_back_rollouts: true, lost_availability: true }
     }
 }
 
-impl Incidents {
-    /// What is wrong, where, and what to write instead.
-    pub fn validate(&self) -> Result<(), String> {
+impl IncidentSettings {
+    /// Checks what the types don't.
+    pub(super) fn validate(&self) -> Result<(), FileError> {
         if self.open.keys().any(|environment| environment.trim().is_empty()) {
-            return Err("incidents.open names an empty environment: write its name, such as production".to_owned());
+            return Err(FileError::EmptyEnvironment);
         }
         Ok(())
     }

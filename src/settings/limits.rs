@@ -1,22 +1,24 @@
-//! How much the controller may ask of Port.
-
-use serde::{Deserialize, Serialize};
+//! Settings file: rate limits of Port.
 
 use port_client::{Limit, Limits};
+use serde::{Deserialize, Serialize};
 
-/// Requests to Port per 5 minutes. Port counts them for the whole organisation, so that several clusters share them.
+use super::FileError;
+
+/// Rate limits of Port: requests per 5 minutes. Port counts the requests of the whole organisation, so several clusters share the limits.
+/// The defaults are the limits that Port publishes.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct RequestLimits {
-    /// How much of them this controller may use, in per cent.
+    /// Share of the limits that this controller may use, in percent: 1 to 100. Default: `80`.
     pub percent: u32,
-    /// Access tokens.
+    /// Requests for access tokens. Default: `100`.
     pub tokens: u32,
-    /// Single upserts.
+    /// Writes of one entity. Default: `10000`.
     pub upserts: u32,
-    /// Bulk upserts, of up to 20 entities each.
+    /// Writes of up to 20 entities. Default: `35000`.
     pub bulk_upserts: u32,
-    /// Reads and creations of blueprints.
+    /// Requests for blueprints. Default: `15000`.
     pub blueprints: u32,
 }
 
@@ -35,7 +37,7 @@ impl Default for RequestLimits {
 }
 
 impl RequestLimits {
-    /// The same for the client, with bursts in the proportions that Port publishes.
+    /// The limits for the Port client. Bursts have the proportions that Port publishes.
     #[must_use]
     pub fn limits(&self) -> Limits {
         let Self { percent, tokens, upserts, bulk_upserts, blueprints } = *self;
@@ -54,18 +56,20 @@ impl RequestLimits {
         limits.percent(percent)
     }
 
-    /// What is wrong, and what to write instead.
-    pub fn validate(&self) -> Result<(), String> {
+    /// Checks what the types don't.
+    pub(super) fn validate(&self) -> Result<(), FileError> {
         let Self { percent, tokens, upserts, bulk_upserts, blueprints } = *self;
         if !(1..=100).contains(&percent) {
-            return Err(format!("limits.percent is {percent}: write a number from 1 to 100"));
+            return Err(FileError::Percent(percent));
         }
-        let named =
-            [("tokens", tokens), ("upserts", upserts), ("bulkUpserts", bulk_upserts), ("blueprints", blueprints)];
-        match named.into_iter().find(|(_, number)| *number == 0) {
-            Some((name, _)) => {
-                Err(format!("limits.{name} is 0: nothing could be sent; write 1 or more, or leave it out"))
-            }
+        let limits = [
+            ("limits.tokens", tokens),
+            ("limits.upserts", upserts),
+            ("limits.bulkUpserts", bulk_upserts),
+            ("limits.blueprints", blueprints),
+        ];
+        match limits.into_iter().find(|(_, limit)| *limit == 0) {
+            Some((key, _)) => Err(FileError::NoRequests { key }),
             None => Ok(()),
         }
     }
@@ -76,21 +80,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_default_is_that_of_the_client() {
+    fn default_is_that_of_the_client() {
         assert_eq!(RequestLimits::default().limits(), Limits::default());
     }
 
     #[test]
-    fn a_share_of_the_limits_is_a_share_of_the_bursts_too() {
+    fn share_of_the_limits_is_a_share_of_the_bursts() {
         let limits = RequestLimits { percent: 4, ..RequestLimits::default() }.limits();
         assert_eq!((limits.upsert.per_period.get(), limits.upsert.burst.get()), (400, 8));
     }
 
     #[test]
-    fn limits_that_let_nothing_through_are_refused() {
-        let percent = RequestLimits { percent: 0, ..RequestLimits::default() };
-        assert!(percent.validate().unwrap_err().contains("limits.percent is 0"));
-        let upserts = RequestLimits { upserts: 0, ..RequestLimits::default() };
-        assert!(upserts.validate().unwrap_err().contains("limits.upserts is 0"));
+    fn limits_without_any_request_are_refused() {
+        let error = |limits: RequestLimits| limits.validate().unwrap_err().to_string();
+        let percent = error(RequestLimits { percent: 0, ..RequestLimits::default() });
+        assert!(percent.contains("limits.percent is 0"), "{percent}");
+        let upserts = error(RequestLimits { upserts: 0, ..RequestLimits::default() });
+        assert!(upserts.contains("limits.upserts is 0"), "{upserts}");
     }
 }

@@ -1,26 +1,28 @@
-//! Names and values in Port, where the blueprints are others than those of Port's DORA Metrics.
+//! Settings file: names and values of blueprints that are not those of Port's DORA Metrics.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What the controller can say of a kind of resource, by the names of Port's DORA blueprints.
+use super::FileError;
+
+/// The properties and relations that the controller can send for a kind of resource, by the names of Port's DORA blueprints.
 #[derive(Clone, Copy, Debug)]
 pub struct Vocabulary {
-    /// Properties of these blueprints.
+    /// Properties of Port's blueprint.
     pub properties: &'static [&'static str],
-    /// Those of them that every entity has.
+    /// Properties of Port's blueprint that every entity has.
     pub always: &'static [&'static str],
-    /// Relations of these blueprints.
+    /// Relations of Port's blueprint.
     pub relations: &'static [&'static str],
-    /// Further properties, for blueprints that have them.
+    /// Additional properties, which are sent only if the blueprint defines them.
     pub further_properties: &'static [&'static str],
-    /// Further relations, for blueprints that have them.
+    /// Additional relations, which are sent only if the blueprint defines them.
     pub further_relations: &'static [&'static str],
 }
 
-/// Of a deployment.
+/// Properties and relations of deployments.
 pub const DEPLOYMENT: Vocabulary = Vocabulary {
     properties: &["deployment_time", "deployment_type", "environment", "status", "lead_time_hours"],
     always: &["deployment_time", "deployment_type", "environment", "status"],
@@ -40,7 +42,7 @@ pub const DEPLOYMENT: Vocabulary = Vocabulary {
     further_relations: &["service"],
 };
 
-/// Of an incident.
+/// Properties and relations of incidents.
 pub const INCIDENT: Vocabulary = Vocabulary {
     properties: &[
         "incident_type",
@@ -59,34 +61,34 @@ pub const INCIDENT: Vocabulary = Vocabulary {
     further_relations: &["deployment"],
 };
 
-/// Names and values of both kinds.
+/// Names and values in Port.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct Names {
-    /// Of deployments.
+pub struct NamingSettings {
+    /// Names and values of deployments.
     pub deployment: Naming,
-    /// Of incidents.
+    /// Names and values of incidents.
     pub incident: Naming,
 }
 
-impl Names {
-    /// What is wrong, where, and what to write instead.
-    pub fn validate(&self) -> Result<(), String> {
+impl NamingSettings {
+    /// Checks what the types don't.
+    pub(super) fn validate(&self) -> Result<(), FileError> {
         let Self { deployment, incident } = self;
         deployment.validate("naming.deployment", &DEPLOYMENT)?;
         incident.validate("naming.incident", &INCIDENT)
     }
 }
 
-/// Names and values of one kind, by those of Port's DORA blueprints. What isn't named keeps its name.
+/// Names and values in your blueprint, by those of Port's DORA blueprints. A name or value that is not listed stays the same.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Naming {
-    /// Names of properties. An empty one is not sent.
+    /// Your names of properties. A property with an empty name is not sent. Default: none.
     pub properties: BTreeMap<String, String>,
-    /// Names of relations. An empty one is not sent.
+    /// Your names of relations. A relation with an empty name is not sent. Default: none.
     pub relations: BTreeMap<String, String>,
-    /// Values of properties, by property and by value; upper and lower case are the same.
+    /// Your values of properties, by property and by value. Upper and lower case don't matter. Default: none.
     pub values: BTreeMap<String, BTreeMap<String, String>>,
 }
 
@@ -114,7 +116,7 @@ impl Naming {
         }
     }
 
-    fn validate(&self, place: &str, vocabulary: &Vocabulary) -> Result<(), String> {
+    fn validate(&self, key: &str, vocabulary: &Vocabulary) -> Result<(), FileError> {
         let Self { properties, relations, values } = self;
         let known_properties = [vocabulary.properties, vocabulary.further_properties].concat();
         let known_relations = [vocabulary.relations, vocabulary.further_relations].concat();
@@ -124,10 +126,7 @@ impl Naming {
             ("values", values.keys().collect(), &known_properties),
         ] {
             if let Some(unknown) = names.into_iter().find(|name| !known.contains(&name.as_str())) {
-                return Err(format!(
-                    "{place}.{section}.{unknown} is nothing that the controller says; its names are {}",
-                    known.join(", ")
-                ));
+                return Err(FileError::UnknownName { key: format!("{key}.{section}.{unknown}"), known: known.clone() });
             }
         }
         Ok(())
@@ -143,17 +142,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_the_controller_does_not_know_is_named() {
-        let names: Names = serde_saphyr::from_str("incident: {properties: {opened_at: created}}").unwrap();
-        let problem = names.validate().unwrap_err();
-        assert!(
-            problem.contains("naming.incident.properties.opened_at") && problem.contains("created_at"),
-            "{problem}"
-        );
+    fn unknown_name_is_refused_with_the_known_ones() {
+        let names: NamingSettings = serde_saphyr::from_str("incident: {properties: {opened_at: created}}").unwrap();
+        let error = names.validate().unwrap_err().to_string();
+        assert!(error.contains("naming.incident.properties.opened_at") && error.contains("created_at"), "{error}");
     }
 
     #[test]
-    fn a_value_is_translated_without_regard_to_case() {
+    fn value_is_replaced_regardless_of_its_case() {
         let naming: Naming = serde_saphyr::from_str("values: {environment: {Production: prod}}").unwrap();
         assert_eq!(naming.value("environment", "PRODUCTION".into()), "prod");
         assert_eq!(naming.value("environment", "staging".into()), "staging");

@@ -1,93 +1,47 @@
-//! The part of the settings file that says which workloads are recorded.
+//! Settings file: which workloads are recorded.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::core::Selector;
 use rollout::WorkloadKind;
 use serde::{Deserialize, Serialize};
 
-use crate::workloads::{Group, RECORDED_KINDS, Selection};
+use super::FileError;
+use crate::workloads::{NamespacePattern, Selection, WorkloadSelector, supported_kinds};
 
-/// Which workloads are recorded.
+/// Which workloads are recorded: those that `include` matches and `exclude` doesn't.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct Workloads {
-    /// The kinds of workloads.
+pub struct WorkloadSettings {
+    /// Kinds of workloads. This version supports `Deployment` only. Default: `[Deployment]`.
     pub kinds: Vec<WorkloadKind>,
-    /// Only these workloads; all if nothing is named.
-    pub include: WorkloadGroup,
-    /// Workloads that are not recorded, even if they are included.
-    pub exclude: WorkloadGroup,
+    /// The workloads that are recorded. A workload must match the namespaces and the labels, if both are set. Default: all workloads.
+    pub include: WorkloadSelector,
+    /// The workloads that are not recorded. One match, of the namespaces or of the labels, is enough. Default: the workloads of the
+    /// namespace `kube-system`.
+    pub exclude: WorkloadSelector,
 }
 
-impl Default for Workloads {
+impl Default for WorkloadSettings {
     fn default() -> Self {
-        let exclude = WorkloadGroup { namespaces: vec!["kube-system".to_owned()], labels: None };
-        Self { kinds: RECORDED_KINDS.to_vec(), include: WorkloadGroup::default(), exclude }
+        let exclude = WorkloadSelector { namespaces: vec![NamespacePattern::exact("kube-system")], labels: None };
+        Self { kinds: supported_kinds(), include: WorkloadSelector::default(), exclude }
     }
 }
 
-/// Workloads by namespace and by label.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct WorkloadGroup {
-    /// Names of namespaces; a `*` at the end stands for any rest.
-    pub namespaces: Vec<String>,
-    /// Label selector (`matchLabels`, `matchExpressions`) for the labels of the workload.
-    pub labels: Option<LabelSelector>,
-}
+impl WorkloadSettings {
+    /// Which workloads of these kinds are recorded.
+    #[must_use]
+    pub fn selection(&self) -> Selection {
+        Selection { include: self.include.clone(), exclude: self.exclude.clone() }
+    }
 
-impl Workloads {
-    /// The same, ready for use.
-    ///
-    /// # Errors
-    /// What is wrong, where, and what to write instead.
-    pub fn selection(&self) -> Result<Selection, String> {
-        let Self { kinds, include, exclude } = self;
-        if kinds.is_empty() {
-            return Err(
-                "workloads.kinds is empty: name the kinds whose rollouts are recorded, such as [Deployment]".to_owned()
-            );
+    /// Checks what the types don't.
+    pub(super) fn validate(&self) -> Result<(), FileError> {
+        let supported = supported_kinds();
+        if self.kinds.is_empty() {
+            return Err(FileError::NoKinds);
         }
-        if let Some(kind) = kinds.iter().find(|kind| !RECORDED_KINDS.contains(kind)) {
-            let recorded: Vec<&str> = RECORDED_KINDS.iter().map(|kind| kind.as_str()).collect();
-            return Err(format!(
-                "workloads.kinds: this version of the controller does not record rollouts of {kind}; remove it. It records rollouts of \
-                 these kinds: {}",
-                recorded.join(", ")
-            ));
+        match self.kinds.iter().find(|kind| !supported.contains(kind)) {
+            Some(kind) => Err(FileError::UnsupportedKind { kind: *kind, supported }),
+            None => Ok(()),
         }
-        Ok(Selection { include: include.group("workloads.include")?, exclude: exclude.group("workloads.exclude")? })
     }
-}
-
-impl WorkloadGroup {
-    fn group(&self, place: &str) -> Result<Group, String> {
-        let Self { namespaces, labels } = self;
-        for pattern in namespaces {
-            let name = pattern.strip_suffix('*').unwrap_or(pattern);
-            let is_name = name.chars().all(|char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-');
-            if pattern.is_empty() || !is_name {
-                return Err(format!(
-                    "{place}.namespaces: {pattern:?} is no name of a namespace; write one such as shop, or the beginning of some with a * \
-                     behind it, such as team-*"
-                ));
-            }
-        }
-        let labels = labels.clone().map(|labels| selector(labels, place)).transpose()?;
-        Ok(Group { namespaces: namespaces.clone(), labels })
-    }
-}
-
-fn selector(labels: LabelSelector, place: &str) -> Result<Selector, String> {
-    let is_empty = labels.match_labels.as_ref().is_none_or(std::collections::BTreeMap::is_empty)
-        && labels.match_expressions.as_ref().is_none_or(Vec::is_empty);
-    if is_empty {
-        return Err(format!(
-            "{place}.labels selects nothing: write it like {{matchLabels: {{tier: web}}}} or {{matchExpressions: \
-             [{{key: tier, operator: In, values: [web, api]}}]}}, or leave it out"
-        ));
-    }
-    Selector::try_from(labels).map_err(|error| {
-        format!("{place}.labels: {error}; operators are In and NotIn with values, Exists and DoesNotExist without")
-    })
 }

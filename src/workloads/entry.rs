@@ -1,154 +1,166 @@
-//! What the index has of one Deployment.
+//! What the index keeps of one workload.
 
 use jiff::Timestamp;
+use rollout::{Observation, PastObservation, Revision, Source, Workload, WorkloadKind};
 
 use crate::runtime::ListMark;
-use rollout::{Observation, PastObservation, Revision, Source, Workload};
 
-/// PastObservation states of one Deployment that are kept until they are recorded.
-pub const PAST_LENGTH: usize = 16;
+/// Past observations of one workload that are kept until they are recorded.
+pub const MAX_PAST_OBSERVATIONS: usize = 16;
 
-/// A row with the listing that named it last.
+/// A value in the index, and the list that brought it last.
 #[derive(Debug)]
-pub struct Seen<R> {
-    /// The row.
-    pub row: R,
-    /// The listing.
-    pub listing: ListMark,
+pub struct Listed<T> {
+    /// The value.
+    pub value: T,
+    /// Kind of the workload. Each kind has lists of its own, and a mark is comparable only with those of the same kind.
+    pub kind: WorkloadKind,
+    /// The list.
+    pub mark: ListMark,
 }
 
-/// What the index has of one Deployment. Small, since a good part of the room in a hash map is unused.
+/// What the index keeps of one workload. It is small, because a good part of the memory of a hash map is unused.
 #[derive(Debug, Default)]
 pub struct Entry {
-    /// Absent before it is seen and once it is deleted.
-    pub deployment: Option<Box<Seen<Observation>>>,
-    /// What is not recorded yet of the time before.
-    past: Option<Box<Past>>,
-    /// The ReplicaSets that it owns.
+    /// The workload as it was last observed. Absent before the first observation and after the deletion.
+    pub observation: Option<Box<Listed<Observation>>>,
+    unrecorded: Option<Box<Unrecorded>>,
+    /// The revisions that the workload owns.
     #[expect(
         clippy::vec_box,
-        reason = "a Vec begins with room for four, which is 800 bytes for nearly every Deployment"
+        reason = "a Vec starts with a capacity of four, which would be 800 bytes for nearly every workload"
     )]
-    pub replica_sets: Vec<Box<Seen<Revision>>>,
+    pub revisions: Vec<Box<Listed<Revision>>>,
 }
 
-/// What is not recorded yet of the time before the present state.
+/// What was observed before the present revision and is not recorded yet.
 #[derive(Debug, Default)]
-struct Past {
-    former: Vec<PastObservation>,
-    /// How many former states there ever were.
-    count: u64,
-    /// ReplicaSets that are gone, of revisions that the watch on Deployments has not left yet: one of the watches may be behind the
-    /// other.
-    gone: Vec<Revision>,
+struct Unrecorded {
+    /// The last observation at each revision, oldest first.
+    observations: Vec<PastObservation>,
+    /// How many past observations there were in total, including those that are recorded.
+    total: u64,
+    /// Deleted revisions that the watch on workloads may not have left yet, because one watch can be behind the other.
+    deleted_revisions: Vec<Revision>,
 }
 
 impl Entry {
-    /// Whether there is nothing left of it.
+    /// Whether nothing is left of the workload.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.deployment.is_none() && self.replica_sets.is_empty() && self.past.is_none()
+        self.observation.is_none() && self.revisions.is_empty() && self.unrecorded.is_none()
     }
 
-    /// Takes in a state of the Deployment; whether it is another than before.
-    pub fn apply(&mut self, row: Workload, listing: ListMark, source: Source, now: Timestamp) -> bool {
-        let Some(seen) = &mut self.deployment else {
-            self.deployment = Some(Box::new(Seen { row: Observation::new(row, source, now), listing }));
+    /// Applies a state of the workload. Returns whether it differs from the state before.
+    pub fn apply(&mut self, workload: Workload, mark: ListMark, source: Source, now: Timestamp) -> bool {
+        let Some(listed) = &mut self.observation else {
+            let kind = workload.kind;
+            let value = Observation::new(workload, source, now);
+            self.observation = Some(Box::new(Listed { value, kind, mark }));
             return true;
         };
-        seen.listing = listing;
-        if seen.row.workload == row {
+        listed.mark = mark;
+        if listed.value.workload == workload {
             return false;
         }
-        if let Some(former) = seen.row.update(row, source, now) {
-            self.keep(former, source, now);
-            self.forget_gone();
+        if let Some(past) = listed.value.update(workload, source, now) {
+            self.push_past(past, source, now);
+            self.drop_unneeded_revisions();
         }
         true
     }
 
-    /// Takes in that the Deployment is deleted, in this last state if it is known.
+    /// Applies the deletion of the workload. `last` is its last state, if it is known.
     pub fn delete(&mut self, last: Option<Workload>, source: Source, now: Timestamp) {
-        let Some(mut seen) = self.deployment.take() else {
+        let Some(mut listed) = self.observation.take() else {
             return;
         };
-        if let Some(former) = last.and_then(|last| seen.row.update(last, source, now)) {
-            self.keep(former, source, now);
+        if let Some(past) = last.and_then(|last| listed.value.update(last, source, now)) {
+            self.push_past(past, source, now);
         }
-        self.keep(seen.row, source, now);
-        self.forget_gone();
+        self.push_past(listed.value, source, now);
+        self.drop_unneeded_revisions();
     }
 
-    /// Takes in a state of a ReplicaSet; whether it is another than before.
-    pub fn apply_replica_set(&mut self, row: Revision, listing: ListMark) -> bool {
-        for former in self.past.iter_mut().flat_map(|past| &mut past.former) {
-            if former.revision.is_none() && ran(&row, former.observation.workload.revision) {
-                former.revision = Some(row.clone());
+    /// Applies a state of a revision. Returns whether it differs from the state before.
+    pub fn apply_revision(&mut self, revision: Revision, kind: WorkloadKind, mark: ListMark) -> bool {
+        for past in self.unrecorded.iter_mut().flat_map(|unrecorded| &mut unrecorded.observations) {
+            if past.revision.is_none() && ran(&revision, past.observation.workload.revision) {
+                past.revision = Some(revision.clone());
             }
         }
-        let Some(seen) = self.replica_sets.iter_mut().find(|seen| seen.row.uid == row.uid) else {
-            self.replica_sets.push(Box::new(Seen { row, listing }));
+        let Some(listed) = self.revisions.iter_mut().find(|listed| listed.value.uid == revision.uid) else {
+            self.revisions.push(Box::new(Listed { value: revision, kind, mark }));
             return true;
         };
-        seen.listing = listing;
-        std::mem::replace(&mut seen.row, row.clone()) != row
+        (listed.kind, listed.mark) = (kind, mark);
+        std::mem::replace(&mut listed.value, revision.clone()) != revision
     }
 
-    /// Takes in that the Deployment has this ReplicaSet no more.
-    pub fn delete_replica_set(&mut self, uid: &str) {
-        let Some(position) = self.replica_sets.iter().position(|seen| &*seen.row.uid == uid) else {
+    /// Applies that the workload no longer owns the revision with this UID.
+    pub fn delete_revision(&mut self, uid: &str) {
+        let Some(position) = self.revisions.iter().position(|listed| &*listed.value.uid == uid) else {
             return;
         };
-        let Seen { row, listing: _ } = *self.replica_sets.swap_remove(position);
-        let present = self.deployment.as_ref().map(|seen| seen.row.workload.revision.unwrap_or_default());
-        if present.is_some_and(|present| row.revision >= Some(present)) {
-            self.past.get_or_insert_default().gone.push(row);
+        let revision = self.revisions.swap_remove(position).value;
+        let present = self.observation.as_ref().map(|listed| listed.value.workload.revision.unwrap_or_default());
+        if present.is_some_and(|present| revision.revision >= Some(present)) {
+            self.unrecorded.get_or_insert_default().deleted_revisions.push(revision);
         }
     }
 
-    /// The former states that are not recorded yet, and how many there ever were.
+    /// The past observations that are not recorded yet, and how many there were in total.
     #[must_use]
-    pub fn former(&self) -> (&[PastObservation], u64) {
-        self.past.as_ref().map_or((&[], 0), |past| (&past.former, past.count))
+    pub fn past_observations(&self) -> (&[PastObservation], u64) {
+        self.unrecorded.as_ref().map_or((&[], 0), |unrecorded| (&unrecorded.observations, unrecorded.total))
     }
 
-    /// The first `count` of all former states there ever were are recorded.
-    pub fn recorded(&mut self, count: u64) {
-        if let Some(past) = &mut self.past {
-            let younger = usize::try_from(past.count.saturating_sub(count)).unwrap_or(usize::MAX);
-            past.former.drain(..past.former.len().saturating_sub(younger));
+    /// Drops the first `total` of all past observations: they are recorded.
+    pub fn drop_recorded(&mut self, total: u64) {
+        if let Some(unrecorded) = &mut self.unrecorded {
+            let newer = usize::try_from(unrecorded.total.saturating_sub(total)).unwrap_or(usize::MAX);
+            unrecorded.observations.drain(..unrecorded.observations.len().saturating_sub(newer));
         }
-        self.forget_past();
+        self.drop_empty();
     }
 
-    /// Keeps the last state at a former revision until it is recorded.
-    fn keep(&mut self, observation: Observation, next_source: Source, until: Timestamp) {
-        let past = self.past.get_or_insert_default();
-        let owned = self.replica_sets.iter().map(|seen| &seen.row);
-        let revision = owned.chain(&past.gone).find(|row| ran(row, observation.workload.revision)).cloned();
-        past.count += 1;
-        past.former.push(PastObservation { observation, revision, next_source, until });
-        if past.former.len() > PAST_LENGTH {
-            past.former.remove(0);
+    /// Keeps the last observation at a past revision until it is recorded.
+    fn push_past(&mut self, observation: Observation, next_source: Source, until: Timestamp) {
+        let unrecorded = self.unrecorded.get_or_insert_default();
+        let owned = self.revisions.iter().map(|listed| &listed.value);
+        let revision = owned
+            .chain(&unrecorded.deleted_revisions)
+            .find(|revision| ran(revision, observation.workload.revision))
+            .cloned();
+        unrecorded.total += 1;
+        unrecorded.observations.push(PastObservation { observation, revision, next_source, until });
+        if unrecorded.observations.len() > MAX_PAST_OBSERVATIONS {
+            unrecorded.observations.remove(0);
         }
     }
 
-    /// Keeps of the ReplicaSets that are gone only those that may be needed.
-    fn forget_gone(&mut self) {
-        let present = self.deployment.as_ref().map(|seen| seen.row.workload.revision);
-        if let Some(past) = &mut self.past {
-            past.gone.retain(|row| present.is_some_and(|present| row.revision >= present));
+    /// Drops the deleted revisions that the watch on workloads has left.
+    fn drop_unneeded_revisions(&mut self) {
+        let present = self.observation.as_ref().map(|listed| listed.value.workload.revision);
+        if let Some(unrecorded) = &mut self.unrecorded {
+            unrecorded.deleted_revisions.retain(|revision| present.is_some_and(|present| revision.revision >= present));
         }
-        self.forget_past();
+        self.drop_empty();
     }
 
-    fn forget_past(&mut self) {
-        if self.past.as_ref().is_some_and(|past| past.former.is_empty() && past.gone.is_empty()) {
-            self.past = None;
+    fn drop_empty(&mut self) {
+        if self.unrecorded.as_ref().is_some_and(|unrecorded| unrecorded.is_empty()) {
+            self.unrecorded = None;
         }
     }
 }
 
-fn ran(row: &Revision, revision: Option<i64>) -> bool {
-    revision.is_some_and(|revision| row.ran(revision))
+impl Unrecorded {
+    fn is_empty(&self) -> bool {
+        self.observations.is_empty() && self.deleted_revisions.is_empty()
+    }
+}
+
+fn ran(revision: &Revision, number: Option<i64>) -> bool {
+    number.is_some_and(|number| revision.ran(number))
 }

@@ -1,266 +1,273 @@
-//! The index: a row for each Deployment, ReplicaSet and Namespace, kept current by the watches.
+//! The index of workloads, revisions and namespaces, kept current by the watches.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
+use rollout::{Metadata, Observation, PastObservation, Revision, Source, Uid, Workload, WorkloadKind};
 
 use super::entry::Entry;
 use crate::runtime::{ListMark, Listing, WorkQueue};
-use rollout::{Metadata, Observation, PastObservation, Revision, Source, Uid, Workload};
 
-/// Rows of the cluster. Each change names its Deployment in the queue of those to look at.
+/// What the controller knows of the workloads of the cluster. Every change adds the UID of its workload to a work queue.
 #[derive(Debug)]
 pub struct Index {
-    rows: Mutex<Rows>,
+    tables: Mutex<Tables>,
     changed: Arc<WorkQueue<Uid>>,
 }
 
-/// The state of one Deployment at one moment.
+/// The state of one workload at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    /// Absent once it is deleted.
-    pub deployment: Option<Observation>,
-    /// Its last states at former revisions that are not recorded yet, oldest first.
-    pub former: Vec<PastObservation>,
-    /// The ReplicaSets that it owns.
-    pub replica_sets: Vec<Revision>,
+    /// The workload as it was last observed. Absent after its deletion.
+    pub observation: Option<Observation>,
+    /// Its last observations at past revisions that are not recorded yet, oldest first.
+    pub past_observations: Vec<PastObservation>,
+    /// The revisions that it owns.
+    pub revisions: Vec<Revision>,
     /// Annotations of its namespace.
     pub namespace_annotations: Metadata,
     /// Labels of its namespace.
     pub namespace_labels: Metadata,
-    /// How many former states there ever were, with those that are recorded.
-    former_count: u64,
+    /// How many past observations there were in total, including those that are recorded.
+    past_total: u64,
 }
 
 impl Snapshot {
-    /// The Deployment as it is, or as it last was.
+    /// The workload as it is, or as it was before its deletion.
     #[must_use]
-    pub fn row(&self) -> Option<&Workload> {
-        let last = || self.former.last().map(|former| &former.observation);
-        self.deployment.as_ref().or_else(last).map(|observation| &observation.workload)
+    pub fn workload(&self) -> Option<&Workload> {
+        let last = || self.past_observations.last().map(|past| &past.observation);
+        self.observation.as_ref().or_else(last).map(|observation| &observation.workload)
     }
 }
 
 #[derive(Debug, Default)]
-struct Rows {
-    deployments: HashMap<Uid, Entry>,
-    /// Which Deployment owns a ReplicaSet: a ReplicaSet can be orphaned and adopted.
+struct Tables {
+    workloads: HashMap<Uid, Entry>,
+    /// UID of the workload that owns a revision, by the UID of the revision. A revision can be orphaned and adopted.
     owners: HashMap<Uid, Uid>,
-    namespaces: HashMap<Arc<str>, NamespaceRow>,
-    /// Which listing is under way; a row that the finished listing has not named is gone.
-    deployment_listing: Listing,
-    replica_set_listing: Listing,
+    namespaces: HashMap<Arc<str>, NamespaceMetadata>,
+    /// A list of one kind says nothing about the workloads and revisions of another.
+    listings: HashMap<WorkloadKind, KindListings>,
     namespace_listing: Listing,
 }
 
+/// The lists of the workloads of one kind, and of their revisions.
+#[derive(Debug, Default)]
+struct KindListings {
+    workloads: Listing,
+    revisions: Listing,
+}
+
 #[derive(Debug)]
-struct NamespaceRow {
+struct NamespaceMetadata {
     annotations: Metadata,
     labels: Metadata,
-    listing: ListMark,
+    mark: ListMark,
 }
 
 impl Index {
-    /// An empty index that names changed Deployments in `changed`.
+    /// An empty index that adds changed workloads to `changed`.
     #[must_use]
     pub fn new(changed: Arc<WorkQueue<Uid>>) -> Self {
-        Self { rows: Mutex::default(), changed }
+        Self { tables: Mutex::default(), changed }
     }
 
-    /// A poisoned lock still guards whole rows: each change below is made in one piece.
-    fn rows(&self) -> MutexGuard<'_, Rows> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The state of the Deployment with this UID.
+    /// The state of the workload with this UID.
     #[must_use]
     pub fn snapshot(&self, uid: &Uid) -> Snapshot {
-        let rows = self.rows();
-        let Some(entry) = rows.deployments.get(uid) else {
+        let tables = self.tables.lock();
+        let Some(entry) = tables.workloads.get(uid) else {
             return Snapshot::default();
         };
-        let (former, former_count) = entry.former();
+        let (past_observations, past_total) = entry.past_observations();
         let mut snapshot = Snapshot {
-            deployment: entry.deployment.as_ref().map(|seen| seen.row.clone()),
-            former: former.to_vec(),
-            former_count,
-            replica_sets: entry.replica_sets.iter().map(|seen| seen.row.clone()).collect(),
+            observation: entry.observation.as_ref().map(|listed| listed.value.clone()),
+            past_observations: past_observations.to_vec(),
+            past_total,
+            revisions: entry.revisions.iter().map(|listed| listed.value.clone()).collect(),
             ..Snapshot::default()
         };
-        if let Some(namespace) = snapshot.row().and_then(|row| rows.namespaces.get(&row.namespace)) {
-            snapshot.namespace_annotations = namespace.annotations.clone();
-            snapshot.namespace_labels = namespace.labels.clone();
+        let namespace = snapshot.workload().and_then(|workload| tables.namespaces.get(&workload.namespace));
+        if let Some(NamespaceMetadata { annotations, labels, mark: _ }) = namespace {
+            snapshot.namespace_annotations = annotations.clone();
+            snapshot.namespace_labels = labels.clone();
         }
         snapshot
     }
 
-    /// What `snapshot` has of former states is recorded.
-    pub fn recorded(&self, uid: &Uid, snapshot: &Snapshot) {
-        if snapshot.former_count == 0 {
+    /// Drops the past observations of `snapshot`: they are recorded.
+    pub fn mark_recorded(&self, uid: &Uid, snapshot: &Snapshot) {
+        if snapshot.past_total == 0 {
             return;
         }
-        let mut rows = self.rows();
-        let Some(entry) = rows.deployments.get_mut(uid) else {
+        let mut tables = self.tables.lock();
+        let Some(entry) = tables.workloads.get_mut(uid) else {
             return;
         };
-        entry.recorded(snapshot.former_count);
+        entry.drop_recorded(snapshot.past_total);
         if entry.is_empty() {
-            rows.deployments.remove(uid);
+            tables.workloads.remove(uid);
         }
     }
 
-    /// Whether the Deployment has former states that are not recorded yet.
+    /// Whether the workload has past observations that are not recorded yet.
     #[must_use]
-    pub fn has_former(&self, uid: &Uid) -> bool {
-        self.rows().deployments.get(uid).is_some_and(|entry| !entry.former().0.is_empty())
+    pub fn has_past_observations(&self, uid: &Uid) -> bool {
+        self.tables.lock().workloads.get(uid).is_some_and(|entry| !entry.past_observations().0.is_empty())
     }
 
-    /// How many Deployments and ReplicaSets are indexed.
+    /// How many workloads and how many revisions are indexed.
     #[must_use]
     pub fn sizes(&self) -> (usize, usize) {
-        let rows = self.rows();
-        (rows.deployments.values().filter(|entry| entry.deployment.is_some()).count(), rows.owners.len())
+        let tables = self.tables.lock();
+        (tables.workloads.values().filter(|entry| entry.observation.is_some()).count(), tables.owners.len())
     }
 
-    /// Names every Deployment as changed: a new leader has to look at each once.
+    /// Adds every workload to the queue of changed ones: a new leader has to look at each once.
     pub fn enqueue_all(&self) {
-        let uids: Vec<Uid> = self.rows().deployments.keys().cloned().collect();
+        let uids: Vec<Uid> = self.tables.lock().workloads.keys().cloned().collect();
         for uid in uids {
             self.changed.add(uid);
         }
     }
 
-    /// A Deployment was added or has changed, as `source` says at `now`.
-    pub fn deployment_applied(&self, row: Workload, source: Source, now: Timestamp) {
-        let uid = Arc::clone(&row.uid);
-        let mut rows = self.rows();
-        let listing = rows.deployment_listing.mark();
-        let entry = rows.deployments.entry(Arc::clone(&uid)).or_default();
-        let is_changed = entry.apply(row, listing, source, now);
-        drop(rows);
+    /// Applies a state of a workload, as `source` brought it at `now`.
+    pub fn workload_applied(&self, workload: Workload, source: Source, now: Timestamp) {
+        let uid = Arc::clone(&workload.uid);
+        let mut tables = self.tables.lock();
+        let mark = tables.listings.entry(workload.kind).or_default().workloads.mark();
+        let entry = tables.workloads.entry(Arc::clone(&uid)).or_default();
+        let is_changed = entry.apply(workload, mark, source, now);
+        drop(tables);
         if is_changed {
             self.changed.add(uid);
         }
     }
 
-    /// A Deployment was deleted, as `source` says at `now`. `last` is its last state, if that is known.
-    pub fn deployment_deleted(&self, uid: &Uid, last: Option<Workload>, source: Source, now: Timestamp) {
-        let mut rows = self.rows();
-        if let Some(entry) = rows.deployments.get_mut(uid) {
+    /// Applies the deletion of a workload, as `source` brought it at `now`. `last` is its last state, if it is known.
+    pub fn workload_deleted(&self, uid: &Uid, last: Option<Workload>, source: Source, now: Timestamp) {
+        let mut tables = self.tables.lock();
+        if let Some(entry) = tables.workloads.get_mut(uid) {
             entry.delete(last, source, now);
             if entry.is_empty() {
-                rows.deployments.remove(uid);
+                tables.workloads.remove(uid);
             }
         }
-        drop(rows);
+        drop(tables);
         self.changed.add(Arc::clone(uid));
     }
 
-    /// A list of all Deployments begins.
-    pub fn deployments_listed_anew(&self) {
-        self.rows().deployment_listing.begin();
+    /// A list of all workloads of this kind starts.
+    pub fn workload_list_started(&self, kind: WorkloadKind) {
+        self.tables.lock().listings.entry(kind).or_default().workloads.begin();
     }
 
-    /// The list of all Deployments is complete: those that it did not name are gone.
-    pub fn deployments_listed(&self, now: Timestamp) {
-        let rows = self.rows();
-        let gone: Vec<Uid> = rows
-            .deployments
-            .iter()
-            .filter(|(_, entry)| {
-                entry.deployment.as_ref().is_some_and(|seen| rows.deployment_listing.is_stale(seen.listing))
-            })
-            .map(|(uid, _)| Arc::clone(uid))
+    /// The list of all workloads of this kind is complete. Those that it didn't bring were deleted.
+    pub fn workload_list_completed(&self, kind: WorkloadKind, now: Timestamp) {
+        let mut tables = self.tables.lock();
+        let Tables { workloads, listings, .. } = &mut *tables;
+        let listing = &listings.entry(kind).or_default().workloads;
+        let deleted: Vec<Uid> = workloads
+            .values()
+            .filter_map(|entry| entry.observation.as_ref())
+            .filter(|listed| listed.kind == kind && listing.is_stale(listed.mark))
+            .map(|listed| Arc::clone(&listed.value.workload.uid))
             .collect();
-        drop(rows);
-        for uid in &gone {
-            self.deployment_deleted(uid, None, Source::List, now);
+        drop(tables);
+        for uid in &deleted {
+            self.workload_deleted(uid, None, Source::List, now);
         }
     }
 
-    /// A ReplicaSet of the Deployment `owner` was added or has changed.
-    pub fn replica_set_applied(&self, owner: Uid, row: Revision) {
-        let mut rows = self.rows();
-        let former = rows.owners.insert(Arc::clone(&row.uid), Arc::clone(&owner)).filter(|former| *former != owner);
-        if let Some(former) = &former {
-            rows.drop_replica_set(former, &row.uid);
+    /// Applies a state of a revision of the workload `owner`, which is of this kind.
+    pub fn revision_applied(&self, kind: WorkloadKind, owner: Uid, revision: Revision) {
+        let mut tables = self.tables.lock();
+        let previous_owner = tables
+            .owners
+            .insert(Arc::clone(&revision.uid), Arc::clone(&owner))
+            .filter(|previous_owner| *previous_owner != owner);
+        if let Some(previous_owner) = &previous_owner {
+            tables.delete_revision(previous_owner, &revision.uid);
         }
-        let listing = rows.replica_set_listing.mark();
-        let entry = rows.deployments.entry(Arc::clone(&owner)).or_default();
-        let is_changed = entry.apply_replica_set(row, listing);
-        drop(rows);
+        let mark = tables.listings.entry(kind).or_default().revisions.mark();
+        let entry = tables.workloads.entry(Arc::clone(&owner)).or_default();
+        let is_changed = entry.apply_revision(revision, kind, mark);
+        drop(tables);
         if is_changed {
             self.changed.add(owner);
         }
-        if let Some(former) = former {
-            self.changed.add(former);
+        if let Some(previous_owner) = previous_owner {
+            self.changed.add(previous_owner);
         }
     }
 
-    /// The ReplicaSet was deleted, or no Deployment owns it any more.
-    pub fn replica_set_deleted(&self, uid: &str) {
-        let mut rows = self.rows();
-        let Some(owner) = rows.owners.remove(uid) else {
+    /// Applies that a revision was deleted, or that no workload owns it any more.
+    pub fn revision_deleted(&self, uid: &str) {
+        let mut tables = self.tables.lock();
+        let Some(owner) = tables.owners.remove(uid) else {
             return;
         };
-        rows.drop_replica_set(&owner, uid);
-        drop(rows);
+        tables.delete_revision(&owner, uid);
+        drop(tables);
         self.changed.add(owner);
     }
 
-    /// A list of all ReplicaSets begins.
-    pub fn replica_sets_listed_anew(&self) {
-        self.rows().replica_set_listing.begin();
+    /// A list of all revisions of workloads of this kind starts.
+    pub fn revision_list_started(&self, kind: WorkloadKind) {
+        self.tables.lock().listings.entry(kind).or_default().revisions.begin();
     }
 
-    /// The list of all ReplicaSets is complete: those that it did not name are gone.
-    pub fn replica_sets_listed(&self) {
-        let rows = self.rows();
-        let gone: Vec<Uid> = rows
-            .deployments
+    /// The list of all revisions of workloads of this kind is complete. Those that it didn't bring were deleted.
+    pub fn revision_list_completed(&self, kind: WorkloadKind) {
+        let mut tables = self.tables.lock();
+        let Tables { workloads, listings, .. } = &mut *tables;
+        let listing = &listings.entry(kind).or_default().revisions;
+        let deleted: Vec<Uid> = workloads
             .values()
-            .flat_map(|entry| &entry.replica_sets)
-            .filter(|seen| rows.replica_set_listing.is_stale(seen.listing))
-            .map(|seen| Arc::clone(&seen.row.uid))
+            .flat_map(|entry| &entry.revisions)
+            .filter(|listed| listed.kind == kind && listing.is_stale(listed.mark))
+            .map(|listed| Arc::clone(&listed.value.uid))
             .collect();
-        drop(rows);
-        for uid in &gone {
-            self.replica_set_deleted(uid);
+        drop(tables);
+        for uid in &deleted {
+            self.revision_deleted(uid);
         }
     }
 
-    /// A Namespace was added or has changed. What is recorded stays as it is: its metadata counts at a rollout.
+    /// Applies a state of a namespace. Records stay as they are: the metadata of a namespace matters at the time of a rollout.
     pub fn namespace_applied(&self, name: Arc<str>, annotations: Metadata, labels: Metadata) {
-        let mut rows = self.rows();
-        let listing = rows.namespace_listing.mark();
-        rows.namespaces.insert(name, NamespaceRow { annotations, labels, listing });
+        let mut tables = self.tables.lock();
+        let mark = tables.namespace_listing.mark();
+        tables.namespaces.insert(name, NamespaceMetadata { annotations, labels, mark });
     }
 
-    /// A Namespace was deleted.
+    /// Applies the deletion of a namespace.
     pub fn namespace_deleted(&self, name: &str) {
-        self.rows().namespaces.remove(name);
+        self.tables.lock().namespaces.remove(name);
     }
 
-    /// A list of all Namespaces begins.
-    pub fn namespaces_listed_anew(&self) {
-        self.rows().namespace_listing.begin();
+    /// A list of all namespaces starts.
+    pub fn namespace_list_started(&self) {
+        self.tables.lock().namespace_listing.begin();
     }
 
-    /// The list of all Namespaces is complete: those that it did not name are gone.
-    pub fn namespaces_listed(&self) {
-        let mut rows = self.rows();
-        let listing = rows.namespace_listing.mark();
-        rows.namespaces.retain(|_, row| row.listing == listing);
+    /// The list of all namespaces is complete. Those that it didn't bring were deleted.
+    pub fn namespace_list_completed(&self) {
+        let mut tables = self.tables.lock();
+        let Tables { namespaces, namespace_listing, .. } = &mut *tables;
+        namespaces.retain(|_, namespace| !namespace_listing.is_stale(namespace.mark));
     }
 }
 
-impl Rows {
-    fn drop_replica_set(&mut self, owner: &Uid, uid: &str) {
-        if let Some(entry) = self.deployments.get_mut(owner) {
-            entry.delete_replica_set(uid);
+impl Tables {
+    fn delete_revision(&mut self, owner: &Uid, uid: &str) {
+        if let Some(entry) = self.workloads.get_mut(owner) {
+            entry.delete_revision(uid);
             if entry.is_empty() {
-                self.deployments.remove(owner);
+                self.workloads.remove(owner);
             }
         }
     }
@@ -268,20 +275,29 @@ impl Rows {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::workloads::entry::PAST_LENGTH;
     use rollout::test_support;
 
-    fn deployment(uid: &str, revision: i64) -> Workload {
+    use super::*;
+    use crate::workloads::entry::MAX_PAST_OBSERVATIONS;
+
+    fn workload(uid: &str, revision: i64) -> Workload {
         Workload { uid: uid.into(), ..test_support::deployment(revision) }
     }
 
-    fn replica_set(uid: &str) -> Revision {
+    fn stateful_set(uid: &str) -> Workload {
+        Workload { kind: WorkloadKind::StatefulSet, ..workload(uid, 1) }
+    }
+
+    fn revision(uid: &str) -> Revision {
         test_support::replica_set(uid, 1, 0)
     }
 
-    fn applied(index: &Index, row: Workload) {
-        index.deployment_applied(row, Source::Watch, test_support::time(0));
+    fn apply(index: &Index, workload: Workload) {
+        index.workload_applied(workload, Source::Watch, test_support::time(0));
+    }
+
+    fn apply_revision(index: &Index, owner: &str, revision: Revision) {
+        index.revision_applied(WorkloadKind::Deployment, owner.into(), revision);
     }
 
     fn index() -> (Index, Arc<WorkQueue<Uid>>) {
@@ -289,151 +305,182 @@ mod tests {
         (Index::new(Arc::clone(&changed)), changed)
     }
 
-    /// The Deployments that are named as changed, and none any more afterwards.
+    /// Takes the changed workloads from the queue.
     fn changed(queue: &WorkQueue<Uid>) -> Vec<String> {
-        let mut named: Vec<String> = queue.drain().iter().map(ToString::to_string).collect();
-        named.sort();
-        named
+        let mut uids: Vec<String> = queue.drain().iter().map(ToString::to_string).collect();
+        uids.sort();
+        uids
     }
 
     fn owned(index: &Index, uid: &str) -> Vec<String> {
-        index.snapshot(&uid.into()).replica_sets.iter().map(|row| row.uid.to_string()).collect()
+        index.snapshot(&uid.into()).revisions.iter().map(|revision| revision.uid.to_string()).collect()
+    }
+
+    fn exists(index: &Index, uid: &str) -> bool {
+        index.snapshot(&uid.into()).observation.is_some()
     }
 
     #[test]
-    fn a_row_that_has_not_changed_names_nothing() {
+    fn unchanged_state_adds_nothing_to_the_queue() {
         let (index, queue) = index();
-        applied(&index, deployment("d", 1));
-        index.replica_set_applied("d".into(), replica_set("r"));
+        apply(&index, workload("d", 1));
+        apply_revision(&index, "d", revision("r"));
         assert_eq!(changed(&queue), ["d"]);
-        applied(&index, deployment("d", 1));
-        index.replica_set_applied("d".into(), replica_set("r"));
+        apply(&index, workload("d", 1));
+        apply_revision(&index, "d", revision("r"));
         assert!(queue.is_empty());
-        applied(&index, deployment("d", 2));
+        apply(&index, workload("d", 2));
         assert_eq!(changed(&queue), ["d"]);
     }
 
     #[test]
-    fn what_a_list_does_not_name_any_more_was_deleted_while_the_watch_was_away() {
+    fn objects_missing_from_a_list_were_deleted() {
         let (index, queue) = index();
         for uid in ["a", "b"] {
-            applied(&index, deployment(uid, 1));
-            index.replica_set_applied(uid.into(), replica_set(&format!("r-{uid}")));
+            apply(&index, workload(uid, 1));
+            apply_revision(&index, uid, revision(&format!("r-{uid}")));
         }
         changed(&queue);
-        index.deployments_listed_anew();
-        applied(&index, deployment("a", 1));
-        assert!(index.snapshot(&"b".into()).deployment.is_some(), "kept until the list is complete");
-        index.deployments_listed(test_support::time(1));
+        index.workload_list_started(WorkloadKind::Deployment);
+        apply(&index, workload("a", 1));
+        assert!(exists(&index, "b"), "kept until the list is complete");
+        index.workload_list_completed(WorkloadKind::Deployment, test_support::time(1));
         assert_eq!(changed(&queue), ["b"]);
-        assert!(index.snapshot(&"b".into()).deployment.is_none());
+        assert!(!exists(&index, "b"));
 
-        index.replica_sets_listed_anew();
-        index.replica_set_applied("a".into(), replica_set("r-a"));
-        index.replica_sets_listed();
+        index.revision_list_started(WorkloadKind::Deployment);
+        apply_revision(&index, "a", revision("r-a"));
+        index.revision_list_completed(WorkloadKind::Deployment);
         assert_eq!((owned(&index, "a"), owned(&index, "b")), (vec!["r-a".to_owned()], vec![]));
         assert_eq!(index.sizes(), (1, 1), "nothing is left of b");
     }
 
     #[test]
-    fn a_replica_set_that_is_orphaned_and_adopted_belongs_to_one() {
+    fn list_of_one_kind_deletes_nothing_of_another() {
         let (index, queue) = index();
-        applied(&index, deployment("a", 1));
-        applied(&index, deployment("b", 1));
-        index.replica_set_applied("a".into(), replica_set("r"));
+        apply(&index, workload("d", 1));
+        apply_revision(&index, "d", revision("r-d"));
+        apply(&index, stateful_set("s"));
+        index.revision_applied(WorkloadKind::StatefulSet, "s".into(), revision("r-s"));
         changed(&queue);
-        index.replica_set_deleted("r");
+
+        // Two lists at the same time: that of Deployments is empty, that of StatefulSets is not complete.
+        index.workload_list_started(WorkloadKind::StatefulSet);
+        index.revision_list_started(WorkloadKind::StatefulSet);
+        index.workload_list_started(WorkloadKind::Deployment);
+        index.workload_list_completed(WorkloadKind::Deployment, test_support::time(1));
+        assert!(!exists(&index, "d") && exists(&index, "s"));
+        index.revision_list_started(WorkloadKind::Deployment);
+        index.revision_list_completed(WorkloadKind::Deployment);
+        assert_eq!((owned(&index, "d"), owned(&index, "s")), (vec![], vec!["r-s".to_owned()]));
+        assert_eq!(changed(&queue), ["d"]);
+
+        apply(&index, workload("d2", 1));
+        index.workload_list_completed(WorkloadKind::StatefulSet, test_support::time(2));
+        index.revision_list_completed(WorkloadKind::StatefulSet);
+        assert!(exists(&index, "d2") && !exists(&index, "s"));
+        assert!(owned(&index, "s").is_empty());
+    }
+
+    #[test]
+    fn adopted_revision_has_one_owner() {
+        let (index, queue) = index();
+        apply(&index, workload("a", 1));
+        apply(&index, workload("b", 1));
+        apply_revision(&index, "a", revision("r"));
+        changed(&queue);
+        index.revision_deleted("r");
         assert_eq!((changed(&queue), owned(&index, "a")), (vec!["a".to_owned()], vec![]));
-        index.replica_set_applied("a".into(), replica_set("r"));
-        index.replica_set_applied("b".into(), replica_set("r"));
+        apply_revision(&index, "a", revision("r"));
+        apply_revision(&index, "b", revision("r"));
         assert_eq!(changed(&queue), ["a", "b"]);
         assert_eq!((owned(&index, "a"), owned(&index, "b")), (vec![], vec!["r".to_owned()]));
     }
 
     #[test]
-    fn a_snapshot_has_the_metadata_of_the_namespace() {
+    fn snapshot_has_the_metadata_of_the_namespace() {
         let (index, _) = index();
         let entries = |value: &str| [("environment", value)].into_iter().collect::<Metadata>();
         index.namespace_applied("shop".into(), entries("staging"), entries("labelled"));
         index.namespace_applied("other".into(), entries("x"), entries("x"));
-        applied(&index, deployment("d", 1));
+        apply(&index, workload("d", 1));
         let snapshot = index.snapshot(&"d".into());
         assert_eq!(snapshot.namespace_annotations.get("environment"), Some("staging"));
         assert_eq!(snapshot.namespace_labels.get("environment"), Some("labelled"));
-        index.namespaces_listed_anew();
-        index.namespaces_listed();
+        index.namespace_list_started();
+        index.namespace_list_completed();
         assert_eq!(index.snapshot(&"d".into()).namespace_annotations, Metadata::default());
     }
 
     #[test]
-    fn the_last_state_at_a_former_revision_is_kept_until_it_is_recorded() {
+    fn past_observations_are_kept_until_recorded() {
         let (index, _) = index();
         let uid: Uid = "d".into();
-        index.replica_set_applied("d".into(), replica_set("r"));
-        applied(&index, deployment("d", 1));
-        let mut unavailable = deployment("d", 1);
+        apply_revision(&index, "d", revision("r"));
+        apply(&index, workload("d", 1));
+        let mut unavailable = workload("d", 1);
         unavailable.counts.available = 1;
-        applied(&index, unavailable);
-        applied(&index, deployment("d", 2));
-        let seen = index.snapshot(&uid);
-        let former = |snapshot: &Snapshot| -> Vec<_> {
-            let row = |former: &PastObservation| {
-                (former.observation.workload.revision, former.observation.workload.counts.available)
+        apply(&index, unavailable);
+        apply(&index, workload("d", 2));
+        let first = index.snapshot(&uid);
+        let past = |snapshot: &Snapshot| -> Vec<_> {
+            let summary = |past: &PastObservation| {
+                (past.observation.workload.revision, past.observation.workload.counts.available)
             };
-            snapshot.former.iter().map(row).collect()
+            snapshot.past_observations.iter().map(summary).collect()
         };
-        assert_eq!(former(&seen), [(Some(1), 1)]);
-        assert_eq!(seen.former[0].revision.as_ref().map(|row| &*row.name), Some("r"));
-        applied(&index, deployment("d", 3));
-        index.recorded(&uid, &seen);
-        assert_eq!(former(&index.snapshot(&uid)), [(Some(2), 2)], "what came meanwhile is not recorded");
-        index.recorded(&uid, &index.snapshot(&uid));
-        assert!(!index.has_former(&uid));
+        assert_eq!(past(&first), [(Some(1), 1)]);
+        assert_eq!(first.past_observations[0].revision.as_ref().map(|revision| &*revision.name), Some("r"));
+        apply(&index, workload("d", 3));
+        index.mark_recorded(&uid, &first);
+        assert_eq!(past(&index.snapshot(&uid)), [(Some(2), 2)], "newer than the snapshot");
+        index.mark_recorded(&uid, &index.snapshot(&uid));
+        assert!(!index.has_past_observations(&uid));
 
-        index.replica_set_deleted("r");
-        index.deployment_deleted(&uid, Some(deployment("d", 3)), Source::Watch, test_support::time(9));
+        index.revision_deleted("r");
+        index.workload_deleted(&uid, Some(workload("d", 3)), Source::Watch, test_support::time(9));
         let deleted = index.snapshot(&uid);
-        assert!(deleted.deployment.is_none());
-        assert_eq!((former(&deleted), deleted.row().map(|row| &*row.name)), (vec![(Some(3), 2)], Some("web")));
-        index.recorded(&uid, &deleted);
-        assert!(index.rows().deployments.is_empty(), "nothing is left of it");
+        assert!(deleted.observation.is_none());
+        assert_eq!((past(&deleted), deleted.workload().map(|it| &*it.name)), (vec![(Some(3), 2)], Some("web")));
+        index.mark_recorded(&uid, &deleted);
+        assert!(index.tables.lock().workloads.is_empty(), "nothing is left of it");
     }
 
     #[test]
-    fn a_replica_set_that_comes_late_is_kept_for_the_revision_that_it_ran() {
+    fn revision_seen_late_is_kept_for_its_past_observation() {
         let (index, _) = index();
-        applied(&index, deployment("d", 1));
-        applied(&index, deployment("d", 2));
-        index.replica_set_applied("d".into(), replica_set("r"));
-        index.replica_set_deleted("r");
-        let former = index.snapshot(&"d".into()).former;
-        assert_eq!(former[0].revision.as_ref().map(|row| &*row.name), Some("r"));
+        apply(&index, workload("d", 1));
+        apply(&index, workload("d", 2));
+        apply_revision(&index, "d", revision("r"));
+        index.revision_deleted("r");
+        let past = index.snapshot(&"d".into()).past_observations;
+        assert_eq!(past[0].revision.as_ref().map(|revision| &*revision.name), Some("r"));
     }
 
     #[test]
-    fn a_replica_set_that_is_gone_early_is_kept_for_the_revision_that_it_ran() {
+    fn revision_deleted_early_is_kept_for_its_past_observation() {
         let (index, _) = index();
-        applied(&index, deployment("d", 1));
-        index.replica_set_applied("d".into(), replica_set("r"));
-        index.replica_set_deleted("r");
-        applied(&index, deployment("d", 2));
+        apply(&index, workload("d", 1));
+        apply_revision(&index, "d", revision("r"));
+        index.revision_deleted("r");
+        apply(&index, workload("d", 2));
         let snapshot = index.snapshot(&"d".into());
-        assert_eq!(snapshot.former[0].revision.as_ref().map(|row| &*row.name), Some("r"));
-        assert!(snapshot.replica_sets.is_empty());
-        index.recorded(&"d".into(), &snapshot);
-        index.deployment_deleted(&"d".into(), None, Source::Watch, test_support::time(9));
-        index.recorded(&"d".into(), &index.snapshot(&"d".into()));
-        assert!(index.rows().deployments.is_empty(), "nothing is left of it");
+        assert_eq!(snapshot.past_observations[0].revision.as_ref().map(|revision| &*revision.name), Some("r"));
+        assert!(snapshot.revisions.is_empty());
+        index.mark_recorded(&"d".into(), &snapshot);
+        index.workload_deleted(&"d".into(), None, Source::Watch, test_support::time(9));
+        index.mark_recorded(&"d".into(), &index.snapshot(&"d".into()));
+        assert!(index.tables.lock().workloads.is_empty(), "nothing is left of it");
     }
 
     #[test]
-    fn no_more_former_states_are_kept_than_there_is_room_for() {
+    fn past_observations_are_limited() {
         let (index, _) = index();
         for revision in 1..100 {
-            applied(&index, deployment("d", revision));
+            apply(&index, workload("d", revision));
         }
         let snapshot = index.snapshot(&"d".into());
-        assert_eq!(snapshot.former.len(), PAST_LENGTH);
-        assert_eq!(snapshot.former.last().unwrap().observation.workload.revision, Some(98));
+        assert_eq!(snapshot.past_observations.len(), MAX_PAST_OBSERVATIONS);
+        assert_eq!(snapshot.past_observations.last().unwrap().observation.workload.revision, Some(98));
     }
 }

@@ -1,17 +1,22 @@
-//! What is read of the cluster: slim types, watches, and the index of compact rows.
+//! The workloads of the cluster: slim types, watches, and the index that they feed.
 //!
-//! Whole objects are never kept: a Deployment of 8 kB becomes a row of a few hundred bytes while it is decoded.
+//! Whole objects are never stored. A Deployment of 8 kB becomes a few hundred bytes while it is decoded.
 
 mod entry;
 mod index;
 mod kinds;
 mod namespaces;
+mod object;
 mod pods;
 mod selection;
 mod template;
+mod watch;
 
 pub use index::{Index, Snapshot};
-pub use kinds::{RECORDED_KINDS, watch_deployments, watch_replica_sets};
-pub use namespaces::watch_namespaces;
-pub use pods::pods_of;
-pub use selection::{Group, Selection};
+pub use kinds::{supported_kinds, unavailable_message};
+pub use object::{WorkloadObject, workload_exists};
+pub use pods::pods_of_revision;
+pub use selection::{
+    NamespacePattern, NamespacePatternError, Selection, WorkloadLabels, WorkloadLabelsError, WorkloadSelector,
+};
+pub use watch::{Watch, WatchContext, watch_all, watches};

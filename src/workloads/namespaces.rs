@@ -1,50 +1,54 @@
-//! Namespaces: their annotations and labels speak of all workloads in them.
+//! Namespaces: their annotations and labels apply to all workloads in them.
 
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ObjectMeta;
 use kube::runtime::watcher::Event;
-use kube::{Api, Client, Resource};
+use kube::{Api, Resource};
 use rollout::Metadata;
 use serde::Deserialize;
 
-use super::index::Index;
+use super::watch::{Watch, WatchContext};
 use crate::resources::{own_entries, slim_metadata};
 use crate::runtime::{Synced, watch_each};
 
-/// A Namespace with only what is read of it.
+/// The watch on namespaces.
+pub const NAMESPACES: Watch =
+    Watch { resource: "Namespaces", run: |context, synced| Box::pin(watch_namespaces(context, synced)) };
+
+/// A Namespace with only the fields that the controller reads.
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = Namespace)]
-pub struct SlimNamespace {
+struct SlimNamespace {
     #[serde(deserialize_with = "slim_metadata")]
     metadata: ObjectMeta,
 }
 
 impl SlimNamespace {
-    /// Its name, and its annotations and labels.
-    #[must_use]
-    pub fn row(&self) -> Option<(Arc<str>, Metadata, Metadata)> {
+    /// Its name, its annotations and its labels.
+    fn name_and_metadata(&self) -> Option<(Arc<str>, Metadata, Metadata)> {
         let Self { metadata } = self;
         let (annotations, labels) = (metadata.annotations.as_ref(), metadata.labels.as_ref());
         Some((metadata.name.as_deref()?.into(), own_entries(annotations), own_entries(labels)))
     }
 }
 
-/// Feeds the Namespaces into `index`, for ever.
-pub fn watch_namespaces(client: Client, index: &Index, synced: Synced) -> impl Future<Output = ()> {
-    watch_each(Api::<SlimNamespace>::all(client), synced, move |event| match event {
-        Event::Init => index.namespaces_listed_anew(),
-        Event::InitDone => index.namespaces_listed(),
+async fn watch_namespaces(context: &WatchContext, synced: Synced) {
+    let WatchContext { client, index, selection: _ } = context;
+    watch_each(Api::<SlimNamespace>::all(client.clone()), synced, move |event| match event {
+        Event::Init => index.namespace_list_started(),
+        Event::InitDone => index.namespace_list_completed(),
         Event::Apply(namespace) | Event::InitApply(namespace) => {
-            if let Some((name, annotations, labels)) = namespace.row() {
+            if let Some((name, annotations, labels)) = namespace.name_and_metadata() {
                 index.namespace_applied(name, annotations, labels);
             }
         }
         Event::Delete(namespace) => {
-            if let Some((name, ..)) = namespace.row() {
-                index.namespace_deleted(&name);
+            if let Some(name) = &namespace.metadata.name {
+                index.namespace_deleted(name);
             }
         }
     })
+    .await;
 }

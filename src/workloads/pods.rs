@@ -1,43 +1,63 @@
-//! The pods of one ReplicaSet, read once to say why its rollout failed.
+//! The pods of one revision, read once to explain why its rollout failed.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, ObjectMeta};
 use kube::{Api, Client, Resource};
+use rollout::{
+    Activity, ContainerRole, ContainerState, Explanation, POD_SAMPLE, PodState, Readiness, Revision, Termination, Uid,
+    Workload,
+};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::kinds::Kind;
 use crate::resources::slim_metadata;
-use rollout::{Activity, ContainerRole, ContainerState, Explanation, POD_SAMPLE, PodState, Readiness, Termination};
 
-/// The label by which the Deployment controller tells the pods of its ReplicaSets apart.
-const POD_TEMPLATE_HASH: &str = "pod-template-hash";
+/// How the pods of one revision are found.
+#[derive(Clone, Debug)]
+pub struct PodSelector {
+    /// Label selector that the pods match. Pods of other workloads can match it too, because equal templates have equal hashes.
+    pub labels: String,
+    /// UID of the object that controls the pods.
+    pub controller: Uid,
+}
 
-/// What the pods of the ReplicaSet with the UID `replica_set_uid` show, but for those that are being deleted; `None`
-/// if the controller may not list pods there.
+/// Reads the states of the pods of a revision, without those that are being deleted; `None` if the controller may not list pods in the
+/// namespace.
 ///
-/// One request, for at most [`POD_SAMPLE`] pods with the label `pod-template-hash`: a sample explains enough. The
-/// label alone does not tell whose they are, as equal templates have equal hashes.
+/// This is one request for at most [`POD_SAMPLE`] pods: a sample is enough to explain a failure.
 ///
 /// # Errors
-/// When the API server can't be reached, or refuses for another reason than missing rights.
-pub async fn pods_of(
+/// If the API server can't be reached, or refuses for another reason than missing rights.
+pub async fn pods_of_revision(
+    client: &Client,
+    workload: &Workload,
+    revision: &Revision,
+) -> Result<Option<Vec<PodState>>, kube::Error> {
+    match Kind::of(workload.kind) {
+        Some(kind) => list_pods(client, &workload.namespace, &(kind.pods_of_revision)(workload, revision)).await,
+        None => Ok(None),
+    }
+}
+
+async fn list_pods(
     client: &Client,
     namespace: &str,
-    pod_template_hash: &str,
-    replica_set_uid: &str,
+    selector: &PodSelector,
 ) -> Result<Option<Vec<PodState>>, kube::Error> {
-    let labelled = ListParams::default().labels(&format!("{POD_TEMPLATE_HASH}={pod_template_hash}"));
-    let sample = ListParams { limit: u32::try_from(POD_SAMPLE).ok(), ..labelled };
+    let PodSelector { labels, controller } = selector;
+    let sample = ListParams { limit: u32::try_from(POD_SAMPLE).ok(), ..ListParams::default().labels(labels) };
     match Api::<SlimPod>::namespaced(client.clone(), namespace).list(&sample).await {
-        Ok(pods) => Ok(Some(
-            pods.items.into_iter().filter(|pod| pod.lives_in(replica_set_uid)).map(SlimPod::into_state).collect(),
-        )),
+        Ok(pods) => {
+            let pods = pods.items.into_iter().filter(|pod| pod.is_controlled_by(controller));
+            Ok(Some(pods.map(SlimPod::into_state).collect()))
+        }
         Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// A Pod with only what is read of it.
+/// A Pod with only the fields that the controller reads.
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = Pod)]
 struct SlimPod {
@@ -98,7 +118,7 @@ struct ContainerStatus {
     last_state: State,
 }
 
-/// One of its fields is set; none stands for waiting.
+/// The state of a container. One field is set. If no field is set, the container is waiting.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct State {
@@ -123,11 +143,11 @@ struct Terminated {
 }
 
 impl SlimPod {
-    /// Whether it belongs to the ReplicaSet with this UID and is not being deleted.
-    fn lives_in(&self, replica_set_uid: &str) -> bool {
+    /// Whether the object with this UID controls the pod, and the pod is not being deleted.
+    fn is_controlled_by(&self, controller: &str) -> bool {
         let mut owners = self.metadata.owner_references.iter().flatten();
         self.metadata.deletion_timestamp.is_none()
-            && owners.any(|owner| owner.controller == Some(true) && owner.uid == replica_set_uid)
+            && owners.any(|owner| owner.controller == Some(true) && owner.uid == controller)
     }
 
     fn into_state(self) -> PodState {
@@ -144,8 +164,8 @@ impl SlimPod {
         let readiness_gates = condition("Ready")
             .filter(|condition| condition.reason == "ReadinessGatesNotReady")
             .map(|condition| condition.message.clone());
-        let initial = containers(&spec.init_containers, init_container_statuses, |container| {
-            // Under any other policy of its own, a container of initialization has to end (KEP 753).
+        let init = containers(&spec.init_containers, init_container_statuses, |container| {
+            // With any other restart policy, an init container has to end (KEP 753).
             if container.restart_policy == "Always" { ContainerRole::Sidecar } else { ContainerRole::Init }
         });
         let main = containers(&spec.containers, container_statuses, |_| ContainerRole::Main);
@@ -155,22 +175,22 @@ impl SlimPod {
             unscheduled,
             without_sandbox: is("PodReadyToStartContainers", "False"),
             readiness_gates,
-            containers: initial.into_iter().chain(main).collect(),
+            containers: init.into_iter().chain(main).collect(),
         }
     }
 }
 
-/// The containers that have a status, in the order of the specification.
+/// The containers that have a status, in the order of the spec.
 fn containers(
-    specified: &[Container],
+    spec: &[Container],
     mut statuses: Vec<ContainerStatus>,
     role: impl Fn(&Container) -> ContainerRole,
 ) -> Vec<ContainerState> {
     let mut containers = Vec::with_capacity(statuses.len());
-    for container in specified {
-        if let Some(place) = statuses.iter().position(|status| status.name == container.name) {
+    for container in spec {
+        if let Some(position) = statuses.iter().position(|status| status.name == container.name) {
             let ContainerStatus { name, ready, started, restart_count, state, last_state } =
-                statuses.swap_remove(place);
+                statuses.swap_remove(position);
             let readiness = readiness(container, ready, started);
             containers.push(ContainerState {
                 name,
@@ -184,10 +204,10 @@ fn containers(
     containers
 }
 
-/// What is missing of a container while it runs.
+/// Whether a running container is ready, and which probe it waits for otherwise.
 ///
-/// The kubelet holds a container that has started and has no readiness probe for ready (`UpdatePodStatus` in its
-/// `prober_manager.go`), so that of one that has a probe and isn't ready, the probe has not passed.
+/// A container that has started and has no readiness probe is ready to the kubelet (`UpdatePodStatus` in its `prober_manager.go`). So if
+/// a container has a readiness probe and is not ready, the probe has not passed.
 fn readiness(container: &Container, ready: bool, started: Option<bool>) -> Readiness {
     let started = started.unwrap_or(true);
     if ready {

@@ -1,4 +1,4 @@
-//! Which Deployments are recorded, by the settings and by `dora.port.io/ignore`.
+//! Which workloads are recorded, by the settings and by `dora.port.io/ignore`.
 
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ async fn apply(stage: &Stage<'_>, name: &'static str, metadata: &Value, template
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_settings_name_namespaces_and_labels_and_their_change_deletes_nothing() -> TestResult {
+async fn changed_selection_deletes_no_record() -> TestResult {
     let on = Installation::alone().await?;
     let mut controller = on.start_controller(&SAME_POD).await?;
     let system = Stage { on: &on, namespace: "kube-system".to_owned() };
@@ -33,11 +33,11 @@ async fn the_settings_name_namespaces_and_labels_and_their_change_deletes_nothin
     other.table(&["open:1 Initial InProgress InProgress", "web:1 Initial Succeeded success"]).await?;
 
     controller.process.terminate(DEADLINE).await?;
-    // The later is recorded, and a controller that ends finishes what it writes: so the earlier would have been.
+    // The later rollout is recorded, and a controller that stops finishes its writes. So the earlier one would be recorded, too.
     system.table(&[]).await?;
     let mut controller = on
         .start_controller_with_settings(
-            "workloads:\n  include: {namespaces: [kube-system, team-*]}\n  exclude: {namespaces: [team-trial-*], labels: {matchLabels: \
+            "workloads:\n  include: {namespaces: [kube-system, '{team,squad}-*']}\n  exclude: {namespaces: ['team-tr[a-z]al-?*'], labels: {matchLabels: \
              {preview: 'true'}}}\n",
         )
         .await?;
@@ -47,16 +47,16 @@ async fn the_settings_name_namespaces_and_labels_and_their_change_deletes_nothin
     apply(&team, "preview", &json!({"labels": {"preview": "true"}}), &json!({})).await?;
     apply(&team, "web", &json!({"labels": {"preview": "false"}}), &json!({})).await?;
     team.table(&["web:1 Initial Succeeded success"]).await?;
-    // What is newly included is reported from the installation on, as if it had been missed.
+    // A workload that is newly included is recorded from the installation on, like a rollout that was missed.
     system.table(&["web:1 Initial Succeeded success"]).await?;
-    // What was recorded stays as it is, and what was open goes on to its end.
+    // Existing records stay unchanged, and open rollouts are followed to their end.
     let kept = other.table(&["open:1 Initial InProgress InProgress", "web:1 Initial Succeeded success"]).await?;
     assert_eq!(kept[1].version(), before[0].version());
     other.kubectl("delete deployment/open").await?;
     other.table(&["open:1 Initial Abandoned NotPublished", "web:1 Initial Succeeded success"]).await?;
 
     controller.process.terminate(DEADLINE).await?;
-    // What came before the last Deployment of the team, and was selected, would be recorded by now.
+    // The Deployments before the last one of the team would be recorded by now if they were selected.
     team.table(&["web:1 Initial Succeeded success"]).await?;
     trial.table(&[]).await?;
     let mut controller = on
@@ -73,14 +73,14 @@ async fn the_settings_name_namespaces_and_labels_and_their_change_deletes_nothin
     controller.process.terminate(DEADLINE).await?;
     trial.table(&["labelled:1 Initial Succeeded success"]).await?;
     system.table(&["web:1 Initial Succeeded success"]).await?;
-    // This namespace stays in the cluster, which serves other tests.
+    // The namespace stays in the cluster, which other tests use.
     system.kubectl("delete deployment/web deployment/labelled").await?;
     system.kubectl("delete ddep --all").await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_nearest_ignore_decides() -> TestResult {
+async fn nearest_ignore_takes_precedence() -> TestResult {
     const IGNORE: &str = "dora.port.io/ignore";
     let says = |value: &str| json!({IGNORE: value});
     let annotated = |value: &str| json!({"annotations": says(value)});
@@ -103,7 +103,7 @@ async fn the_nearest_ignore_decides() -> TestResult {
     apply(&whole, "nearer", &annotated("false"), &json!({})).await?;
     whole.table(&["first:1 Initial Succeeded success", "nearer:1 Initial Succeeded success"]).await?;
 
-    // What is ignored from now on, and no longer: each revision as it was at its time.
+    // A change of the annotation applies to later revisions only.
     apply(&stage, "by-annotation", &annotated("false"), &json!({"setting": "2"})).await?;
     apply(&stage, "misspelt", &annotated("true"), &json!({"setting": "2"})).await?;
     apply(&stage, "misspelt", &annotated("false"), &json!({"setting": "3"})).await?;
@@ -119,7 +119,7 @@ async fn the_nearest_ignore_decides() -> TestResult {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rollout_that_has_begun_is_followed_to_its_end_even_if_it_is_ignored_by_then() -> TestResult {
+async fn ignored_rollout_is_followed_to_its_end() -> TestResult {
     let stage = Stage::open("begun").await?;
     stage.apply(&Web { deadline: 600, ..Web::broken() }).await?;
     stage.table(&["web:1 Initial InProgress InProgress"]).await?;

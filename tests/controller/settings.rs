@@ -1,14 +1,14 @@
-//! Unusable settings end the process with a sentence that says what to change.
+//! Invalid settings end the process with a message that says what to change.
 
 use std::process::Command;
 
 use crate::TestResult;
 
-/// Arguments, environment, and what the refusal says.
+/// Arguments, environment variables, and a part of the message.
 type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
 
-/// Runs the controller with these arguments and variables until it ends, and returns what it said.
-fn refusal(arguments: &[&str], environment: &[(&str, &str)]) -> Result<String, std::io::Error> {
+/// Runs the controller with these arguments and variables until it ends, and returns its message.
+fn error_message(arguments: &[&str], environment: &[(&str, &str)]) -> Result<String, std::io::Error> {
     let output = Command::new(env!("CARGO_BIN_EXE_port-dora-controller"))
         .args(arguments)
         .env_clear()
@@ -19,24 +19,28 @@ fn refusal(arguments: &[&str], environment: &[(&str, &str)]) -> Result<String, s
 }
 
 #[test]
-fn mistakes_in_the_settings_are_named() -> TestResult {
+fn mistakes_in_settings_are_explained() -> TestResult {
     let folder = tempfile::tempdir()?;
     let file = |name: &str, text: &str| {
         let path = folder.path().join(name);
         std::fs::write(&path, text).map(|()| path.to_string_lossy().into_owned())
     };
     let (typo, wrong) = (file("typo.yaml", "default: {}\n")?, file("wrong.yaml", "statuses: {Succeeded: [a]}\n")?);
-    let cases: [Case<'_>; 11] = [
+    let pattern = file("pattern.yaml", "workloads:\n  include:\n    namespaces: [shop, 'team-[a']\n")?;
+    let records = file("records.yaml", "retention: {records: 0}\n")?;
+    let cases: [Case<'_>; 13] = [
         (&["--no-such-flag"], &[], "unexpected argument '--no-such-flag'"),
         (&[], &[("PORT_BASE_URL", "http://api.port.io")], "write https://api.port.io"),
         (&[], &[("PORT_BASE_URL", "https://api.port.io/v1")], "write https://api.port.io"),
         (&[], &[("PORT_BASE_URL", "port")], "PORT_BASE_URL"),
-        (&[], &[("CLUSTER_NAME", "a b")], "CLUSTER_NAME \"a b\" can't be part of a Port identifier"),
+        (&[], &[("CLUSTER_NAME", "a b")], "invalid CLUSTER_NAME \"a b\": expected up to 100 letters"),
         (&[], &[("LISTEN_ADDRESS", "8080")], "invalid value '8080' for '--listen-address <ADDRESS>'"),
         (&[], &[("LOG_FORMAT", "xml")], "[possible values: text, json]"),
-        (&[], &[("CONFIG_FILE", "/no/such/file")], "name an existing file, or unset CONFIG_FILE"),
+        (&[], &[("CONFIG_FILE", "/no/such/file")], "set CONFIG_FILE to an existing file, or unset it"),
         (&[], &[("CONFIG_FILE", &typo)], "unknown field `default`"),
         (&[], &[("CONFIG_FILE", &wrong)], "line 1"),
+        (&[], &[("CONFIG_FILE", &pattern)], "line 3 column 24: invalid namespace pattern \"team-[a\""),
+        (&[], &[("CONFIG_FILE", &records)], "(CONFIG_FILE) is invalid: retention.records is 0"),
         (
             &[],
             &[("PORT_CLIENT_SECRET", "hush-hush"), ("PORT_CLIENT_SECRET_FILE", "/x")],
@@ -44,16 +48,16 @@ fn mistakes_in_the_settings_are_named() -> TestResult {
         ),
     ];
     for (arguments, environment, expected) in cases {
-        let said = refusal(arguments, environment)?;
-        assert!(said.contains(expected), "{arguments:?} {environment:?}: {said}");
-        assert!(!said.contains("hush-hush"), "the secret was said: {said}");
+        let message = error_message(arguments, environment)?;
+        assert!(message.contains(expected), "{arguments:?} {environment:?}: {message}");
+        assert!(!message.contains("hush-hush"), "the message has the secret: {message}");
     }
     Ok(())
 }
 
 #[test]
-fn without_a_cluster_it_says_where_to_name_one() -> TestResult {
-    let said = refusal(&[], &[("KUBECONFIG", "/no/such/kubeconfig")])?;
-    assert!(said.contains("set KUBECONFIG to a kubeconfig file"), "{said}");
+fn missing_cluster_is_explained() -> TestResult {
+    let message = error_message(&[], &[("KUBECONFIG", "/no/such/kubeconfig")])?;
+    assert!(message.contains("set KUBECONFIG to a kubeconfig file"), "{message}");
     Ok(())
 }

@@ -8,7 +8,7 @@ use port_dora_controller::incidents::automatic::decide::{
     Incident, IncidentInput, IncidentPolicy, NewIncident, OpenedBy, RecordDetails, RolloutRecord, WorkloadState, Write,
     decide,
 };
-use port_dora_controller::settings::Incidents;
+use port_dora_controller::settings::IncidentSettings;
 use rollout::{
     Availability, ChangeKind, Outcome, RecordedRevision, RevisionId, UnixSeconds, WorkloadKey, WorkloadKind,
 };
@@ -39,7 +39,7 @@ struct SimulatedDeployment {
     reported_loss: Option<Timestamp>,
     records: Vec<RolloutRecord>,
     incidents: Vec<Incident>,
-    settings: Incidents,
+    settings: IncidentSettings,
     /// How often each incident was created.
     created: BTreeMap<String, usize>,
     /// The times at which the Deployment became unavailable.
@@ -86,7 +86,7 @@ impl SimulatedDeployment {
             reported_loss: None,
             records: Vec::new(),
             incidents: Vec::new(),
-            settings: Incidents::default(),
+            settings: IncidentSettings::default(),
             created: BTreeMap::new(),
             losses: BTreeSet::new(),
             log: Vec::new(),

@@ -140,18 +140,18 @@ impl Observer<'_> {
         let now = time(self.now());
         match (watch, &event.kind) {
             (Watch::Deployments, EventKind::DeploymentApplied(object)) => {
-                self.index.deployment_applied(object.clone(), Source::Watch, now);
+                self.index.workload_applied(object.clone(), Source::Watch, now);
             }
             (Watch::Deployments, EventKind::DeploymentDeleted(object)) => {
-                self.index.deployment_deleted(&object.uid, Some(object.clone()), Source::Watch, now);
+                self.index.workload_deleted(&object.uid, Some(object.clone()), Source::Watch, now);
             }
             (Watch::ReplicaSets, EventKind::ReplicaSetApplied { owner: Some(owner), object }) => {
-                self.index.replica_set_applied(owner.clone(), object.clone());
+                self.index.revision_applied(WorkloadKind::Deployment, owner.clone(), object.clone());
             }
             (Watch::ReplicaSets, EventKind::ReplicaSetApplied { owner: None, object }) => {
-                self.index.replica_set_deleted(&object.uid);
+                self.index.revision_deleted(&object.uid);
             }
-            (Watch::ReplicaSets, EventKind::ReplicaSetDeleted(uid)) => self.index.replica_set_deleted(uid),
+            (Watch::ReplicaSets, EventKind::ReplicaSetDeleted(uid)) => self.index.revision_deleted(uid),
             _ => {}
         }
     }
@@ -176,11 +176,11 @@ impl Observer<'_> {
             };
         }
         let now = time(self.now());
-        self.index.deployments_listed_anew();
+        self.index.workload_list_started(WorkloadKind::Deployment);
         for object in objects.into_values() {
-            self.index.deployment_applied(object, Source::List, now);
+            self.index.workload_applied(object, Source::List, now);
         }
-        self.index.deployments_listed(now);
+        self.index.workload_list_completed(WorkloadKind::Deployment, now);
     }
 
     fn relist_replica_sets(&mut self, position: usize) {
@@ -196,11 +196,11 @@ impl Observer<'_> {
                 _ => None,
             };
         }
-        self.index.replica_sets_listed_anew();
+        self.index.revision_list_started(WorkloadKind::Deployment);
         for (owner, object) in objects.into_values() {
-            self.index.replica_set_applied(owner, object);
+            self.index.revision_applied(WorkloadKind::Deployment, owner, object);
         }
-        self.index.replica_sets_listed();
+        self.index.revision_list_completed(WorkloadKind::Deployment);
     }
 
     /// The process ends. The next one lists Deployments `missed` events later, and ReplicaSets `between` events after
@@ -258,7 +258,7 @@ impl Observer<'_> {
                 return Err(Mismatch(format!("a second reconciliation of the same state changes more: {again:#?}")));
             }
             if is_acknowledged {
-                self.index.recorded(&uid, &snapshot);
+                self.index.mark_recorded(&uid, &snapshot);
             }
         }
         Ok(())
@@ -266,9 +266,9 @@ impl Observer<'_> {
 
     fn decide<'s>(&self, uid: &Uid, snapshot: &'s Snapshot) -> Decision<'s> {
         let input = DecisionInput {
-            current: snapshot.deployment.as_ref(),
-            past: &snapshot.former,
-            revisions: &snapshot.replica_sets,
+            current: snapshot.observation.as_ref(),
+            past: &snapshot.past_observations,
+            revisions: &snapshot.revisions,
         };
         decide(&input, &self.records.revisions(uid), &self.policy, &|_, _| true, time(self.now()))
     }

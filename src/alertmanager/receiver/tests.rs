@@ -3,7 +3,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::settings::Alertmanager;
+use crate::settings::AlertmanagerSettings;
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;
 
@@ -11,7 +11,7 @@ type TestResult = Result<(), Box<dyn std::error::Error>>;
 async fn start(folder: &tempfile::TempDir) -> Result<(String, std::path::PathBuf), Box<dyn std::error::Error>> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = kube::Config::new("http://127.0.0.1:1".parse()?);
-    let store = IncidentStore::new(kube::Client::try_from(config)?, "own".to_owned(), Alertmanager::default());
+    let store = IncidentStore::new(kube::Client::try_from(config)?, "own".to_owned(), AlertmanagerSettings::default());
     let file = folder.path().join("token");
     let router = router(TokenFile(file.clone()), store, Arc::default());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -66,7 +66,7 @@ async fn permanent_errors_are_4xx_and_others_5xx() -> TestResult {
     for body in ["", "{}", "[]", r#"{"status": "firing"}"#] {
         let (status, text) = send(&address, token, body.to_owned()).await?;
         assert_eq!(status, 400, "{body}: {text}");
-        assert!(text.contains("not a notification of Alertmanager"), "{text}");
+        assert!(text.contains("not a notification of AlertmanagerSettings"), "{text}");
     }
     assert_eq!(send(&address, token, " ".repeat(MAX_BODY_SIZE + 1)).await?.0, 413);
     let notification = json!({"status": "firing", "groupKey": "a", "alerts": []});

@@ -8,8 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_controller::events::{Event, EventType};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
 use parking_lot::Mutex;
 use rollout::{Uid, WorkloadKey};
@@ -28,7 +27,7 @@ use crate::records::Records;
 use crate::resources::{DoraDeployment, DoraIncident};
 use crate::runtime::{Backoff, Context, now};
 use crate::settings::ActiveSettings;
-use crate::workloads::Index;
+use crate::workloads::{Index, WorkloadObject, unavailable_message};
 
 /// How many workloads are reconciled at the same time.
 const MAX_CONCURRENT_RECONCILES: usize = 4;
@@ -137,7 +136,7 @@ impl AutoIncidentController {
     fn cached(&self, uid: &Uid) -> Option<CachedWorkload> {
         let snapshot = self.index.snapshot(uid);
         let recorded = self.records.get(uid);
-        let workload = match (snapshot.row(), &recorded) {
+        let workload = match (snapshot.workload(), &recorded) {
             (Some(row), _) => {
                 WorkloadKey { namespace: Arc::clone(&row.namespace), kind: row.kind, name: row.name.clone() }
             }
@@ -212,7 +211,7 @@ impl AutoIncidentController {
             OpenedBy::RolledBackRollout => {
                 incident.rolled_back_by.map(|revision| format!("Rolled back by revision {revision}."))
             }
-            OpenedBy::LostAvailability => self.why_unavailable(workload).await?,
+            OpenedBy::LostAvailability => unavailable_message(&self.context.client, workload).await?,
         };
         let group = record.and_then(|record| record.spec.group.clone()).or_else(|| observed.group());
         let manifest = incident_manifest(incident, workload, uid, description, group);
@@ -229,20 +228,12 @@ impl AutoIncidentController {
 
     /// Reports a new incident in the log, as a metric, and as an Event on the workload.
     async fn report_opened(&self, cached: &CachedWorkload, opened_by: OpenedBy, incident: &DoraIncident) {
-        let CachedWorkload { workload: WorkloadKey { namespace, kind: _, name: deployment }, uid, .. } = cached;
+        let CachedWorkload { workload: WorkloadKey { namespace, kind, name: workload }, uid, .. } = cached;
         let name = incident.metadata.name.as_deref().unwrap_or_default();
         let cause = opened_by.as_str();
         self.context.metrics.incident_opened(cause);
-        info!(%namespace, deployment, incident = name, cause, "opened an incident");
-        let deployment = Deployment {
-            metadata: ObjectMeta {
-                name: Some(deployment.to_string()),
-                namespace: Some(namespace.to_string()),
-                uid: Some(uid.to_string()),
-                ..ObjectMeta::default()
-            },
-            ..Deployment::default()
-        };
+        info!(%namespace, %kind, %workload, incident = name, cause, "opened an incident");
+        let object = WorkloadObject::new(*kind, namespace, workload, uid);
         let title = incident.spec.title.as_deref().unwrap_or(name);
         let event = Event {
             type_: EventType::Warning,
@@ -251,15 +242,7 @@ impl AutoIncidentController {
             note: Some(format!("{title}: opened the DoraIncident {name} ({OPENED_BY}: {cause})")),
             related: None,
         };
-        self.context.events.publish(&deployment, &event).await;
-    }
-
-    /// The message of the condition `Available`.
-    async fn why_unavailable(&self, place: &WorkloadKey) -> Result<Option<String>, kube::Error> {
-        let deployment = self.api::<Deployment>(place).get_opt(&place.name).await?;
-        let conditions = deployment.and_then(|deployment| deployment.status?.conditions).unwrap_or_default();
-        let available = conditions.into_iter().find(|condition| condition.type_ == "Available");
-        Ok(available.and_then(|condition| condition.message))
+        self.context.events.publish(&object, &event).await;
     }
 
     async fn apply(

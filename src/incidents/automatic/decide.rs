@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use rollout::{Availability, ChangeKind, Outcome, RecordedRevision, UnixSeconds, WorkloadKey};
 
-use crate::settings::Incidents;
+use crate::settings::IncidentSettings;
 
 /// Failures that are older open no incident, so that a change of the settings doesn't flood Port with the past.
 pub const MAX_FAILURE_AGE: SignedDuration = SignedDuration::from_hours(24);
@@ -125,7 +125,7 @@ pub struct Incident {
 #[derive(Clone, Copy, Debug)]
 pub struct IncidentPolicy<'a> {
     /// The settings `incidents`.
-    pub settings: &'a Incidents,
+    pub settings: &'a IncidentSettings,
     /// When the controller was installed. Earlier failures open no incident.
     pub installed: Timestamp,
 }

@@ -75,7 +75,7 @@ impl CachedWorkload {
     }
 
     fn unavailable_since(&self) -> Option<Timestamp> {
-        let availability = self.snapshot.deployment.as_ref()?.workload.conditions.available?;
+        let availability = self.snapshot.observation.as_ref()?.workload.conditions.available?;
         (!availability.is_available).then(|| availability.since.time())
     }
 
@@ -134,14 +134,14 @@ fn record_details(record: &DoraDeployment, defaults: &Defaults) -> RecordDetails
 
 /// The newest of the `rollouts` that is of the current revision.
 fn current_rollout<'a>(snapshot: &Snapshot, rollouts: &'a [RecordedRevision]) -> Option<&'a RecordedRevision> {
-    let revision = snapshot.deployment.as_ref()?.workload.revision?;
+    let revision = snapshot.observation.as_ref()?.workload.revision?;
     rollouts.iter().filter(|rollout| rollout.revision == revision).max_by_key(|rollout| rollout.started)
 }
 
 /// The metadata of the current revision, if its ReplicaSet exists.
 fn metadata_sources(snapshot: &Snapshot) -> Option<MetadataSources<'_>> {
-    let row = &snapshot.deployment.as_ref()?.workload;
-    let replica_set = snapshot.replica_sets.iter().find(|set| row.revision.is_some_and(|it| set.ran(it)))?;
+    let row = &snapshot.observation.as_ref()?.workload;
+    let replica_set = snapshot.revisions.iter().find(|set| row.revision.is_some_and(|it| set.ran(it)))?;
     Some(MetadataSources::new(row, replica_set, &snapshot.namespace_annotations, &snapshot.namespace_labels))
 }
 
@@ -153,7 +153,7 @@ fn workload_state(
     defaults: &Defaults,
 ) -> Option<WorkloadState> {
     let CachedWorkload { snapshot, rollouts, .. } = cached;
-    let row = &snapshot.deployment.as_ref()?.workload;
+    let row = &snapshot.observation.as_ref()?.workload;
     let sources = metadata_sources(snapshot);
     let recorded_environment = record.and_then(|record| record.spec.environment.clone());
     let environment = recorded_environment.or_else(|| read_metadata(sources.as_ref()?).environment);

@@ -1,31 +1,47 @@
-//! Kubernetes objects with only the fields that the controller reads, and the rows made from them.
+//! Deployments. Their revisions are ReplicaSets.
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ObjectMeta;
-use kube::runtime::watcher::Event;
 use kube::{Api, Client, Resource};
+use rollout::{
+    Availability, Conditions, PodCounts, ProgressReason, Progressing, Revision, UnixSeconds, Workload, WorkloadKind,
+};
 use serde::Deserialize;
 
-use crate::resources::{REVISION, REVISION_HISTORY, own_entries, slim_metadata};
-use crate::runtime::{Synced, watch_each};
-use crate::workloads::template::PodTemplate;
-use crate::workloads::{Index, Selection};
-use rollout::{
-    Availability, Conditions, PodCounts, ProgressReason, Progressing, Revision, Source, Uid, UnixSeconds, Workload,
-    WorkloadKind,
+use super::replica_set::{REPLICA_SETS, revision_number};
+use super::{Kind, OptionalMessage};
+use crate::resources::{own_entries, slim_metadata};
+use crate::workloads::Selection;
+use crate::workloads::pods::PodSelector;
+use crate::workloads::watch::{Watch, watch_workloads};
+
+/// Deployments.
+pub const KIND: Kind = Kind {
+    name: WorkloadKind::Deployment,
+    watches: &[
+        Watch {
+            resource: "Deployments",
+            run: |context, synced| watch_workloads(context, synced, WorkloadKind::Deployment, SlimDeployment::workload),
+        },
+        REPLICA_SETS,
+    ],
+    pods_of_revision,
+    unavailable_message: |client, namespace, name| Box::pin(unavailable_message(client, namespace, name)),
 };
 
-/// The value of `progressDeadlineSeconds` that means none (`HasProgressDeadline` in `deployment_util.go`).
+/// The label by which the Deployment controller tells the pods of its ReplicaSets apart.
+const POD_TEMPLATE_HASH: &str = "pod-template-hash";
+
+/// The value of `progressDeadlineSeconds` that means no deadline (`HasProgressDeadline` in `deployment_util.go`).
 const NO_DEADLINE: i32 = i32::MAX;
 
-/// A Deployment with only what is read of it.
+/// A Deployment with only the fields that the controller reads.
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = Deployment)]
-pub struct SlimDeployment {
+struct SlimDeployment {
     #[serde(deserialize_with = "slim_metadata")]
     metadata: ObjectMeta,
     #[serde(default)]
@@ -73,13 +89,11 @@ struct DeploymentCondition {
 }
 
 impl SlimDeployment {
-    /// The row of this Deployment; `None` without a name, namespace or UID, which the API server always gives.
-    #[must_use]
-    pub fn row(&self, selection: &Selection) -> Option<Workload> {
+    /// What the index keeps of this Deployment; `None` without a name, namespace or UID, which the API server always sets.
+    fn workload(&self, selection: &Selection) -> Option<Workload> {
         let Self { metadata, spec, status } = self;
         let namespace = metadata.namespace.as_deref()?;
-        let none = BTreeMap::new();
-        let condition = |kind: &str| status.conditions.iter().find(|condition| condition.kind == kind);
+        let no_labels = BTreeMap::new();
         Some(Workload {
             kind: WorkloadKind::Deployment,
             uid: metadata.uid.as_deref()?.into(),
@@ -88,7 +102,7 @@ impl SlimDeployment {
             created: metadata.creation_timestamp.as_ref().map(|time| time.0),
             generation: metadata.generation.unwrap_or_default(),
             observed_generation: status.observed_generation,
-            revision: revision(metadata.annotations.as_ref()),
+            revision: revision_number(metadata.annotations.as_ref()),
             counts: PodCounts {
                 // The API server defaults it to 1.
                 desired: spec.replicas.unwrap_or(1),
@@ -96,26 +110,36 @@ impl SlimDeployment {
                 updated: status.updated_replicas,
                 available: status.available_replicas,
             },
-            conditions: Conditions {
-                progressing: condition("Progressing").map(progressing),
-                available: condition("Available").and_then(available),
-                replica_failure: condition("ReplicaFailure")
-                    .filter(|condition| {
-                        condition.status == "True" && condition.reason.as_deref() == Some("FailedCreate")
-                    })
-                    .and_then(|condition| condition.message.as_deref().map(Into::into)),
-            },
+            conditions: status.conditions(),
             paused: spec.paused,
             recreates: spec.strategy.kind == "Recreate",
             // The API server defaults it to 600.
-            progress_deadline: Some(spec.progress_deadline_seconds.unwrap_or(600)).filter(|it| *it != NO_DEADLINE),
+            progress_deadline: Some(spec.progress_deadline_seconds.unwrap_or(600))
+                .filter(|seconds| *seconds != NO_DEADLINE),
             labels: own_entries(metadata.labels.as_ref()),
-            selected: selection.selects(namespace, metadata.labels.as_ref().unwrap_or(&none)),
+            selected: selection.matches(namespace, metadata.labels.as_ref().unwrap_or(&no_labels)),
         })
     }
 }
 
-fn available(condition: &DeploymentCondition) -> Option<Availability> {
+impl DeploymentStatus {
+    fn conditions(&self) -> Conditions {
+        Conditions {
+            progressing: self.condition("Progressing").map(progressing),
+            available: self.condition("Available").and_then(availability),
+            replica_failure: self
+                .condition("ReplicaFailure")
+                .filter(|condition| condition.status == "True" && condition.reason.as_deref() == Some("FailedCreate"))
+                .and_then(|condition| condition.message.as_deref().map(Into::into)),
+        }
+    }
+
+    fn condition(&self, kind: &str) -> Option<&DeploymentCondition> {
+        self.conditions.iter().find(|condition| condition.kind == kind)
+    }
+}
+
+fn availability(condition: &DeploymentCondition) -> Option<Availability> {
     let since = condition.last_transition_time.as_ref().and_then(|time| UnixSeconds::of(time.0))?;
     Some(Availability { is_available: condition.status == "True", since })
 }
@@ -130,126 +154,39 @@ fn progressing(condition: &DeploymentCondition) -> Progressing {
             Some("DeploymentResumed") => ProgressReason::Resumed,
             _ => ProgressReason::Other,
         },
-        replica_set: condition.message.as_deref().and_then(named_replica_set).map(Into::into),
+        replica_set: condition.message.as_deref().and_then(replica_set_in).map(Into::into),
         updated: condition.last_update_time.as_ref().map(|time| time.0),
     }
 }
 
-/// The ReplicaSet in a message such as `ReplicaSet "web-7679c567ff" has successfully progressed.`
-fn named_replica_set(message: &str) -> Option<&str> {
+/// The name of the ReplicaSet in a message such as `ReplicaSet "web-7679c567ff" has successfully progressed.`
+fn replica_set_in(message: &str) -> Option<&str> {
     let (before, quoted) = message.split_once('"')?;
     let (name, _) = quoted.split_once('"')?;
     before.to_ascii_lowercase().replace(' ', "").ends_with("replicaset").then_some(name)
 }
 
-/// A ReplicaSet with only what is read of it.
-#[derive(Clone, Debug, Deserialize, Resource)]
-#[resource(inherit = ReplicaSet)]
-pub struct SlimReplicaSet {
-    #[serde(deserialize_with = "slim_metadata")]
-    metadata: ObjectMeta,
-    #[serde(default)]
-    spec: ReplicaSetSpec,
+/// The pods of a ReplicaSet, which controls them. Its name is that of the Deployment, a hyphen and the hash.
+fn pods_of_revision(workload: &Workload, revision: &Revision) -> PodSelector {
+    let hash = revision.name.strip_prefix(&*workload.name).and_then(|rest| rest.strip_prefix('-')).unwrap_or_default();
+    PodSelector { labels: format!("{POD_TEMPLATE_HASH}={hash}"), controller: revision.uid.clone() }
 }
 
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-struct ReplicaSetSpec {
-    template: PodTemplate,
-}
-
-impl SlimReplicaSet {
-    /// The UID of this ReplicaSet.
-    #[must_use]
-    pub fn uid(&self) -> Option<&str> {
-        self.metadata.uid.as_deref()
-    }
-
-    /// The UID of the Deployment that owns it, and its row; `None` if no Deployment does.
-    #[must_use]
-    pub fn row(&self) -> Option<(Uid, Revision)> {
-        let Self { metadata, spec } = self;
-        let owner = metadata.owner_references.as_deref()?.iter().find(|owner| is_deployment(owner))?;
-        let PodTemplate { annotations, labels, images, whole } = &spec.template;
-        let row = Revision {
-            uid: metadata.uid.as_deref()?.into(),
-            name: metadata.name.as_deref()?.into(),
-            revision: revision(metadata.annotations.as_ref()),
-            earlier_revisions: earlier_revisions(metadata.annotations.as_ref()),
-            created: metadata.creation_timestamp.as_ref().map(|time| time.0),
-            annotations: own_entries(metadata.annotations.as_ref()),
-            images: *images,
-            template: *whole,
-            template_annotations: annotations.clone(),
-            template_labels: labels.clone(),
-        };
-        Some((owner.uid.as_str().into(), row))
-    }
-}
-
-fn is_deployment(owner: &OwnerReference) -> bool {
-    owner.controller == Some(true) && owner.kind == "Deployment" && owner.api_version.starts_with("apps/")
-}
-
-fn revision(annotations: Option<&BTreeMap<String, String>>) -> Option<i64> {
-    annotations?.get(REVISION)?.parse().ok()
-}
-
-/// A list such as `1,4`; what is no number in it is passed over.
-fn earlier_revisions(annotations: Option<&BTreeMap<String, String>>) -> Box<[i64]> {
-    let history = annotations.and_then(|kept| kept.get(REVISION_HISTORY)).map_or("", String::as_str);
-    history.split(',').filter_map(|number| number.trim().parse().ok()).collect()
-}
-
-/// Feeds the Deployments of all namespaces into `index`, for ever.
-pub fn watch_deployments<'a>(
-    client: Client,
-    index: &'a Index,
-    selection: &'a Selection,
-    synced: Synced,
-) -> impl Future<Output = ()> + 'a {
-    let apply = move |deployment: SlimDeployment, source| {
-        if let Some(row) = deployment.row(selection) {
-            index.deployment_applied(row, source, Timestamp::now());
-        }
-    };
-    watch_each(Api::<SlimDeployment>::all(client), synced, move |event| match event {
-        Event::Init => index.deployments_listed_anew(),
-        Event::InitDone => index.deployments_listed(Timestamp::now()),
-        Event::Apply(deployment) => apply(deployment, Source::Watch),
-        Event::InitApply(deployment) => apply(deployment, Source::List),
-        Event::Delete(deployment) => {
-            if let Some(row) = deployment.row(selection) {
-                let uid = Uid::clone(&row.uid);
-                index.deployment_deleted(&uid, Some(row), Source::Watch, Timestamp::now());
-            }
-        }
-    })
-}
-
-/// Feeds the ReplicaSets of all namespaces into `index`, for ever.
-pub fn watch_replica_sets(client: Client, index: &Index, synced: Synced) -> impl Future<Output = ()> {
-    watch_each(Api::<SlimReplicaSet>::all(client), synced, move |event| match event {
-        Event::Init => index.replica_sets_listed_anew(),
-        Event::InitDone => index.replica_sets_listed(),
-        Event::Apply(replica_set) | Event::InitApply(replica_set) => match replica_set.row() {
-            Some((owner, row)) => index.replica_set_applied(owner, row),
-            None => replica_set.uid().into_iter().for_each(|uid| index.replica_set_deleted(uid)),
-        },
-        Event::Delete(replica_set) => {
-            replica_set.uid().into_iter().for_each(|uid| index.replica_set_deleted(uid));
-        }
-    })
+/// Reads the message of the condition `Available`.
+async fn unavailable_message(client: &Client, namespace: &str, name: &str) -> OptionalMessage {
+    let deployment = Api::<SlimDeployment>::namespaced(client.clone(), namespace).get_opt(name).await?;
+    Ok(deployment.and_then(|deployment| deployment.status.condition("Available")?.message.clone()))
 }
 
 #[cfg(test)]
 mod tests {
+    use rollout::test_support;
     use serde_json::json;
 
     use super::*;
 
     #[test]
-    fn only_what_is_read_is_kept_of_a_deployment() {
+    fn only_fields_that_are_read_are_kept() {
         let deployment: SlimDeployment = serde_json::from_value(json!({
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -283,30 +220,31 @@ mod tests {
         let metadata = deployment.meta();
         assert_eq!(metadata.managed_fields, None);
         assert_eq!(metadata.annotations.as_ref().unwrap().len(), 2);
-        let row = deployment.row(&Selection::default()).unwrap();
-        assert_eq!((row.revision, row.counts.desired, row.counts.updated, row.counts.available), (Some(7), 3, 2, 1));
-        assert_eq!(row.labels.get("group"), Some("shop"));
+        let workload = deployment.workload(&Selection::default()).unwrap();
+        let (revision, counts) = (workload.revision, workload.counts);
+        assert_eq!((revision, counts.desired, counts.updated, counts.available), (Some(7), 3, 2, 1));
+        assert_eq!(workload.labels.get("group"), Some("shop"));
         let since = UnixSeconds::of("2026-01-02T00:00:00Z".parse().unwrap()).unwrap();
-        assert_eq!(row.conditions.available, Some(Availability { is_available: false, since }));
-        let progressing = row.conditions.progressing.unwrap();
+        assert_eq!(workload.conditions.available, Some(Availability { is_available: false, since }));
+        let progressing = workload.conditions.progressing.unwrap();
         assert_eq!(progressing.reason, ProgressReason::Complete);
         assert_eq!(progressing.replica_set.as_deref(), Some("web-5f"));
         assert_eq!(progressing.updated, "2026-01-01T00:00:00Z".parse().ok());
     }
 
     #[test]
-    fn a_deployment_that_nobody_has_looked_at_yet_has_no_status() {
+    fn new_deployment_has_no_status() {
         let deployment: SlimDeployment = serde_json::from_value(json!({
             "metadata": {"name": "web", "namespace": "shop", "uid": "u"}, "spec": {}, "status": {},
         }))
         .unwrap();
-        let row = deployment.row(&Selection::default()).unwrap();
-        assert_eq!((row.revision, row.conditions.progressing, row.counts.desired), (None, None, 1));
+        let workload = deployment.workload(&Selection::default()).unwrap();
+        assert_eq!((workload.revision, workload.conditions.progressing, workload.counts.desired), (None, None, 1));
     }
 
     #[test]
-    fn the_replica_set_is_read_out_of_every_message_that_names_one() {
-        let named = [
+    fn replica_set_is_read_from_every_message_that_names_one() {
+        let messages = [
             ("ReplicaSet \"web-5f\" has successfully progressed.", Some("web-5f")),
             ("ReplicaSet \"web-5f\" has timed out progressing.", Some("web-5f")),
             ("Created new replica set \"web-5f\"", Some("web-5f")),
@@ -314,30 +252,16 @@ mod tests {
             ("Deployment \"web\" has successfully progressed.", None),
             ("Deployment is paused", None),
         ];
-        for (message, expected) in named {
-            assert_eq!(named_replica_set(message), expected, "{message}");
+        for (message, expected) in messages {
+            assert_eq!(replica_set_in(message), expected, "{message}");
         }
     }
 
     #[test]
-    fn a_replica_set_belongs_to_the_deployment_that_controls_it() {
-        let replica_set = |owners: serde_json::Value| -> SlimReplicaSet {
-            serde_json::from_value(json!({
-                "metadata": {
-                    "name": "web-5f", "namespace": "shop", "uid": "r", "creationTimestamp": "2026-01-01T00:00:00Z",
-                    "annotations": {"deployment.kubernetes.io/revision": "3", "deployment.kubernetes.io/revision-history": "1"},
-                    "ownerReferences": owners,
-                },
-                "spec": {"template": {"metadata": {"annotations": {"dora.port.io/group": "shop", "other": "x"}}}},
-            }))
-            .unwrap()
-        };
-        let owner = |kind: &str, controller: bool| json!([{"apiVersion": "apps/v1", "kind": kind, "name": "web", "uid": "d", "controller": controller}]);
-        let (uid, row) = replica_set(owner("Deployment", true)).row().unwrap();
-        assert_eq!((&*uid, row.revision, &*row.earlier_revisions), ("d", Some(3), &[1][..]));
-        assert_eq!(row.template_annotations, [("group", "shop")].into_iter().collect());
-        for owners in [owner("Deployment", false), owner("Rollout", true), json!([])] {
-            assert!(replica_set(owners.clone()).row().is_none(), "{owners}");
-        }
+    fn pods_have_the_hash_in_the_name_of_their_replica_set() {
+        let workload = test_support::deployment(1);
+        let revision = Revision { name: "web-7679c567ff".into(), ..test_support::replica_set("r", 1, 0) };
+        let selector = pods_of_revision(&workload, &revision);
+        assert_eq!((&*selector.labels, &*selector.controller), ("pod-template-hash=7679c567ff", "r"));
     }
 }

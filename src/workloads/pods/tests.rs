@@ -1,22 +1,29 @@
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{StatusCode, Uri};
 use axum::response::IntoResponse;
 use jiff::SignedDuration;
+use parking_lot::Mutex;
+use rollout::{Deadline, failure};
 use serde_json::{Value, json};
 
 use super::*;
-use rollout::{Deadline, failure};
 
 const REPLICA_SET: &str = "f00d";
 
-/// An API server that answers every request with `status` and `body`, and the requests that it got.
+/// Lists the pods of the ReplicaSet [`REPLICA_SET`] of a template with this hash.
+async fn list(client: &Client, hash: &str) -> Result<Option<Vec<PodState>>, kube::Error> {
+    let selector = PodSelector { labels: format!("pod-template-hash={hash}"), controller: REPLICA_SET.into() };
+    list_pods(client, "shop", &selector).await
+}
+
+/// An API server that answers every request with `status` and `body`, and the requests that it received.
 fn api_server(status: StatusCode, body: Value) -> (Client, Arc<Mutex<Vec<String>>>) {
     let requests = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&requests);
+    let received = Arc::clone(&requests);
     let answer = move |uri: Uri| async move {
-        seen.lock().unwrap().push(uri.to_string());
+        received.lock().push(uri.to_string());
         (status, body.to_string()).into_response()
     };
     (Client::new(Router::new().fallback(answer), "default"), requests)
@@ -40,7 +47,7 @@ fn pod(metadata: &Value, spec: &Value, status: &Value) -> Value {
     pod
 }
 
-fn list(pods: &[Value]) -> Value {
+fn pod_list(pods: &[Value]) -> Value {
     json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "7"}, "items": pods})
 }
 
@@ -49,10 +56,10 @@ fn state(spec: &Value, status: &Value) -> PodState {
 }
 
 #[tokio::test]
-async fn one_page_of_the_pods_with_the_label_is_asked_for() {
-    let (client, requests) = api_server(StatusCode::OK, list(&[]));
-    assert_eq!(pods_of(&client, "shop", "7679c567ff", REPLICA_SET).await.unwrap(), Some(vec![]));
-    let requests = requests.lock().unwrap();
+async fn one_page_of_labelled_pods_is_requested() {
+    let (client, requests) = api_server(StatusCode::OK, pod_list(&[]));
+    assert_eq!(list(&client, "7679c567ff").await.unwrap(), Some(vec![]));
+    let requests = requests.lock();
     let [request] = requests.as_slice() else { panic!("{requests:?}") };
     let (path, query) = request.split_once('?').unwrap();
     let mut query: Vec<&str> = query.split('&').filter(|parameter| !parameter.is_empty()).collect();
@@ -62,7 +69,7 @@ async fn one_page_of_the_pods_with_the_label_is_asked_for() {
 }
 
 #[tokio::test]
-async fn only_pods_of_the_replica_set_that_are_to_stay_count() {
+async fn pods_of_others_and_deleted_pods_do_not_count() {
     let owned_by = |owners: Value| pod(&json!({"ownerReferences": owners}), &json!({}), &json!({}));
     let pods = [
         owned_by(json!([owner(REPLICA_SET, true)])),
@@ -71,30 +78,30 @@ async fn only_pods_of_the_replica_set_that_are_to_stay_count() {
         owned_by(json!([])),
         pod(&json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}), &json!({}), &json!({})),
     ];
-    let (client, _) = api_server(StatusCode::OK, list(&pods));
-    let states = pods_of(&client, "shop", "5f", REPLICA_SET).await.unwrap().unwrap();
+    let (client, _) = api_server(StatusCode::OK, pod_list(&pods));
+    let states = list(&client, "5f").await.unwrap().unwrap();
     assert_eq!(states.len(), 1, "{states:?}");
 }
 
 #[tokio::test]
-async fn without_the_right_to_list_pods_there_are_none_to_speak_of() {
+async fn pods_are_unknown_without_the_right_to_list_them() {
     let (client, _) = api_server(StatusCode::FORBIDDEN, refusal(403, "Forbidden"));
-    assert_eq!(pods_of(&client, "shop", "5f", REPLICA_SET).await.unwrap(), None);
+    assert_eq!(list(&client, "5f").await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn a_failing_api_server_is_not_taken_for_missing_rights() {
+async fn failing_api_server_is_not_a_missing_right() {
     for (status, reason) in
         [(StatusCode::INTERNAL_SERVER_ERROR, "InternalError"), (StatusCode::UNAUTHORIZED, "Unauthorized")]
     {
         let (client, _) = api_server(status, refusal(status.as_u16(), reason));
-        let error = pods_of(&client, "shop", "5f", REPLICA_SET).await.unwrap_err();
+        let error = list(&client, "5f").await.unwrap_err();
         assert!(matches!(&error, kube::Error::Api(answer) if answer.code == status.as_u16()), "{error}");
     }
 }
 
 #[test]
-fn all_that_explains_is_read_of_a_pod() {
+fn all_that_explains_a_failure_is_read() {
     let spec = json!({
         "nodeName": "node-1",
         "initContainers": [
@@ -114,7 +121,7 @@ fn all_that_explains_is_read_of_a_pod() {
             {"name": "proxy", "ready": false, "started": false, "restartCount": 0, "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}},
             {"name": "migrate", "ready": true, "restartCount": 0, "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}},
         ],
-        // Sorted by name, unlike the specification.
+        // Sorted by name, unlike the spec.
         "containerStatuses": [
             {"name": "app", "ready": false, "started": true, "restartCount": 3, "state": {"running": {}},
              "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled", "message": "m"}}},
@@ -155,7 +162,7 @@ fn all_that_explains_is_read_of_a_pod() {
 }
 
 #[test]
-fn a_running_container_is_behind_a_probe_only_if_it_has_that_probe() {
+fn running_container_waits_only_for_its_own_probes() {
     let readiness = |spec: &Value, status: &Value| {
         let mut spec = json!({"nodeName": "n", "containers": [spec]});
         spec["containers"][0]["name"] = json!("app");
@@ -173,7 +180,7 @@ fn a_running_container_is_behind_a_probe_only_if_it_has_that_probe() {
         (&both, json!({"ready": false, "started": false}), Readiness::BehindStartupProbe),
         (&both, json!({"ready": false, "started": true}), Readiness::BehindReadinessProbe),
         (&json!({}), json!({"ready": false, "started": true}), Readiness::Unready),
-        // Its hook after the start has not ended.
+        // Its postStart hook has not ended.
         (&json!({"readinessProbe": {}}), json!({"ready": false, "started": false}), Readiness::Unready),
     ];
     for (spec, status, expected) in cases {
@@ -182,18 +189,18 @@ fn a_running_container_is_behind_a_probe_only_if_it_has_that_probe() {
 }
 
 #[test]
-fn a_pod_without_a_node_says_what_its_scheduler_says() {
+fn pod_without_a_node_has_the_words_of_the_scheduler() {
     let unscheduled = json!({"phase": "Pending", "conditions": [{
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available.",
     }]});
-    let message = |spec: Value, status: Value| state(&spec, &status).unscheduled.map(|said| said.message);
+    let message = |spec: Value, status: Value| state(&spec, &status).unscheduled.map(|explanation| explanation.message);
     assert_eq!(message(json!({}), unscheduled).as_deref(), Some("0/1 nodes are available."));
     assert_eq!(message(json!({}), json!({"phase": "Pending"})).as_deref(), Some(""), "no scheduler has looked at it");
     assert_eq!(message(json!({"nodeName": "n"}), json!({})), None);
 }
 
 #[test]
-fn states_of_the_whole_pod_are_read() {
+fn state_of_the_whole_pod_is_read() {
     let evicted =
         state(&json!({"nodeName": "n"}), &json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory"}));
     assert_eq!(evicted.failed, Some(Explanation { reason: "Evicted".to_owned(), message: "low on memory".to_owned() }));
@@ -211,7 +218,7 @@ fn states_of_the_whole_pod_are_read() {
 }
 
 #[tokio::test]
-async fn from_the_answer_of_the_api_server_to_the_sentence() {
+async fn response_of_the_api_server_becomes_a_sentence() {
     let spec = json!({"nodeName": "n", "containers": [{"name": "app"}]});
     let waiting = json!({"phase": "Pending", "containerStatuses": [{
         "name": "app", "ready": false, "restartCount": 0, "image": "web:broken", "imageID": "",
@@ -219,8 +226,8 @@ async fn from_the_answer_of_the_api_server_to_the_sentence() {
     }]});
     let ready = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
     let pods = [&waiting, &ready, &waiting].map(|status| pod(&json!({}), &spec, status));
-    let (client, _) = api_server(StatusCode::OK, list(&pods));
-    let states = pods_of(&client, "shop", "5f", REPLICA_SET).await.unwrap();
+    let (client, _) = api_server(StatusCode::OK, pod_list(&pods));
+    let states = list(&client, "5f").await.unwrap();
     assert_eq!(
         failure(None, Deadline::Own(SignedDuration::from_secs(600)), states.as_deref()),
         "2 of 3 pods can't pull the image of container app: ImagePullBackOff: Back-off pulling image \"web:broken\": \

@@ -14,13 +14,13 @@ fn example(name: &str) -> Result<String> {
 
 #[test]
 fn settings_in_the_example_are_the_defaults() -> Result<()> {
-    assert_eq!(FileSettings::parse(&example("settings.yaml")?), Ok(FileSettings::default()));
+    assert_eq!(FileSettings::parse(&example("settings.yaml")?)?, FileSettings::default());
     Ok(())
 }
 
 #[test]
 fn settings_for_the_published_model_of_deployments_are_accepted() -> Result<()> {
-    let settings = FileSettings::parse(&example("deployment-blueprint.yaml")?).map_err(anyhow::Error::msg)?;
+    let settings = FileSettings::parse(&example("deployment-blueprint.yaml")?)?;
     assert_eq!(settings.blueprints.deployment, "deployment");
     Ok(())
 }

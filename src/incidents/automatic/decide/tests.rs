@@ -3,7 +3,7 @@
 use rollout::{RevisionId, WorkloadKind};
 
 use super::*;
-use crate::settings::Opening;
+use crate::settings::IncidentTriggers;
 
 /// When the controller was installed. All times in the tables are seconds after that.
 const INSTALLED: i64 = 1_000_000;
@@ -100,7 +100,7 @@ fn unavailable(opened: i64, resolved: Option<i64>) -> Incident {
 
 /// What is written at second `now`, one line for each write, and `requeue` with the second at which to reconcile again.
 fn decided_by(
-    settings: &Incidents,
+    settings: &IncidentSettings,
     state: Option<WorkloadState>,
     records: &[RolloutRecord],
     incidents: &[Incident],
@@ -123,7 +123,7 @@ fn decided_by(
 }
 
 fn decided(records: &[RolloutRecord], incidents: &[Incident]) -> Vec<String> {
-    decided_by(&Incidents::default(), Some(state(available(true, 0))), records, incidents, 1000)
+    decided_by(&IncidentSettings::default(), Some(state(available(true, 0))), records, incidents, 1000)
 }
 
 fn nothing() -> Vec<String> {
@@ -188,18 +188,19 @@ fn status_set_by_a_person_stays() {
     assert_eq!(decided(&records, &[taken_over]), nothing());
     let resolved = Incident { is_taken_over: true, ..unavailable(100, Some(400)) };
     let lost = Some(state(available(false, 450)));
-    let decided = decided_by(&Incidents::default(), lost, &[], &[resolved], 1000);
+    let decided = decided_by(&IncidentSettings::default(), lost, &[], &[resolved], 1000);
     assert_eq!(decided[0], format!("open {} LostAvailability 450", unavailable_incident_name(&web(), at(450))));
 }
 
 #[test]
 fn deletion_of_the_workload_resolves_its_incidents() {
     let incidents = [automatic(OpenedBy::FailedRollout, 7, 200, None), unavailable(300, None)];
-    let decided = decided_by(&Incidents::default(), None, &[reported(record(7, Failed, 100, 200))], &incidents, 1000);
+    let decided =
+        decided_by(&IncidentSettings::default(), None, &[reported(record(7, Failed, 100, 200))], &incidents, 1000);
     assert_eq!(decided[0], "resolve web-7-u 1000");
     assert_eq!(decided.len(), 2);
     let namesakes = incidents.map(|incident| Incident { workload_uid: Some("other".to_owned()), ..incident });
-    assert_eq!(decided_by(&Incidents::default(), None, &[], &namesakes, 1000), nothing());
+    assert_eq!(decided_by(&IncidentSettings::default(), None, &[], &namesakes, 1000), nothing());
 }
 
 #[test]
@@ -242,7 +243,7 @@ fn existing_incident_is_used() {
         (automatic(OpenedBy::FailedRollout, 6, 150, None), false),
     ] {
         let lost = Some(state(available(false, 100)));
-        let decided = decided_by(&Incidents::default(), lost, &failed, std::slice::from_ref(&incident), 1000);
+        let decided = decided_by(&IncidentSettings::default(), lost, &failed, std::slice::from_ref(&incident), 1000);
         assert_eq!(decided == uses(&incident), is_used, "{incident:?}: {decided:?}");
     }
     // A person may open an incident before rolling a bad release back.
@@ -256,13 +257,13 @@ fn old_failures_open_no_incident() {
     let day = MAX_FAILURE_AGE.as_secs();
     for (finished, now, count) in [(-1, 1000, 0), (0, 1000, 2), (100, 100 + day, 2), (100, 101 + day, 0)] {
         let records = [record(7, Failed, finished - 1, finished)];
-        let decided = decided_by(&Incidents::default(), Some(state(None)), &records, &[], now);
+        let decided = decided_by(&IncidentSettings::default(), Some(state(None)), &records, &[], now);
         assert_eq!(decided.len(), count, "{finished} {now}");
     }
     // A bad revision may have been in effect for long. Its age counts from the rollback.
     let (bad, rollback) = (rolled_back(7, 8, 100), record(8, Succeeded, 2 * day, 2 * day + 10));
     let records = [bad.clone(), rollback];
-    let decided = |now| decided_by(&Incidents::default(), Some(state(None)), &records, &[], now).len();
+    let decided = |now| decided_by(&IncidentSettings::default(), Some(state(None)), &records, &[], now).len();
     assert_eq!((decided(2 * day + 20), decided(3 * day + 20)), (2, 0));
     assert!(may_open(&bad.rollout, Some(at(2 * day)), at(3 * day)));
     assert!(!may_open(&bad.rollout, Some(at(2 * day)), at(3 * day + 1)));
@@ -270,8 +271,8 @@ fn old_failures_open_no_incident() {
 
 #[test]
 fn settings_of_the_environment_apply() {
-    let mut settings = Incidents::default();
-    let staging = Opening { failed_rollouts: false, rolled_back_rollouts: true, lost_availability: false };
+    let mut settings = IncidentSettings::default();
+    let staging = IncidentTriggers { failed_rollouts: false, rolled_back_rollouts: true, lost_availability: false };
     settings.open.insert("staging".to_owned(), staging);
     let records = |environment: &str| {
         [record(7, Failed, 100, 200), rolled_back(8, 9, 300)]
@@ -289,7 +290,7 @@ fn settings_of_the_environment_apply() {
 fn lasting_unavailability_opens_an_incident() {
     let (lost, name) = (state(available(false, 100)), unavailable_incident_name(&web(), at(100)));
     let decided = |state: WorkloadState, incidents: &[Incident], now| {
-        decided_by(&Incidents::default(), Some(state), &[], incidents, now)
+        decided_by(&IncidentSettings::default(), Some(state), &[], incidents, now)
     };
     let opens = vec![format!("open {name} LostAvailability 100"), "set loss 100".to_owned()];
     assert_eq!(decided(lost.clone(), &[], 399), ["requeue 400"]);
@@ -318,7 +319,8 @@ fn lasting_unavailability_opens_an_incident() {
 #[test]
 fn loss_with_an_incident_gets_no_other() {
     let lost = state(available(false, 500));
-    let decided = |incidents: &[Incident]| decided_by(&Incidents::default(), Some(lost.clone()), &[], incidents, 900);
+    let decided =
+        |incidents: &[Incident]| decided_by(&IncidentSettings::default(), Some(lost.clone()), &[], incidents, 900);
     assert_eq!(decided(&[manual(450, None)]), nothing());
     assert_eq!(decided(&[manual(800, None)]), nothing(), "a person opened an incident first");
     assert_eq!(decided(&[manual(550, Some(600))]), nothing(), "a person resolved the incident");
@@ -328,9 +330,9 @@ fn loss_with_an_incident_gets_no_other() {
 
 #[test]
 fn loss_soon_after_resolution_reopens_the_incident() {
-    let within = Incidents::default().reopen_within.0.as_secs();
+    let within = IncidentSettings::default().reopen_within.0.as_secs();
     let decided = |incidents: &[Incident], since: i64| {
-        decided_by(&Incidents::default(), Some(state(available(false, since))), &[], incidents, since + 300)
+        decided_by(&IncidentSettings::default(), Some(state(available(false, since))), &[], incidents, since + 300)
     };
     let first = unavailable(100, Some(400));
     let soon = 400 + within - 1;
@@ -347,16 +349,16 @@ fn loss_soon_after_resolution_reopens_the_incident() {
     let open = Incident { resolved: None, reopened: Some(at(600)), ..rollout };
     let records = [reported(record(7, Failed, 100, 200)), record(8, Succeeded, 300, 400)];
     let lost = Some(WorkloadState { reported_loss: Some(at(600)), ..state(available(false, 600)) });
-    assert_eq!(decided_by(&Incidents::default(), lost, &records, std::slice::from_ref(&open), 900), nothing());
+    assert_eq!(decided_by(&IncidentSettings::default(), lost, &records, std::slice::from_ref(&open), 900), nothing());
     let returned = Some(state(available(true, 1200)));
-    assert_eq!(decided_by(&Incidents::default(), returned, &records, &[open], 1300), ["resolve web-7-u 1200"]);
+    assert_eq!(decided_by(&IncidentSettings::default(), returned, &records, &[open], 1300), ["resolve web-7-u 1200"]);
 }
 
 #[test]
 fn incident_never_ends_before_it_began() {
     // A person set a later spec.createdAt.
     let incident = automatic(OpenedBy::FailedRollout, 7, 800, None);
-    let decided = decided_by(&Incidents::default(), None, &[], &[incident], 700);
+    let decided = decided_by(&IncidentSettings::default(), None, &[], &[incident], 700);
     assert_eq!(decided, ["resolve web-7-u 800"]);
 }
 
