@@ -1,6 +1,7 @@
 //! Stage `build`: from a resource, the settings and the blueprint to the entity. Pure.
 
 use jiff::Timestamp;
+use port_client::{Blueprint, Entity};
 use serde_json::{Map, Value};
 
 use super::Publishable;
@@ -8,7 +9,6 @@ use super::blueprints::Wanted;
 use super::conform::{Conformed, Draft, conform};
 use crate::resources::digest;
 use crate::settings::ActiveSettings;
-use port_client::{Blueprint, Entity};
 
 /// What an entity is built from, besides the resource.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,6 @@
 //! The conditions `Synced` and `Valid`.
 
 use k8s_controller::conditions::{ConditionStatus, DesiredCondition};
-
 use port_client as port;
 
 use crate::resources::conditions::{SYNCED, VALID};
@@ -69,8 +68,9 @@ fn truncate(message: &str) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::*;
     use port_client::{Error, ErrorResponse};
+
+    use super::*;
 
     fn not_found(trace_id: &str) -> Error {
         Error::NotFound(Box::new(ErrorResponse {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use port_client::{Client, UpsertOptions};
+
 use super::blueprints::Blueprints;
 use crate::records::Records;
 use crate::runtime::Context;
 use crate::settings::ActiveSettings;
-use port_client::{Client, UpsertOptions};
 
 /// What the publishers of both kinds share.
 pub struct PublishContext {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use port_client::{CredentialError, CredentialSource};
 use secrecy::ExposeSecret;
 use tracing::{info, warn};
 
 use crate::resources::digest;
-use port_client::{CredentialError, CredentialSource};
 
 /// How often the credential files are read. The kubelet updates mounted Secrets about once a minute.
 const PERIOD: Duration = Duration::from_secs(5);

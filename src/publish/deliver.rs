@@ -1,9 +1,10 @@
 //! Stage `deliver`: sends entities to Port, one alone and several in bulk.
 
+use port_client::{self as port, Blueprint, Entity, Upserted};
+
 use super::resolve::Resolved;
 use super::write_ahead::with_cleared_fields;
 use super::{Publishable, Publisher};
-use port_client::{self as port, Blueprint, Entity, Upserted};
 
 /// A resource whose entity is to be sent.
 pub struct Outgoing<R: Publishable> {

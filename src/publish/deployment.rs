@@ -1,6 +1,7 @@
 //! `DoraDeployment` as an entity of the blueprint `dora_deployment`.
 
 use jiff::{SignedDuration, Timestamp};
+use rollout::{ChangeKind, Outcome};
 use serde_json::{Map, Value};
 
 use super::blueprints::Wanted;
@@ -12,7 +13,6 @@ use crate::records::entity_identifier;
 use crate::resources::conditions::{IN_PROGRESS, NOT_PUBLISHED};
 use crate::resources::{DoraDeployment, DoraDeploymentSpec, DoraDeploymentStatus};
 use crate::settings::{DEPLOYMENT, FileSettings};
-use rollout::{ChangeKind, Outcome};
 
 impl Publishable for DoraDeployment {
     type Status = DoraDeploymentStatus;

@@ -8,6 +8,7 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::api::{DynamicObject, ObjectMeta, Patch, PatchParams};
 use kube::core::{ApiResource, PartialObjectMeta, PartialObjectMetaExt};
 use kube::{Api, Resource};
+use port_client as port;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -15,7 +16,6 @@ use tracing::{debug, info, warn};
 
 use super::{Publishable, Publisher, condition, report};
 use crate::resources::{DeletionPolicy, DeliveredEntity, FINALIZER, ResourceKey};
-use port_client as port;
 
 /// How long after its deletion a resource waits for Port at most. Then the finalizer is removed, and the entity stays in Port.
 ///

@@ -8,6 +8,7 @@ use futures::future::{join, join_all};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use parking_lot::Mutex;
+use port_client::{self as port, Blueprint, MAX_BULK_ENTITIES};
 use tokio_util::sync::CancellationToken;
 
 use super::deliver::Outgoing;
@@ -16,7 +17,6 @@ use super::resolve::Resolved;
 use super::{BuildInput, Built, PublishContext, Publishable, build};
 use crate::resources::{DeliveryState, ResourceKey};
 use crate::runtime::{Backoff, WorkQueue};
-use port_client::{self as port, Blueprint, MAX_BULK_ENTITIES};
 
 /// Attempts under way at once. While one waits for Port, a backlog gathers, which the next one sends in bulk.
 const CONCURRENT_ATTEMPTS: usize = 4;

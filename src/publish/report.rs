@@ -6,6 +6,7 @@ use k8s_controller::events::{Event, EventType};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 use kube::api::{ObjectMeta, Patch, PatchParams};
+use port_client::{self as port, Upserted};
 use serde_json::json;
 use tracing::{debug, info, warn};
 
@@ -14,7 +15,6 @@ use super::resolve::Resolved;
 use super::{Hold, Publishable, Publisher, condition};
 use crate::resources::conditions::{DRY_RUN, HELD_REASONS, SYNCED, VALID};
 use crate::resources::{DeliveredEntity, FIELD_MANAGER, ResourceKey};
-use port_client::{self as port, Upserted};
 
 /// The result of writing a status.
 pub enum StatusWrite<R> {

@@ -4,6 +4,7 @@
 //! cleared. The status tells which fields that may be. An answer that is lost, or the end of the process between the answer and the write
 //! of the status, would leave that unknown.
 
+use port_client::{Blueprint, Entity};
 use serde_json::Value;
 
 use super::deliver::Outgoing;
@@ -11,7 +12,6 @@ use super::report::StatusWrite;
 use super::resolve::Resolved;
 use super::{Publishable, Publisher, condition};
 use crate::resources::DeliveredEntity;
-use port_client::{Blueprint, Entity};
 
 impl<R: Publishable> Publisher<R> {
     /// Writes ahead, if a later version of the resource may have fewer fields. `None` if the entity is not to be sent now.

@@ -205,7 +205,7 @@ async fn an_incident_that_can_not_be_read_can_be_deleted() -> TestResult {
         Ok(Some(()))
     })
     .await?;
-    controller.logs("can't be read").await?;
+    controller.logs("failed to read the resource").await?;
     delete(&on, &namespace, "odd").await?;
     gone(&on, &namespace, "odd", DEADLINE).await?;
     assert!(on.port.entity("dora_incident", &format!("test:{namespace}:odd")).is_none());

@@ -170,7 +170,7 @@ impl Scenario {
                 });
             }
             Step::Scale(replicas) => {
-                cluster.update_deployment(|deployment| deployment.object.counts.desired = replicas)
+                cluster.update_deployment(|deployment| deployment.object.counts.desired = replicas);
             }
             Step::Pause => cluster.update_deployment(|deployment| deployment.object.paused = true),
             Step::Resume => cluster.update_deployment(|deployment| deployment.object.paused = false),

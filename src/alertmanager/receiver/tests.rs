@@ -66,7 +66,7 @@ async fn permanent_errors_are_4xx_and_others_5xx() -> TestResult {
     for body in ["", "{}", "[]", r#"{"status": "firing"}"#] {
         let (status, text) = send(&address, token, body.to_owned()).await?;
         assert_eq!(status, 400, "{body}: {text}");
-        assert!(text.contains("not a notification of AlertmanagerSettings"), "{text}");
+        assert!(text.contains("not a notification of Alertmanager"), "{text}");
     }
     assert_eq!(send(&address, token, " ".repeat(MAX_BODY_SIZE + 1)).await?.0, 413);
     let notification = json!({"status": "firing", "groupKey": "a", "alerts": []});
