@@ -1,13 +1,13 @@
-//! The rules of a `DoraIncident` on the real API server, each with its message, and sizes that have no rule.
+//! The validation of a `DoraIncident` by the real API server: rules with their messages, and limits of sizes.
 
-use cluster::wait_for;
+use cluster::{DEADLINE, wait_for};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::TestResult;
-use crate::fixture::{DEADLINE, Installation};
+use crate::fixture::Installation;
 
-/// What the evaluation without an API server is held to as well, in src/resources/rules.rs.
+/// The cases that src/resources/rules.rs checks without an API server as well.
 const CASES: &str = include_str!("../rules/incidents.yaml");
 
 #[derive(Deserialize)]
@@ -23,26 +23,25 @@ fn manifest(name: &str, spec: &Value) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_api_server_refuses_what_can_not_be_and_says_what_to_write() -> TestResult {
-    let on = Installation::shared().await;
-    let namespace = on.namespace("rules").await?;
+async fn invalid_incidents_are_refused_with_advice() -> TestResult {
+    let setup = Installation::shared().await;
+    let namespace = setup.namespace("rules").await?;
     let cases: Vec<Case> = serde_saphyr::from_str(CASES)?;
     for (number, Case { before, spec, refused }) in cases.into_iter().enumerate() {
         let name = format!("case-{number}");
         let verb = if let Some(before) = &before {
-            on.apply_in(&namespace, &manifest(&name, before)).await?;
+            setup.apply_in(&namespace, &manifest(&name, before)).await?;
             "replace"
         } else {
             "create"
         };
         let arguments = ["--namespace", &namespace, verb, "--filename", "-"];
-        let answer =
-            wait_for("an answer that is not about the status that the controller writes", DEADLINE, async || {
-                let answer = on.kubectl_with_input(arguments, &manifest(&name, &spec)).await;
-                let is_conflict = answer.as_ref().is_err_and(|error| error.to_string().contains("has been modified"));
-                Ok((!is_conflict).then_some(answer))
-            })
-            .await?;
+        let answer = wait_for("an answer without a conflict with the controller", DEADLINE, async || {
+            let answer = setup.kubectl_with_input(arguments, &manifest(&name, &spec)).await;
+            let is_conflict = answer.as_ref().is_err_and(|error| error.to_string().contains("has been modified"));
+            Ok((!is_conflict).then_some(answer))
+        })
+        .await?;
         match (answer, refused) {
             (Ok(_), None) => {}
             (Err(error), Some(part)) => assert!(error.to_string().contains(&part), "{before:?} → {spec}: {error}"),
@@ -53,9 +52,9 @@ async fn the_api_server_refuses_what_can_not_be_and_says_what_to_write() -> Test
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sizes_are_bounded() -> TestResult {
-    let on = Installation::shared().await;
-    let namespace = on.namespace("sizes").await?;
+async fn oversized_incidents_are_refused() -> TestResult {
+    let setup = Installation::shared().await;
+    let namespace = setup.namespace("sizes").await?;
     let long = |characters: usize| "a".repeat(characters);
     let many: Value = (0..65).map(|number| (format!("p{number}"), json!(1))).collect::<serde_json::Map<_, _>>().into();
     let mistakes = [
@@ -74,7 +73,7 @@ async fn sizes_are_bounded() -> TestResult {
         (json!({"deletionPolicy": "Keep"}), r#"supported values: "Retain", "Delete""#),
     ];
     for (spec, expected) in mistakes {
-        let refused = on.apply_in(&namespace, &manifest("bad", &spec)).await.unwrap_err().to_string();
+        let refused = setup.apply_in(&namespace, &manifest("bad", &spec)).await.unwrap_err().to_string();
         assert!(refused.contains(expected), "{spec}: {refused}");
     }
     Ok(())

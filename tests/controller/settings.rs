@@ -1,14 +1,14 @@
-//! Unusable settings end the process with a sentence that says what to change.
+//! Invalid settings end the process with a message that says what to change.
 
 use std::process::Command;
 
 use crate::TestResult;
 
-/// Arguments, environment, and what the refusal says.
+/// Arguments, environment, and a part of the error message.
 type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
 
-/// Runs the controller with these arguments and variables until it ends, and returns what it said.
-fn refusal(arguments: &[&str], environment: &[(&str, &str)]) -> Result<String, std::io::Error> {
+/// Runs the controller with these arguments and variables until it fails, and returns its standard error.
+fn failure(arguments: &[&str], environment: &[(&str, &str)]) -> Result<String, std::io::Error> {
     let output = Command::new(env!("CARGO_BIN_EXE_port-dora-controller"))
         .args(arguments)
         .env_clear()
@@ -44,16 +44,16 @@ fn mistakes_in_the_settings_are_named() -> TestResult {
         ),
     ];
     for (arguments, environment, expected) in cases {
-        let said = refusal(arguments, environment)?;
-        assert!(said.contains(expected), "{arguments:?} {environment:?}: {said}");
-        assert!(!said.contains("hush-hush"), "the secret was said: {said}");
+        let message = failure(arguments, environment)?;
+        assert!(message.contains(expected), "{arguments:?} {environment:?}: {message}");
+        assert!(!message.contains("hush-hush"), "the secret was shown: {message}");
     }
     Ok(())
 }
 
 #[test]
-fn without_a_cluster_it_says_where_to_name_one() -> TestResult {
-    let said = refusal(&[], &[("KUBECONFIG", "/no/such/kubeconfig")])?;
-    assert!(said.contains("set KUBECONFIG to a kubeconfig file"), "{said}");
+fn missing_kubeconfig_is_explained() -> TestResult {
+    let message = failure(&[], &[("KUBECONFIG", "/no/such/kubeconfig")])?;
+    assert!(message.contains("set KUBECONFIG to a kubeconfig file"), "{message}");
     Ok(())
 }

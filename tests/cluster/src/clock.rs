@@ -1,5 +1,5 @@
-//! Waits for the clock. Kubernetes writes times in whole seconds, so a later time can only be told from an earlier one when
-//! a second has passed.
+//! Waits for the clock. Kubernetes writes times in whole seconds, so two times differ only if a second has passed between
+//! them.
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -8,7 +8,7 @@ use crate::wait::{DEADLINE, WaitError, wait_for};
 /// Waits until the current second is over, so that all later times of the API server are greater than all earlier ones.
 ///
 /// # Errors
-/// When the clock stands still.
+/// When the clock doesn't advance.
 pub async fn next_second() -> Result<(), WaitError> {
     seconds_after(Timestamp::now(), 0).await
 }

@@ -1,4 +1,4 @@
-//! A gate that keeps pods from being scheduled, so that a test decides when a rollout goes on.
+//! A gate that keeps pods from being scheduled, so that a test decides when a rollout continues.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, PostParams};

@@ -1,4 +1,4 @@
-//! Manifests of pods and ReplicaSets that no Deployment owns, and what the scheduler says of pods.
+//! Manifests of pods and ReplicaSets without an owner, and the result of the scheduler for a pod.
 
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};

@@ -35,7 +35,7 @@ async fn deleted_current_replica_set_returns_with_a_new_uid() -> Result<()> {
 }
 
 #[tokio::test]
-async fn revision_is_1_after_the_only_replica_set_is_deleted() -> Result<()> {
+async fn revision_is_1_when_the_only_replica_set_is_deleted() -> Result<()> {
     let limit = |image| Web { image, history_limit: 0, ..Web::default() };
     let mut env = TestEnv::with("deleted-only", &limit("web:1")).await?;
     env.apply(&limit("web:2")).await?;
@@ -132,7 +132,7 @@ async fn recreated_deployment_adopts_its_orphan() -> Result<()> {
 }
 
 #[tokio::test]
-async fn recreated_deployment_with_an_old_template_rolls_back() -> Result<()> {
+async fn recreated_deployment_with_old_template_rolls_back() -> Result<()> {
     let mut env = TestEnv::with("orphans-old", &Web::default()).await?;
     env.apply(&Web::image("web:2")).await?;
     env.complete(2).await?;

@@ -95,7 +95,7 @@ async fn quick_changes_are_visible_as_revisions_in_order() -> Result<()> {
 }
 
 #[tokio::test]
-async fn changes_between_two_reconciliations_are_one_revision() -> Result<()> {
+async fn changes_between_reconciliations_are_one_revision() -> Result<()> {
     let cluster = LocalCluster::start(ClusterOptions::default()).await?;
     let mut env = TestEnv::on(&cluster, "unseen").await?;
     env.apply(&Web::default()).await?;

@@ -43,7 +43,7 @@ async fn undo_reuses_the_old_replica_set() -> Result<()> {
 }
 
 #[tokio::test]
-async fn undo_of_a_failed_rollout_reuses_the_old_replica_set() -> Result<()> {
+async fn undo_of_a_failure_reuses_the_old_replica_set() -> Result<()> {
     let mut env = TestEnv::with("undo-failed", &Web::default()).await?;
     let first = env.replica_set("web:1").await?;
     env.apply(&Web::broken()).await?;

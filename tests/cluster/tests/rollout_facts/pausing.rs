@@ -94,8 +94,8 @@ async fn changes_while_paused_are_one_revision() -> Result<()> {
     for image in ["web:2", "web:3"] {
         env.apply(&Web { paused: true, ..Web::image(image) }).await?;
         // The controller reports that no pod has this template, and creates no ReplicaSet.
-        let seen = env.reconciled().await?;
-        assert_eq!((seen.revision, seen.updated, seen.reason()), (Some(1), 0, Some("DeploymentPaused")));
+        let state = env.reconciled().await?;
+        assert_eq!((state.revision, state.updated, state.reason()), (Some(1), 0, Some("DeploymentPaused")));
     }
     env.kubectl(&RESUME).await?;
     env.complete(2).await?;

@@ -13,7 +13,7 @@ fn commit(image: &'static str, commit: &str) -> Web {
 }
 
 #[tokio::test]
-async fn old_replica_set_keeps_the_annotations_of_its_rollout() -> Result<()> {
+async fn old_replica_set_keeps_its_annotations() -> Result<()> {
     let mut env = TestEnv::with("snapshot", &commit("web:1", "aaa")).await?;
     env.apply(&commit("web:2", "bbb")).await?;
     env.complete(2).await?;
@@ -57,7 +57,7 @@ async fn early_annotations_reach_the_old_replica_set() -> Result<()> {
 }
 
 #[tokio::test]
-async fn undo_restores_the_annotations_of_the_old_replica_set() -> Result<()> {
+async fn undo_restores_the_old_annotations() -> Result<()> {
     let mut env = TestEnv::with("undo-annotations", &commit("web:1", "aaa")).await?;
     env.apply(&commit("web:2", "bbb")).await?;
     env.complete(2).await?;
@@ -70,7 +70,7 @@ async fn undo_restores_the_annotations_of_the_old_replica_set() -> Result<()> {
 }
 
 #[tokio::test]
-async fn applying_an_old_template_overwrites_its_annotations() -> Result<()> {
+async fn applying_an_old_template_overwrites_annotations() -> Result<()> {
     let mut env = TestEnv::with("overwritten", &commit("web:1", "aaa")).await?;
     env.apply(&commit("web:2", "bbb")).await?;
     env.complete(2).await?;

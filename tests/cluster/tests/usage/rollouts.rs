@@ -51,8 +51,8 @@ fn progressing(deployment: &Deployment) -> Option<&DeploymentCondition> {
 async fn progressing_for(deployments: &Api<Deployment>, name: &str, reason: &str) -> Result<Deployment> {
     Ok(wait_for(format!("Deployment {name} to be Progressing={reason}"), DEADLINE, async || {
         let deployment = deployments.get(name).await?;
-        let seen = progressing(&deployment).and_then(|condition| condition.reason.clone());
-        if seen.as_deref() == Some(reason) { Ok(Some(deployment)) } else { Err(format!("reason {seen:?}"))? }
+        let found = progressing(&deployment).and_then(|condition| condition.reason.clone());
+        if found.as_deref() == Some(reason) { Ok(Some(deployment)) } else { Err(format!("reason {found:?}"))? }
     })
     .await?)
 }
@@ -107,11 +107,11 @@ async fn deployment_is_rolled_out_by_the_real_controllers() -> Result<()> {
         let revision = annotations.get("deployment.kubernetes.io/revision").cloned();
         let message = progressing(&deployment).and_then(|condition| condition.message.clone());
         let replicas = deployment.status.and_then(|status| status.replicas);
-        let seen = format!("revision {revision:?}, {replicas:?} replicas, {message:?}");
+        let state = format!("revision {revision:?}, {replicas:?} replicas, {message:?}");
         let complete = revision.as_deref() == Some("2")
             && replicas == Some(3)
             && message.is_some_and(|message| message.contains("successfully progressed"));
-        if complete { Ok(Some(())) } else { Err(seen)? }
+        if complete { Ok(Some(())) } else { Err(state)? }
     })
     .await?;
     Ok(())
