@@ -1,27 +1,28 @@
-//! The controller reads the blueprints: it omits fields that they do not define, fills further ones, and explains values that they do not allow.
+//! The controller reads the blueprints: it sends only what they define, and explains values that they don't allow.
 
 use std::time::Duration;
 
-use cluster::wait_for;
+use cluster::{DEADLINE, wait_for};
 use futures::future::try_join_all;
 use port_client::{Client, ClientOptions, Credentials, Entity, UpsertOptions};
 use port_dora_controller::resources::DoraDeployment;
 use port_sim::{Entity as Stored, Options};
 use serde_json::{Value, json};
 
-use crate::TestResult;
-use crate::fixture::{self, Controller, DEADLINE, Installation, RELEASE, SAME_POD, deployment, incident};
+use crate::fixture::{self, Controller, Installation, RELEASE, SAME_POD, deployment, incident};
+use crate::{Error, TestResult};
 
-/// The settings for Port's published model of deployments, as they are shipped.
+/// The shipped settings for the blueprint of deployments that Port publishes.
 const PUBLISHED_MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/deployment-blueprint.yaml");
 
 const INCIDENTS: &str = "/v1/blueprints/dora_incident";
 const DEPLOYMENTS: &str = "/v1/blueprints/dora_deployment";
 
-/// Longer than the controller waits after a refusal before it reads the blueprints, and shorter than it waits before it does so again.
+/// A time longer than the wait of the controller after a refusal before it reads the blueprints, and shorter than its wait
+/// before it reads them again.
 const QUIET: Duration = Duration::from_secs(4);
 
-/// A blueprint with these properties and relations, as Port's API takes it.
+/// A blueprint with these properties and relations, as the body of a request to Port.
 fn blueprint(identifier: &str, properties: &Value, required: &[&str], relations: &Value) -> Value {
     json!({
         "identifier": identifier,
@@ -48,7 +49,7 @@ fn one(target: &str) -> Value {
     json!({"target": target, "required": false, "many": false})
 }
 
-/// As small a blueprint of incidents as makes sense, with a property that the controller doesn't know.
+/// A minimal blueprint of incidents, with a property that the controller doesn't know.
 fn small_incidents(required: &[&str]) -> Value {
     let properties = json!({
         "incident_type": text(), "status": text(), "created_at": time(), "priority": text(), "cost_centre": text(),
@@ -56,21 +57,21 @@ fn small_incidents(required: &[&str]) -> Value {
     blueprint("dora_incident", &properties, required, &json!({}))
 }
 
-/// Somebody else who works with Port.
-fn somebody(on: &Installation) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
+/// Another client of Port.
+fn other_client(setup: &Installation) -> Result<Client, Error> {
     let Options { client_id, client_secret, .. } = Options::default();
     let credentials = Credentials::new(client_id, client_secret);
-    Ok(Client::new(ClientOptions::new(on.port.base_url().parse()?, credentials, "somebody-else/1"))?)
+    Ok(Client::new(ClientOptions::new(setup.port.base_url().parse()?, credentials, "other-client/1"))?)
 }
 
-/// Writes an entity as somebody else does.
-async fn put(on: &Installation, blueprint: &str, identifier: &str) -> TestResult {
-    somebody(on)?.upsert(blueprint, &Entity::new(identifier), UpsertOptions::default()).await?;
+/// Writes an entity with another client.
+async fn put(setup: &Installation, blueprint: &str, identifier: &str) -> TestResult {
+    other_client(setup)?.upsert(blueprint, &Entity::new(identifier), UpsertOptions::default()).await?;
     Ok(())
 }
 
-/// Waits until the metrics say that a blueprint lacks so many names.
-async fn lacks(controller: &Controller, blueprint: &str, count: usize) -> TestResult {
+/// Waits until the metric of missing fields of a blueprint has this value.
+async fn wait_for_missing_fields(controller: &Controller, blueprint: &str, count: usize) -> TestResult {
     let line = format!("port_dora_blueprint_missing_fields{{blueprint=\"{blueprint}\"}} {count}\n");
     wait_for(format!("the metric {line:?}"), DEADLINE, async || {
         let (_, metrics) = controller.get("/metrics").await?;
@@ -84,9 +85,9 @@ async fn lacks(controller: &Controller, blueprint: &str, count: usize) -> TestRe
     Ok(())
 }
 
-/// When the blueprint of this path was last read since an entity of it was last refused; `None` if it was not.
-fn since_refusal(on: &Installation, path: &str) -> Option<Duration> {
-    let requests = on.port.requests();
+/// When the blueprint of this path was last read after its last refused entity; `None` if it was not read since then.
+fn since_refusal(setup: &Installation, path: &str) -> Option<Duration> {
+    let requests = setup.port.requests();
     let refused = requests.iter().rposition(|request| {
         request.method == "POST" && request.path.starts_with(path) && request.status >= Some(400)
     })?;
@@ -95,10 +96,10 @@ fn since_refusal(on: &Installation, path: &str) -> Option<Duration> {
     read.answered_after
 }
 
-/// Waits until Port has answered so many creations of blueprints, and returns the statuses of all of them.
-async fn creations(on: &Installation, count: usize) -> Result<Vec<u16>, cluster::WaitError> {
-    wait_for(format!("{count} answers to creations of blueprints"), DEADLINE, async || {
-        let mut requests = on.port.requests();
+/// Waits until Port has answered this number of requests that create blueprints, and returns their statuses.
+async fn creations(setup: &Installation, count: usize) -> Result<Vec<u16>, cluster::WaitError> {
+    wait_for(format!("{count} answers to requests that create blueprints"), DEADLINE, async || {
+        let mut requests = setup.port.requests();
         requests.retain(|request| request.method == "POST" && request.path == "/v1/blueprints");
         let answers: Vec<u16> = requests.iter().filter_map(|request| request.status).collect();
         if answers.len() < count { Err(format!("{answers:?}"))? } else { Ok(Some(answers)) }
@@ -106,19 +107,19 @@ async fn creations(on: &Installation, count: usize) -> Result<Vec<u16>, cluster:
     .await
 }
 
-/// The requests that would change something in Port, as method, path and status.
-fn writes(on: &Installation) -> Vec<String> {
-    let mut requests = on.port.requests();
+/// The requests that write to Port, as method, path and status.
+fn writes(setup: &Installation) -> Vec<String> {
+    let mut requests = setup.port.requests();
     requests.retain(|request| request.method != "GET" && !request.is_token_request());
     requests.iter().map(|request| format!("{} {} {:?}", request.method, request.path, request.status)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_blueprint_lacks_is_left_out_and_what_it_has_beyond_is_sent() -> TestResult {
-    let on = Installation::alone().await?;
-    on.port.create_blueprint(&small_incidents(&[]))?;
-    on.port.create_blueprint(&blueprint("service", &json!({}), &[], &json!({})))?;
-    put(&on, "service", "shop").await?;
+async fn entity_contains_only_what_the_blueprint_defines() -> TestResult {
+    let setup = Installation::exclusive().await?;
+    setup.port.create_blueprint(&small_incidents(&[]))?;
+    setup.port.create_blueprint(&blueprint("service", &json!({}), &[], &json!({})))?;
+    put(&setup, "service", "shop").await?;
     let properties = json!({
         "deployment_time": time(), "deployment_type": text(), "environment": one_of(&["Production", "Staging"]),
         "status": one_of(&["SUCCESS", "FAILED"]), "change": text(), "started_at": time(), "duration_hours": {"type": "number"},
@@ -126,35 +127,35 @@ async fn what_a_blueprint_lacks_is_left_out_and_what_it_has_beyond_is_sent() -> 
         "deployment": text(), "revision": {"type": "number"},
     });
     let relations = json!({"group": one("group"), "service": one("service")});
-    on.port.create_blueprint(&blueprint("dora_deployment", &properties, &[], &relations))?;
-    let controller = on.start_controller(&[]).await?;
-    let namespace = on.namespace("blueprints").await?;
+    setup.port.create_blueprint(&blueprint("dora_deployment", &properties, &[], &relations))?;
+    let controller = setup.start_controller(&[]).await?;
+    let namespace = setup.namespace("blueprints").await?;
 
-    on.apply_in(&namespace, &incident("down", "priority: high, urgency: high, description: It is down")).await?;
-    let entity = on.incident(&namespace, "down", "open").await?;
-    on.condition(&namespace, "dinc/down", "Synced", "Delivered").await?;
+    setup.apply_in(&namespace, &incident("down", "priority: high, urgency: high, description: It is down")).await?;
+    let entity = setup.incident(&namespace, "down", "open").await?;
+    setup.condition(&namespace, "dinc/down", "Synced", "Delivered").await?;
     let names: Vec<_> = entity.properties.keys().collect();
     assert_eq!(names, ["created_at", "incident_type", "priority", "status"]);
     assert!(entity.relations.is_empty(), "{:?}", entity.relations);
-    lacks(&controller, "dora_incident", 6).await?;
-    lacks(&controller, "dora_deployment", 1).await?;
-    // What is lacking, of each blueprint in an Event of its own.
-    let lacking =
+    wait_for_missing_fields(&controller, "dora_incident", 6).await?;
+    wait_for_missing_fields(&controller, "dora_deployment", 1).await?;
+    // The Events, one for each blueprint, name all missing fields.
+    let missing =
         ["description", "incident_url", "resolved_at", "time_to_resolve", "urgency", "group", "lead_time_hours"];
-    let names_all = |notes: &str| lacking.iter().all(|name| notes.contains(name));
-    on.event_that(RELEASE, RELEASE, "BlueprintIncomplete", names_all).await?;
+    let names_all = |notes: &str| missing.iter().all(|name| notes.contains(name));
+    setup.event_that(RELEASE, RELEASE, "BlueprintIncomplete", names_all).await?;
 
-    // One that succeeds, one that fails, and one with an environment that the blueprint doesn't allow.
+    // One rollout succeeds, one fails, and one has an environment that the blueprint doesn't allow.
     let annotations = "dora.port.io/commit-sha: 4f2a, dora.port.io/repository: shop.git, dora.port.io/service: shop, \
                        dora.port.io/commit-time: '2026-01-31T12:00:00Z'";
-    on.apply_in(&namespace, &deployment("web", "app:v1", "", annotations)).await?;
+    setup.apply_in(&namespace, &deployment("web", "app:v1", "", annotations)).await?;
     let broken = deployment("broken", "app:broken", "dora.port.io/environment: staging", "");
-    on.apply_in(&namespace, &broken.replace("replicas: 1", "progressDeadlineSeconds: 2")).await?;
-    on.apply_in(&namespace, &deployment("lunar", "app:v1", "dora.port.io/environment: moon", "")).await?;
+    setup.apply_in(&namespace, &broken.replace("replicas: 1", "progressDeadlineSeconds: 2")).await?;
+    setup.apply_in(&namespace, &deployment("lunar", "app:v1", "dora.port.io/environment: moon", "")).await?;
     let expected = [("web:1", "SUCCESS"), ("broken:1", "FAILED"), ("lunar:1", "SUCCESS")];
-    let entities = on.deployments(&namespace, &expected).await?;
+    let entities = setup.deployments(&namespace, &expected).await?;
     let records =
-        on.outcomes(&namespace, &[("web:1", "Succeeded"), ("broken:1", "Failed"), ("lunar:1", "Succeeded")]).await?;
+        setup.outcomes(&namespace, &[("web:1", "Succeeded"), ("broken:1", "Failed"), ("lunar:1", "Succeeded")]).await?;
     let of = |name: &str| {
         let entity = entities.iter().find(|entity| entity.identifier.contains(&format!(":{name}:"))).unwrap();
         let is_it =
@@ -185,107 +186,107 @@ async fn what_a_blueprint_lacks_is_left_out_and_what_it_has_beyond_is_sent() -> 
     let (lunar, record) = of("lunar");
     assert!(!lunar.properties.contains_key("environment"), "{:?}", lunar.properties);
     let name = record.metadata.name.as_deref().unwrap();
-    on.condition(&namespace, &format!("ddep/{name}"), "Synced", "Delivered").await?;
-    let (status, message) = on.condition(&namespace, &format!("ddep/{name}"), "Valid", "PartiallyInvalid").await?;
+    setup.condition(&namespace, &format!("ddep/{name}"), "Synced", "Delivered").await?;
+    let (status, message) = setup.condition(&namespace, &format!("ddep/{name}"), "Valid", "PartiallyInvalid").await?;
     assert_eq!(status, "False");
-    for said in [message, on.event(&namespace, name, "PartiallyInvalid").await?] {
+    for text in [message, setup.event(&namespace, name, "PartiallyInvalid").await?] {
         for part in ["environment is \"moon\"", "\"Production\", \"Staging\"", "omits it"] {
-            assert!(said.contains(part), "{said}");
+            assert!(text.contains(part), "{text}");
         }
     }
-    let refused: Vec<_> = writes(&on).into_iter().filter(|write| write.ends_with("Some(422)")).collect();
-    assert!(refused.is_empty(), "what doesn't fit must not be sent: {refused:?}");
+    let refused: Vec<_> = writes(&setup).into_iter().filter(|write| write.ends_with("Some(422)")).collect();
+    assert!(refused.is_empty(), "invalid values must not be sent: {refused:?}");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_refused_is_delivered_soon_after_the_blueprint_is_mended() -> TestResult {
-    let on = Installation::alone().await?;
-    on.port.create_blueprint(&small_incidents(&["cost_centre"]))?;
-    assert!(on.port.remove_blueprint("dora_deployment"));
-    let controller = on.start_controller(&[]).await?;
-    let namespace = on.namespace("mended").await?;
+async fn refused_resource_is_delivered_after_a_fix() -> TestResult {
+    let setup = Installation::exclusive().await?;
+    setup.port.create_blueprint(&small_incidents(&["cost_centre"]))?;
+    assert!(setup.port.remove_blueprint("dora_deployment"));
+    let controller = setup.start_controller(&[]).await?;
+    let namespace = setup.namespace("fixed").await?;
 
-    let note = on.event(RELEASE, RELEASE, "BlueprintIncomplete").await?;
+    let note = setup.event(RELEASE, RELEASE, "BlueprintIncomplete").await?;
     assert!(note.contains("requires cost_centre"), "{note}");
-    lacks(&controller, "dora_incident", 7).await?;
-    on.apply_in(&namespace, &incident("unassigned", "priority: high")).await?;
-    let (_, message) = on.condition(&namespace, "dinc/unassigned", "Synced", "Refused").await?;
-    assert!(message.contains("cost_centre"), "Port's own words: {message}");
-    on.apply_in(&namespace, &incident("assigned", "properties: {cost_centre: it}")).await?;
-    let entity = on.incident(&namespace, "assigned", "open").await?;
-    assert_eq!(entity.properties["cost_centre"], "it", "a person can fill what the controller can't");
-    on.apply_in(&namespace, &deployment("web", "app:v1", "", "")).await?;
-    let records = on.outcomes(&namespace, &[("web:1", "Succeeded")]).await?;
+    wait_for_missing_fields(&controller, "dora_incident", 7).await?;
+    setup.apply_in(&namespace, &incident("unassigned", "priority: high")).await?;
+    let (_, message) = setup.condition(&namespace, "dinc/unassigned", "Synced", "Refused").await?;
+    assert!(message.contains("cost_centre"), "the message of Port: {message}");
+    setup.apply_in(&namespace, &incident("assigned", "properties: {cost_centre: it}")).await?;
+    let entity = setup.incident(&namespace, "assigned", "open").await?;
+    assert_eq!(entity.properties["cost_centre"], "it", "a person can set what the controller can't");
+    setup.apply_in(&namespace, &deployment("web", "app:v1", "", "")).await?;
+    let records = setup.outcomes(&namespace, &[("web:1", "Succeeded")]).await?;
     let record = format!("ddep/{}", records[0].metadata.name.as_deref().unwrap());
-    on.condition(&namespace, &record, "Synced", "NotFound").await?;
+    setup.condition(&namespace, &record, "Synced", "NotFound").await?;
 
-    // A person takes more time for it than the controller for reading the blueprints once more.
+    // Fix the blueprints only after the controller has read them again, as a person would.
     wait_for("the blueprints to be read after the refusals", DEADLINE, async || {
-        Ok([INCIDENTS, DEPLOYMENTS].iter().all(|path| since_refusal(&on, path).is_some()).then_some(()))
+        Ok([INCIDENTS, DEPLOYMENTS].iter().all(|path| since_refusal(&setup, path).is_some()).then_some(()))
     })
     .await?;
-    // That it is read more often is as good.
-    let _ = wait_for("the blueprints not to be read any more", QUIET * 2, async || {
-        let last = since_refusal(&on, INCIDENTS).ok_or("it was refused once more")?;
-        Ok((on.port.started_at().elapsed() > last + QUIET).then_some(()))
+    // If the controller reads them more often, the test is still valid.
+    let _ = wait_for("a time without reads of the blueprints", QUIET * 2, async || {
+        let last = since_refusal(&setup, INCIDENTS).ok_or("an entity was refused again")?;
+        Ok((setup.port.started_at().elapsed() > last + QUIET).then_some(()))
     })
     .await;
-    on.port.create_blueprint(&small_incidents(&[]))?;
+    setup.port.create_blueprint(&small_incidents(&[]))?;
     let properties = json!({"deployment_time": time(), "status": text()});
-    on.port.create_blueprint(&blueprint("dora_deployment", &properties, &[], &json!({})))?;
-    on.incident(&namespace, "unassigned", "open").await?;
-    on.condition(&namespace, "dinc/unassigned", "Synced", "Delivered").await?;
-    on.deployments(&namespace, &[("web:1", "success")]).await?;
-    on.condition(&namespace, &record, "Synced", "Delivered").await?;
-    lacks(&controller, "dora_incident", 6).await?;
+    setup.port.create_blueprint(&blueprint("dora_deployment", &properties, &[], &json!({})))?;
+    setup.incident(&namespace, "unassigned", "open").await?;
+    setup.condition(&namespace, "dinc/unassigned", "Synced", "Delivered").await?;
+    setup.deployments(&namespace, &[("web:1", "success")]).await?;
+    setup.condition(&namespace, &record, "Synced", "Delivered").await?;
+    wait_for_missing_fields(&controller, "dora_incident", 6).await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn blueprints_that_could_not_be_read_at_the_start_are_known_before_the_first_entity() -> TestResult {
-    let on = Installation::alone().await?;
+async fn unread_blueprints_are_read_before_the_first_entity() -> TestResult {
+    let setup = Installation::exclusive().await?;
     let properties = json!({
         "incident_type": text(), "status": one_of(&["Open", "Resolved"]), "created_at": time(), "cluster": text(),
     });
-    on.port.create_blueprint(&blueprint("dora_incident", &properties, &[], &json!({})))?;
-    on.port.set_reachable(false).await?;
-    let _controller = on.start_controller(&[]).await?;
-    let namespace = on.namespace("late").await?;
-    on.apply_in(&namespace, &incident("down", "priority: high")).await?;
-    on.condition(&namespace, "dinc/down", "Synced", "Unreachable").await?;
-    on.port.set_reachable(true).await?;
-    let entity = on.incident(&namespace, "down", "Open").await?;
+    setup.port.create_blueprint(&blueprint("dora_incident", &properties, &[], &json!({})))?;
+    setup.port.set_reachable(false).await?;
+    let _controller = setup.start_controller(&[]).await?;
+    let namespace = setup.namespace("late").await?;
+    setup.apply_in(&namespace, &incident("down", "priority: high")).await?;
+    setup.condition(&namespace, "dinc/down", "Synced", "Unreachable").await?;
+    setup.port.set_reachable(true).await?;
+    let entity = setup.incident(&namespace, "down", "Open").await?;
     assert_eq!(entity.properties["cluster"], "test");
-    on.condition(&namespace, "dinc/down", "Synced", "Delivered").await?;
-    assert_eq!(writes(&on), [format!("POST {INCIDENTS}/entities Some(201)")]);
+    setup.condition(&namespace, "dinc/down", "Synced", "Delivered").await?;
+    assert_eq!(writes(&setup), [format!("POST {INCIDENTS}/entities Some(201)")]);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ports_published_model_of_deployments_works_with_the_settings_of_the_example() -> TestResult {
-    let on = Installation::alone().await?;
+async fn example_settings_fit_the_published_blueprint() -> TestResult {
+    let setup = Installation::exclusive().await?;
     let properties = json!({
         "createdAt": time(), "environment": one_of(&["Production", "Staging", "Testing"]),
         "deploymentStatus": one_of(&["Success", "Failed"]),
     });
-    on.port.create_blueprint(&blueprint("service", &json!({}), &[], &json!({})))?;
+    setup.port.create_blueprint(&blueprint("service", &json!({}), &[], &json!({})))?;
     let relations = json!({"service": one("service")});
     let required = ["createdAt", "environment", "deploymentStatus"];
-    on.port.create_blueprint(&blueprint("deployment", &properties, &required, &relations))?;
-    assert!(on.port.remove_blueprint("dora_deployment"));
-    put(&on, "service", "shop").await?;
-    let controller = on.start_controller(&[("CONFIG_FILE", PUBLISHED_MODEL)]).await?;
-    let namespace = on.namespace("published").await?;
+    setup.port.create_blueprint(&blueprint("deployment", &properties, &required, &relations))?;
+    assert!(setup.port.remove_blueprint("dora_deployment"));
+    put(&setup, "service", "shop").await?;
+    let controller = setup.start_controller(&[("CONFIG_FILE", PUBLISHED_MODEL)]).await?;
+    let namespace = setup.namespace("published").await?;
 
     let annotated = |environment: &str| format!("dora.port.io/service: shop, dora.port.io/environment: {environment}");
-    on.apply_in(&namespace, &deployment("web", "app:v1", "", "dora.port.io/service: shop")).await?;
-    on.apply_in(&namespace, &deployment("tested", "app:v1", "", &annotated("test"))).await?;
+    setup.apply_in(&namespace, &deployment("web", "app:v1", "", "dora.port.io/service: shop")).await?;
+    setup.apply_in(&namespace, &deployment("tested", "app:v1", "", &annotated("test"))).await?;
     let broken = deployment("broken", "app:broken", "", &annotated("staging"));
-    on.apply_in(&namespace, &broken.replace("replicas: 1", "progressDeadlineSeconds: 2")).await?;
+    setup.apply_in(&namespace, &broken.replace("replicas: 1", "progressDeadlineSeconds: 2")).await?;
     let lambda = "{apiVersion: dora.port.io/v1alpha1, kind: DoraDeployment, metadata: {name: lambda}, \
                   spec: {outcome: Succeeded, finishedAt: '2026-01-31T12:00:00Z', service: shop}}";
-    on.apply_in(&namespace, lambda).await?;
+    setup.apply_in(&namespace, lambda).await?;
     let expected = [
         ("broken", "Staging", "Failed"),
         ("lambda", "Production", "Success"),
@@ -293,14 +294,14 @@ async fn ports_published_model_of_deployments_works_with_the_settings_of_the_exa
         ("web", "Production", "Success"),
     ];
     let entities = wait_for("the deployments in Port", DEADLINE, async || {
-        let mut entities = on.entities("deployment", &namespace);
+        let mut entities = setup.entities("deployment", &namespace);
         entities.sort_by(|one, other| one.identifier.cmp(&other.identifier));
-        let said = |entity: &Stored, property: &str| fixture::text(entity, property);
+        let text = |entity: &Stored, property: &str| fixture::text(entity, property);
         let found: Vec<_> = entities
             .iter()
             .map(|entity| {
                 let name = entity.identifier.split(':').nth(2).unwrap_or_default().to_owned();
-                (name, said(entity, "environment"), said(entity, "deploymentStatus"))
+                (name, text(entity, "environment"), text(entity, "deploymentStatus"))
             })
             .collect();
         let wanted =
@@ -317,98 +318,104 @@ async fn ports_published_model_of_deployments_works_with_the_settings_of_the_exa
         assert_eq!(json!(entity.relations), json!({"service": "shop"}));
     }
     assert_eq!(entities[1].properties["createdAt"], "2026-01-31T12:00:00.000Z");
-    on.condition(&namespace, "ddep/lambda", "Synced", "Delivered").await?;
-    lacks(&controller, "deployment", 0).await?;
-    // What is said of deployments is no reason to leave out incidents.
-    on.apply_in(&namespace, &incident("down", "priority: high")).await?;
-    on.incident(&namespace, "down", "open").await?;
+    setup.condition(&namespace, "ddep/lambda", "Synced", "Delivered").await?;
+    wait_for_missing_fields(&controller, "deployment", 0).await?;
+    // The settings of deployments don't affect incidents.
+    setup.apply_in(&namespace, &incident("down", "priority: high")).await?;
+    setup.incident(&namespace, "down", "open").await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn blueprints_are_created_where_there_are_none_and_left_alone_where_there_are() -> TestResult {
-    let on = Installation::alone().await?;
+async fn only_missing_blueprints_are_created() -> TestResult {
+    let setup = Installation::exclusive().await?;
     for identifier in ["dora_deployment", "dora_incident", "group"] {
-        assert!(on.port.remove_blueprint(identifier));
+        assert!(setup.port.remove_blueprint(identifier));
     }
-    let namespace = on.namespace("created").await?;
-    on.apply_in(&namespace, &incident("before", "priority: high")).await?;
+    let namespace = setup.namespace("created").await?;
+    setup.apply_in(&namespace, &incident("before", "priority: high")).await?;
     let create = ("PORT_CREATE_BLUEPRINTS", "true");
-    let mut controller = on.start_controller(&[SAME_POD[0], create]).await?;
-    lacks(&controller, "dora_deployment", 0).await?;
-    lacks(&controller, "dora_incident", 0).await?;
-    // A group is an entity, which is another setting.
-    on.condition_that(&namespace, "dinc/before", "Synced", "NotFound", |said| said.contains("all_teams")).await?;
-    // Each start is answered before the next.
-    let first = creations(&on, 3).await?;
+    let mut controller = setup.start_controller(&[SAME_POD[0], create]).await?;
+    wait_for_missing_fields(&controller, "dora_deployment", 0).await?;
+    wait_for_missing_fields(&controller, "dora_incident", 0).await?;
+    // The group is an entity: creating entities is another setting.
+    setup
+        .condition_that(&namespace, "dinc/before", "Synced", "NotFound", |message| message.contains("all_teams"))
+        .await?;
+    // Port has answered all creations before the next start.
+    let first = creations(&setup, 3).await?;
     assert_eq!(first.iter().filter(|status| **status == 201).count(), 3, "{first:?}");
     controller.process.kill()?;
 
     let create_related = ("PORT_CREATE_MISSING_RELATED_ENTITIES", "true");
-    let mut controller = on.start_controller(&[SAME_POD[0], create, create_related]).await?;
-    let entity = on.incident(&namespace, "before", "open").await?;
+    let mut controller = setup.start_controller(&[SAME_POD[0], create, create_related]).await?;
+    let entity = setup.incident(&namespace, "before", "open").await?;
     assert_eq!((&entity.properties["cluster"], &entity.properties["namespace"]), (&json!("test"), &json!(namespace)));
-    assert!(on.port.entity("group", "all_teams").is_some(), "the group that it relates to");
-    on.apply_in(&namespace, &deployment("web", "app:v1", "", "")).await?;
-    let entity = on.deployments(&namespace, &[("web:1", "success")]).await?.remove(0);
+    assert!(setup.port.entity("group", "all_teams").is_some(), "the related group must be created");
+    setup.apply_in(&namespace, &deployment("web", "app:v1", "", "")).await?;
+    let entity = setup.deployments(&namespace, &[("web:1", "success")]).await?.remove(0);
     for (name, value) in [("change", json!("Initial")), ("deployment", json!("web")), ("revision", json!(1))] {
         assert_eq!(entity.properties[name], value);
     }
-    let second = creations(&on, first.len() + 3).await?;
+    let second = creations(&setup, first.len() + 3).await?;
     controller.process.kill()?;
 
-    // Somebody has made it their own since.
-    on.port.create_blueprint(&small_incidents(&[]))?;
-    let somebody = somebody(&on)?;
+    // A person has changed the blueprint in the meantime.
+    setup.port.create_blueprint(&small_incidents(&[]))?;
+    let other_client = other_client(&setup)?;
     let read = async || {
-        try_join_all(["dora_deployment", "dora_incident", "group"].map(|name| somebody.get_blueprint(name))).await
+        try_join_all(["dora_deployment", "dora_incident", "group"].map(|name| other_client.get_blueprint(name))).await
     };
     let before = read().await?;
-    let controller = on.start_controller(&[SAME_POD[0], create, create_related]).await?;
+    let controller = setup.start_controller(&[SAME_POD[0], create, create_related]).await?;
     controller.logs("the blueprint already exists in Port; leaving it unchanged").await?;
-    on.apply_in(&namespace, &incident("after", "properties: {cost_centre: it}")).await?;
-    let entity = on.incident(&namespace, "after", "open").await?;
+    setup.apply_in(&namespace, &incident("after", "properties: {cost_centre: it}")).await?;
+    let entity = setup.incident(&namespace, "after", "open").await?;
     assert_eq!(entity.properties["cost_centre"], "it");
-    let all = creations(&on, second.len() + 3).await?;
+    let all = creations(&setup, second.len() + 3).await?;
     assert!(all[first.len()..].iter().all(|status| *status == 409), "{all:?}");
     assert_eq!(read().await?, before);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dry_run_records_everything_sends_nothing_and_says_what_it_would_send() -> TestResult {
-    let on = Installation::alone().await?;
-    let namespace = on.namespace("dry").await?;
+async fn dry_run_records_and_logs_but_sends_nothing() -> TestResult {
+    let setup = Installation::exclusive().await?;
+    let namespace = setup.namespace("dry").await?;
     let dry = [SAME_POD[0], ("DRY_RUN", "true"), ("PORT_CREATE_BLUEPRINTS", "true")];
-    assert!(on.port.remove_blueprint("dora_incident"));
+    assert!(setup.port.remove_blueprint("dora_incident"));
     let properties = json!({"deployment_time": time(), "status": text(), "change": text()});
-    on.port.create_blueprint(&blueprint("dora_deployment", &properties, &[], &json!({"group": one("group")})))?;
-    let mut controller = on.start_controller(&dry).await?;
-    on.apply_in(&namespace, &deployment("web", "app:v1", "", "")).await?;
-    on.apply_in(&namespace, &incident("down", "priority: high")).await?;
-    let records = on.outcomes(&namespace, &[("web:1", "Succeeded")]).await?;
+    setup.port.create_blueprint(&blueprint("dora_deployment", &properties, &[], &json!({"group": one("group")})))?;
+    let mut controller = setup.start_controller(&dry).await?;
+    setup.apply_in(&namespace, &deployment("web", "app:v1", "", "")).await?;
+    setup.apply_in(&namespace, &incident("down", "priority: high")).await?;
+    let records = setup.outcomes(&namespace, &[("web:1", "Succeeded")]).await?;
     let record = format!("ddep/{}", records[0].metadata.name.as_deref().unwrap());
     for resource in [record.as_str(), "dinc/down"] {
-        let (status, message) = on.condition(&namespace, resource, "Synced", "DryRun").await?;
+        let (status, message) = setup.condition(&namespace, resource, "Synced", "DryRun").await?;
         assert_eq!(status, "False");
         assert!(message.contains("it logs the entity and does not send it"), "{message}");
     }
-    for said in [format!("test:{namespace}:web:1:"), format!("test:{namespace}:down")] {
-        let log = controller.logs(&said).await?;
-        let line = log.lines().find(|line| line.contains(&said) && line.contains("the entity is not sent")).unwrap();
-        assert!(line.contains("properties") && line.contains("all_teams"), "the whole entity: {line}");
-        // As the blueprint has it.
+    for identifier in [format!("test:{namespace}:web:1:"), format!("test:{namespace}:down")] {
+        let log = controller.logs(&identifier).await?;
+        let line =
+            log.lines().find(|line| line.contains(&identifier) && line.contains("the entity is not sent")).unwrap();
+        assert!(
+            line.contains("properties") && line.contains("all_teams"),
+            "the log must show the whole entity: {line}"
+        );
+        // The entity contains only fields of the blueprint.
         assert!(!line.contains(":web:1:") || line.contains("Initial") && !line.contains("environment"), "{line}");
     }
-    assert_eq!(writes(&on), Vec::<String>::new());
+    assert_eq!(writes(&setup), Vec::<String>::new());
     controller.process.terminate(DEADLINE).await?;
-    assert_eq!(writes(&on), Vec::<String>::new());
+    assert_eq!(writes(&setup), Vec::<String>::new());
 
-    let _controller = on.start_controller(&[SAME_POD[0], dry[2]]).await?;
-    on.deployments(&namespace, &[("web:1", "success")]).await?;
-    on.incident(&namespace, "down", "open").await?;
+    let _controller = setup.start_controller(&[SAME_POD[0], dry[2]]).await?;
+    setup.deployments(&namespace, &[("web:1", "success")]).await?;
+    setup.incident(&namespace, "down", "open").await?;
     for resource in [record.as_str(), "dinc/down"] {
-        on.condition(&namespace, resource, "Synced", "Delivered").await?;
+        setup.condition(&namespace, resource, "Synced", "Delivered").await?;
     }
     Ok(())
 }

@@ -1,47 +1,47 @@
-//! Rollouts and incidents while Port fails in every way it can and the controller is killed again and again: afterwards each record is
-//! delivered, each entity equals its record, none is missing and none is there that should not be, and nothing was sent while Port had
-//! asked for a pause.
+//! Rollouts and incidents while Port fails in all known ways and the controller is killed repeatedly. Afterwards, each record
+//! is delivered, each entity equals its record, and there are no other entities. No request was sent while Port had asked for
+//! a pause.
 //!
-//! Short in `make test`. The full one:
+//! `make test` runs a short form. The long form is:
 //!
 //! ```text
 //! CHAOS_ROLLOUTS=500 CHAOS_INCIDENTS=50 CHAOS_KILLS=10 cargo test --test controller chaos
 //! ```
 //!
-//! The seed is printed; `CHAOS_SEED` repeats a run with the same operations and the same weather, though never with the same timing.
+//! The test prints its seed. `CHAOS_SEED` repeats a run with the same operations and the same faults, but with another timing.
 
 mod comparison;
+mod fault_schedule;
 mod operations;
 mod pauses;
-mod weather;
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use cluster::wait_for;
+use cluster::{DEADLINE, wait_for};
 use fastrand::Rng;
 use serde_json::json;
 
-use self::comparison::disagreements;
+use self::comparison::differences;
+use self::fault_schedule::FaultSchedule;
 use self::operations::{Operation, Operations, Plan};
-use self::pauses::{asks_for_pause, disregarded, sent};
-use self::weather::Weather;
+use self::pauses::{asks_for_pause, sent, sent_during_pause};
 use crate::TestResult;
-use crate::fixture::{Controller, DEADLINE, Installation, SAME_POD, number};
+use crate::fixture::{Controller, Installation, SAME_POD, number};
 
-/// The environment of each controller. Its log names the requests that are sent.
+/// The environment of each controller. Its log contains each request.
 const ENVIRONMENT: [(&str, &str); 2] = [SAME_POD[0], ("RUST_LOG", "info,port_dora_controller=debug,port_client=trace")];
 
-/// Longest pause between two operations.
+/// The longest pause between two operations.
 const LONGEST_PAUSE_MILLISECONDS: u64 = 250;
 
-/// How long the deliveries may take once everything works again: waits between attempts double while Port fails, and a request that was
-/// never answered lasts 30 s.
+/// The deadline for all deliveries after the faults end. The delay between retries doubles while Port fails, and a request
+/// without an answer times out after 30 s.
 const RECOVERY: Duration = DEADLINE.saturating_mul(3);
 
-#[expect(clippy::print_stdout, reason = "whoever wants to repeat a run needs its seed")]
+#[expect(clippy::print_stdout, reason = "the seed is needed to repeat a run")]
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_lost_and_nothing_is_added_whatever_fails() -> TestResult {
+async fn records_and_entities_are_equal_after_all_faults() -> TestResult {
     let seed = number("CHAOS_SEED")?.unwrap_or_else(|| Rng::new().u64(..));
     let rollouts = usize::try_from(number("CHAOS_ROLLOUTS")?.unwrap_or(40))?;
     let incidents = usize::try_from(number("CHAOS_INCIDENTS")?.unwrap_or(8))?;
@@ -49,9 +49,9 @@ async fn nothing_is_lost_and_nothing_is_added_whatever_fails() -> TestResult {
     println!("chaos of {rollouts} rollouts, {incidents} incidents and {kills} kills: CHAOS_SEED={seed}");
     let mut random = Rng::with_seed(seed);
 
-    let on = Installation::alone().await?;
-    // More than what every organisation has, so that a blueprint that was not read shows.
-    on.port.create_blueprint(&json!({
+    let setup = Installation::exclusive().await?;
+    // More fields than in the default blueprint, to detect a blueprint that was not read.
+    setup.port.create_blueprint(&json!({
         "identifier": "dora_deployment",
         "title": "DORA Deployment",
         "schema": {"properties": {
@@ -61,56 +61,56 @@ async fn nothing_is_lost_and_nothing_is_added_whatever_fails() -> TestResult {
         }},
         "relations": {"group": {"target": "group", "required": false, "many": false}},
     }))?;
-    let namespace = on.namespace("chaos").await?;
-    let controller = on.start_controller(&ENVIRONMENT).await?;
+    let namespace = setup.namespace("chaos").await?;
+    let controller = setup.start_controller(&ENVIRONMENT).await?;
     controller.logs("this replica leads").await?;
-    let weather = Weather::new(&on.port, random.fork());
+    let schedule = FaultSchedule::new(&setup.port, random.fork());
     let plan = Plan { rollouts, incidents, kills };
-    let operations = Operations::new(on.client().await?, &namespace, plan, &mut random);
-    let mut stage = Stage { on: &on, controller: Some(controller), logs: Vec::new(), log: String::new() };
+    let operations = Operations::new(setup.client().await?, &namespace, plan, &mut random);
+    let mut run = ChaosRun { setup: &setup, controller: Some(controller), logs: Vec::new(), log: String::new() };
     tokio::select! {
-        ended = weather.change() => match ended? {},
-        done = stage.perform(operations, &weather, &mut random) => done?,
+        ended = schedule.run() => match ended? {},
+        done = run.perform(operations, &schedule, &mut random) => done?,
     }
-    weather.clear_up().await?;
-    let agreement = wait_for("records and entities to agree", RECOVERY, async || {
-        let found = disagreements(&on, &namespace, plan).await?;
+    schedule.clear().await?;
+    let comparison = wait_for("records and entities to be equal", RECOVERY, async || {
+        let found = differences(&setup, &namespace, plan).await?;
         if !found.is_empty() {
-            Err(format!("{} disagreements:\n{}", found.len(), found.join("\n")))?;
+            Err(format!("{} differences:\n{}", found.len(), found.join("\n")))?;
         }
         Ok(Some(()))
     })
     .await;
-    let requests = on.port.requests();
-    stage.end_controller()?;
-    let disregards = disregarded(&stage.logs, &requests);
-    let told = || format!("CHAOS_SEED={seed}\n{}\n{}", stage.log, weather.report());
-    if let Err(error) = agreement {
-        panic!("{error}\n{}", told());
+    let requests = setup.port.requests();
+    run.kill_controller()?;
+    let violations = sent_during_pause(&run.logs, &requests);
+    let report = || format!("CHAOS_SEED={seed}\n{}\n{}", run.log, schedule.report());
+    if let Err(error) = comparison {
+        panic!("{error}\n{}", report());
     }
     println!(
         "{} requests, {} of them answered with a pause",
         requests.len(),
         requests.iter().filter(|request| asks_for_pause(request)).count()
     );
-    assert!(sent(&stage.logs) >= requests.len(), "the log doesn't name each request that is sent");
-    assert!(disregards.is_empty(), "sent while Port had asked for a pause:\n{}\n{}", disregards.join("\n"), told());
+    assert!(sent(&run.logs) >= requests.len(), "the log must contain each request");
+    assert!(violations.is_empty(), "sent while Port had asked for a pause:\n{}\n{}", violations.join("\n"), report());
     Ok(())
 }
 
-/// The controller, and what was done to it.
-struct Stage<'a> {
-    on: &'a Installation,
+/// A run of the test: the controller and its logs.
+struct ChaosRun<'a> {
+    setup: &'a Installation,
     controller: Option<Controller>,
-    /// The logs of those that were killed.
+    /// The logs of the killed controllers.
     logs: Vec<String>,
-    /// What was done, a line each.
+    /// The operations so far, one line each.
     log: String,
 }
 
-impl Stage<'_> {
-    /// Kills the controller, if there is one.
-    fn end_controller(&mut self) -> TestResult {
+impl ChaosRun<'_> {
+    /// Kills the controller if it is running.
+    fn kill_controller(&mut self) -> TestResult {
         if let Some(mut controller) = self.controller.take() {
             controller.process.kill()?;
             self.logs.push(controller.process.log()?);
@@ -118,22 +118,27 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Performs all operations, and goes on until every kind of weather has come once and Port has asked for a pause.
-    async fn perform(&mut self, mut operations: Operations, weather: &Weather<'_>, random: &mut Rng) -> TestResult {
+    /// Performs all operations, and continues until each kind of fault has occurred and Port has asked for a pause.
+    async fn perform(
+        &mut self,
+        mut operations: Operations,
+        schedule: &FaultSchedule<'_>,
+        random: &mut Rng,
+    ) -> TestResult {
         while let Some(operation) = operations.next(random) {
             tokio::time::sleep(Duration::from_millis(random.u64(..LONGEST_PAUSE_MILLISECONDS))).await;
-            let after = self.on.port.started_at().elapsed();
+            let after = self.setup.port.started_at().elapsed();
             writeln!(self.log, "{:8.3} {operation:?}", after.as_secs_f64())?;
             match operation {
-                Operation::Kill => self.end_controller()?,
-                Operation::Start => self.controller = Some(self.on.start_controller_at_once(&ENVIRONMENT).await?),
+                Operation::Kill => self.kill_controller()?,
+                Operation::Start => self.controller = Some(self.setup.start_controller_at_once(&ENVIRONMENT).await?),
                 other => operations.perform(other).await?,
             }
         }
         let deadline = Instant::now() + DEADLINE;
-        while !weather.has_come_round() || !self.on.port.requests().iter().any(asks_for_pause) {
+        while !schedule.has_run_once() || !self.setup.port.requests().iter().any(asks_for_pause) {
             if Instant::now() > deadline {
-                return Err(format!("not every kind of weather has come:\n{}", weather.report()).into());
+                return Err(format!("not each kind of fault has occurred:\n{}", schedule.report()).into());
             }
             tokio::time::sleep(Duration::from_millis(random.u64(..LONGEST_PAUSE_MILLISECONDS))).await;
             operations.perform(Operation::Change { incident: 0, how: random.u64(..) }).await?;

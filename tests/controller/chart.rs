@@ -1,37 +1,39 @@
-//! The chart: what it makes is accepted by the real API server, and what is mistyped is refused.
+//! The chart: the real API server accepts its manifests, and mistyped values are refused.
 
 use crate::TestResult;
 use crate::fixture::{CHART, Installation, RELEASE};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_chart_makes_is_accepted_and_fits_the_restricted_profile() -> TestResult {
-    let on = Installation::shared().await;
-    on.helm(["lint", "--strict", CHART]).await?;
-    let namespace = on.namespace("chart").await?;
-    on.kubectl(["label", "namespace", &namespace, "pod-security.kubernetes.io/enforce=restricted"]).await?;
+async fn chart_is_accepted_under_the_restricted_profile() -> TestResult {
+    let setup = Installation::shared().await;
+    setup.helm(["lint", "--strict", CHART]).await?;
+    let namespace = setup.namespace("chart").await?;
+    setup.kubectl(["label", "namespace", &namespace, "pod-security.kubernetes.io/enforce=restricted"]).await?;
     let credentials = ["--set", "port.clientId=id", "--set", "port.clientSecret=secret"];
     for values in [&[][..], &credentials[..]] {
         let arguments = ["template", "chart-test", CHART, "--namespace", &namespace, "--set", "crds.install=false"];
-        let manifests = on.helm(arguments.iter().chain(values)).await?;
-        on.kubectl_with_input(
-            ["--namespace", &namespace, "apply", "--server-side", "--dry-run=server", "--filename", "-"],
-            &manifests,
-        )
-        .await?;
+        let manifests = setup.helm(arguments.iter().chain(values)).await?;
+        setup
+            .kubectl_with_input(
+                ["--namespace", &namespace, "apply", "--server-side", "--dry-run=server", "--filename", "-"],
+                &manifests,
+            )
+            .await?;
     }
-    // A pod of the Deployment that the chart makes is admitted under the restricted profile.
-    on.helm(["upgrade", "--install", "chart-test", CHART, "--namespace", &namespace, "--set", "crds.install=false"])
+    // The pods of the Deployment are admitted under the restricted profile.
+    setup
+        .helm(["upgrade", "--install", "chart-test", CHART, "--namespace", &namespace, "--set", "crds.install=false"])
         .await?;
-    on.kubectl(["--namespace", &namespace, "rollout", "status", "deployment", "--timeout=240s"]).await?;
-    on.helm(["uninstall", "chart-test", "--namespace", &namespace]).await?;
+    setup.kubectl(["--namespace", &namespace, "rollout", "status", "deployment", "--timeout=240s"]).await?;
+    setup.helm(["uninstall", "chart-test", "--namespace", &namespace]).await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mistyped_values_are_refused() -> TestResult {
-    let on = Installation::shared().await;
+    let setup = Installation::shared().await;
     for value in ["port.clientID=x", "replicaCount=many", "clustername=x"] {
-        let refused = on.helm(["template", RELEASE, CHART, "--set", value]).await.unwrap_err().to_string();
+        let refused = setup.helm(["template", RELEASE, CHART, "--set", value]).await.unwrap_err().to_string();
         let key = value.split(['.', '=']).next().unwrap_or_default();
         assert!(refused.contains(key), "{value}: {refused}");
     }
@@ -39,9 +41,9 @@ async fn mistyped_values_are_refused() -> TestResult {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_service_account_can_do_what_is_needed_and_no_more() -> TestResult {
-    let on = Installation::shared().await;
-    let can = async |verb: &str, resource: &str| on.may((RELEASE, RELEASE), verb, resource, "").await;
+async fn service_account_has_only_the_needed_rights() -> TestResult {
+    let setup = Installation::shared().await;
+    let can = async |verb: &str, resource: &str| setup.can((RELEASE, RELEASE), verb, resource, "").await;
     for [verb, resource] in [["list", "deployments.apps"], ["watch", "replicasets.apps"], ["list", "pods"]] {
         assert!(can(verb, resource).await?, "{verb} {resource}");
     }

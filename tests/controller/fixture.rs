@@ -1,45 +1,43 @@
-//! An installation: a cluster, the stand-in for Port, the chart, and the controller as a process with the chart's rights.
+//! An installation: a cluster, the stand-in for Port, the chart, and the controller as a process with the rights of the
+//! chart.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
-use cluster::{ClusterOptions, LocalCluster, Process, wait_for};
+use cluster::{ClusterOptions, DEADLINE, LocalCluster, Process, wait_for};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::Event;
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams, PostParams};
+use parking_lot::Mutex;
 use port_dora_controller::resources::{DoraDeployment, DoraIncident};
 use port_sim::{Entity, Options, PortSim};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use crate::Error;
 use crate::objects::rollout_of;
 use crate::pool::PooledCluster;
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
-
-/// How long anything may take that takes a moment. Long, for machines that do other things as well: it asserts nothing.
-pub const DEADLINE: Duration = Duration::from_secs(240);
-
-/// The name that the tests give to the cluster.
+/// The name of the cluster in the settings of the controller.
 pub const CLUSTER: &str = "test";
 
-/// Namespace and name that the chart is installed under.
+/// The namespace and the release name of the chart.
 pub const RELEASE: &str = "port-dora-controller";
 
-/// The environment of a controller whose container starts again in the same pod: the lease is still its own, so that it leads at once.
+/// The environment of a controller whose container restarts in the same pod. It still holds the lease, so it leads at once.
 pub const SAME_POD: [(&str, &str); 1] = [("POD_NAME", "same-pod")];
 
-/// The environment of a controller whose lease expires in time for a test that waits for that.
+/// The environment of a controller with a short lease, for tests that wait until it expires.
 pub const SHORT_LEASE: (&str, &str) = ("LEASE_SECONDS", "15");
 
 /// The folder of the chart.
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/port-dora-controller");
 
+/// How the cluster of an installation is shared between tests.
 enum Cluster {
     Shared(&'static LocalCluster),
     Pooled(PooledCluster),
@@ -50,7 +48,7 @@ enum Cluster {
 pub struct Installation {
     cluster: Cluster,
     pub port: PortSim,
-    /// For the files of this test.
+    /// The folder for the files of the test.
     folder: tempfile::TempDir,
 }
 
@@ -73,33 +71,34 @@ pub struct Controller {
 }
 
 impl Installation {
-    /// The installation that most tests share, with a controller that runs as long as they do.
+    /// The installation that most tests share, with a controller that runs until the tests end.
     pub async fn shared() -> &'static Self {
-        static SHARED: OnceCell<(Installation, std::sync::Mutex<Controller>)> = OnceCell::const_new();
+        static SHARED: OnceCell<(Installation, Mutex<Controller>)> = OnceCell::const_new();
         let start = async || {
             let installation = Self::on(Cluster::Shared(LocalCluster::shared().await)).await?;
             let controller = installation.start_controller(&[]).await?;
-            Ok::<_, Error>((installation, std::sync::Mutex::new(controller)))
+            Ok::<_, Error>((installation, Mutex::new(controller)))
         };
         match SHARED.get_or_try_init(start).await {
             Ok((installation, _)) => installation,
-            Err(error) => panic!("the installation that the tests share can't be made: {error}"),
+            Err(error) => panic!("failed to create the shared installation: {error}"),
         }
     }
 
-    /// An installation that a test has for itself, without a controller. Its cluster serves another test afterwards.
-    pub async fn alone() -> Result<Self, Error> {
+    /// An installation for one test, without a controller. Another test reuses its cluster afterwards.
+    pub async fn exclusive() -> Result<Self, Error> {
         Self::on(Cluster::Pooled(PooledCluster::take().await?)).await
     }
 
-    /// As [`Installation::alone`], for tests that change the cluster itself: it ends with the test.
+    /// As [`Installation::exclusive`], for tests that change the cluster itself: the cluster ends with the test.
     pub async fn on_own_cluster() -> Result<Self, Error> {
         Self::on(Cluster::Own(Box::new(LocalCluster::start(ClusterOptions::default()).await?))).await
     }
 
+    /// Installs the chart in a cluster.
     async fn on(cluster: Cluster) -> Result<Self, Error> {
         let installation = Self { cluster, port: PortSim::start(Options::default())?, folder: tempfile::tempdir()? };
-        // The pods of this cluster are simulated: the controller runs beside it, with the rights of the chart's account.
+        // The pods of this cluster are simulated, so the controller runs beside it, with the service account of the chart.
         installation
             .helm([
                 "upgrade",
@@ -117,23 +116,24 @@ impl Installation {
         Ok(installation)
     }
 
-    /// Starts a controller with the chart's service account and waits until it is ready. `environment` adds to and replaces
-    /// the usual one.
+    /// Starts a controller with the service account of the chart, and waits until it is ready. `environment` adds variables to
+    /// the default environment, or replaces them. An empty value removes a variable.
     pub async fn start_controller(&self, environment: &[(&str, &str)]) -> Result<Controller, Error> {
         self.ready(self.start_controller_at_once(environment).await?).await
     }
 
-    /// As [`Installation::start_controller`], at an address that stays the same when it is started again.
+    /// As [`Installation::start_controller`], with a fixed address, so that it stays the same after a restart.
     pub async fn start_controller_at(&self, address: &str, environment: &[(&str, &str)]) -> Result<Controller, Error> {
         let environment: Vec<_> = environment.iter().copied().chain([("LISTEN_ADDRESS", address)]).collect();
         let controller = self.start_controller_at_once(&environment).await?;
         self.ready(Controller { address: address.to_owned(), ..controller }).await
     }
 
+    /// Waits until a controller is ready.
     async fn ready(&self, mut controller: Controller) -> Result<Controller, Error> {
         wait_for("the controller to be ready", DEADLINE, async || {
             if let Some(status) = controller.process.exit_status()? {
-                Err(format!("it has ended with {status}"))?;
+                Err(format!("the controller ended: {status}"))?;
             }
             Ok(reqwest::get(controller.url("/readyz")).await?.status().is_success().then_some(()))
         })
@@ -159,7 +159,7 @@ impl Installation {
             .env("PORT_BASE_URL", self.port.base_url())
             .env("PORT_CLIENT_ID", Options::default().client_id)
             .env("PORT_CLIENT_SECRET", Options::default().client_secret)
-            // So long that no leader loses it on a machine that does other things as well: it would send some of it twice.
+            // A long lease, so that no leader loses it on a busy machine. Otherwise some entities would be sent twice.
             .env("LEASE_SECONDS", "600")
             .env("RUST_LOG", "info,port_dora_controller=debug,port_client=debug")
             .envs(environment.iter().copied());
@@ -171,7 +171,8 @@ impl Installation {
         Ok(Controller { process: Process::start(self, "controller", command)?, address })
     }
 
-    /// Starts a controller that reads its credentials from the two files that are returned with it, which do not exist yet.
+    /// Starts a controller that reads client ID and client secret from two files. The files, which don't exist yet, are
+    /// returned as well.
     pub async fn start_controller_with_files(&self) -> Result<(Controller, PathBuf, PathBuf), Error> {
         let (id, secret) = (self.file("id"), self.file("secret"));
         let environment = [
@@ -183,19 +184,19 @@ impl Installation {
         Ok((self.start_controller(&environment).await?, id, secret))
     }
 
-    /// Starts a controller with this settings file, each time in the same pod (see [`SAME_POD`]), so that it leads at once.
+    /// Starts a controller with this settings file, always in the same pod (see [`SAME_POD`]), so that it leads at once.
     pub async fn start_controller_with_settings(&self, settings: &str) -> Result<Controller, Error> {
         let file = self.file("settings.yaml");
         std::fs::write(&file, settings)?;
         self.start_controller(&[("CONFIG_FILE", &file.to_string_lossy()), SAME_POD[0]]).await
     }
 
-    /// A path for a file or folder of this test.
+    /// The path of a file or folder of the test.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// The entities of `blueprint` that come from `namespace`, in the order in which they were made.
+    /// The entities of `blueprint` from `namespace`, in the order of their creation.
     pub fn entities(&self, blueprint: &str, namespace: &str) -> Vec<Entity> {
         let prefix = format!("{CLUSTER}:{namespace}:");
         let mut entities = self.port.entities(blueprint);
@@ -204,8 +205,8 @@ impl Installation {
         entities
     }
 
-    /// Waits until exactly as many deployments as named have arrived from `namespace`, and returns them: for each, name and
-    /// revision as `web:1`, and its status.
+    /// Waits until Port has exactly the `expected` deployments of `namespace`, and returns them. Each is given as name and
+    /// revision, such as `web:1`, and its status.
     pub async fn deployments(&self, namespace: &str, expected: &[(&str, &str)]) -> Result<Vec<Entity>, Error> {
         let entities = wait_for(format!("the deployments {expected:?} in Port"), DEADLINE, async || {
             let entities = self.entities("dora_deployment", namespace);
@@ -229,11 +230,11 @@ impl Installation {
         Ok(entities)
     }
 
-    /// Waits until the incident `name` has arrived with this status, and returns it.
+    /// Waits until Port has the incident `name` with this status, and returns it.
     pub async fn incident(&self, namespace: &str, name: &str, status: &str) -> Result<Entity, Error> {
         let identifier = format!("{CLUSTER}:{namespace}:{name}");
         let entity = wait_for(format!("the incident {identifier} to be {status} in Port"), DEADLINE, async || {
-            let entity = self.port.entity("dora_incident", &identifier).ok_or("it is not there")?;
+            let entity = self.port.entity("dora_incident", &identifier).ok_or("it is missing")?;
             let found = text(&entity, "status");
             if found != status {
                 Err(format!("it is {found}"))?;
@@ -244,7 +245,7 @@ impl Installation {
         Ok(entity)
     }
 
-    /// Waits until the records of `namespace` have these outcomes, by `name:revision`.
+    /// Waits until the records of `namespace` have exactly these outcomes, by `name:revision`.
     pub async fn outcomes(&self, namespace: &str, expected: &[(&str, &str)]) -> Result<Vec<DoraDeployment>, Error> {
         let api: Api<DoraDeployment> = Api::namespaced(self.client().await?, namespace);
         let expected: BTreeMap<String, String> =
@@ -279,7 +280,7 @@ impl Installation {
         self.condition_that(namespace, resource, kind, reason, |_| true).await
     }
 
-    /// As [`Installation::condition`], with a message that fulfils a condition.
+    /// As [`Installation::condition`], and waits until the message fulfils a condition.
     pub async fn condition_that(
         &self,
         namespace: &str,
@@ -288,7 +289,7 @@ impl Installation {
         reason: &str,
         fulfils: impl Fn(&str) -> bool,
     ) -> Result<(String, String), Error> {
-        let (plural, name) = resource.split_once('/').ok_or("the resource is to be named KIND/NAME")?;
+        let (plural, name) = resource.split_once('/').ok_or("the resource must be KIND/NAME")?;
         let api = self.resources(namespace, plural).await?;
         let found = wait_for(format!("{resource} to have {kind} for the reason {reason}"), DEADLINE, async || {
             let object = api.get(name).await?;
@@ -306,18 +307,18 @@ impl Installation {
         Ok(found)
     }
 
-    /// Our own resources by their short names, and what else tests look at, as they are.
+    /// The API of a custom resource, by its short name.
     async fn resources(&self, namespace: &str, short_name: &str) -> Result<Api<DynamicObject>, Error> {
         let resource = match short_name {
             "ddep" => ApiResource::erase::<DoraDeployment>(&()),
             "dinc" => ApiResource::erase::<DoraIncident>(&()),
-            other => return Err(format!("no test has looked at {other} so far: name its type here").into()),
+            other => return Err(format!("unknown short name {other}: add its type here").into()),
         };
         Ok(Api::namespaced_with(self.client().await?, namespace, &resource))
     }
 
-    /// Waits until the record of the only rollout in `namespace` says that it is delivered. What arrived in Port is sent once
-    /// more if the controller, or the API server, ends before that.
+    /// Waits until the record of the only rollout in `namespace` has the condition Synced=True. If the controller or the API
+    /// server ends before that, the controller sends the entity again.
     pub async fn delivered(&self, namespace: &str, rollout: &str) -> Result<(), Error> {
         let records = self.outcomes(namespace, &[(rollout, "Succeeded")]).await?;
         let name = records[0].metadata.name.clone().unwrap_or_default();
@@ -325,12 +326,12 @@ impl Installation {
         Ok(())
     }
 
-    /// Waits until an Event with this reason is on the resource, and returns its notes.
+    /// Waits until the resource has an Event with this reason, and returns its note.
     pub async fn event(&self, namespace: &str, name: &str, reason: &str) -> Result<String, Error> {
         self.event_that(namespace, name, reason, |_| true).await
     }
 
-    /// As [`Installation::event`], with notes that fulfil a condition.
+    /// As [`Installation::event`], and waits until the note fulfils a condition.
     pub async fn event_that(
         &self,
         namespace: &str,
@@ -342,21 +343,21 @@ impl Installation {
         let selected = ListParams::default().fields(&format!("involvedObject.name={name},reason={reason}"));
         let notes = wait_for(format!("an Event {reason} on {name}"), DEADLINE, async || {
             let notes: Vec<String> = api.list(&selected).await?.into_iter().filter_map(|event| event.message).collect();
-            let notes = Some(notes.join(" ")).filter(|_| !notes.is_empty()).ok_or("there is none")?;
+            let notes = Some(notes.join(" ")).filter(|_| !notes.is_empty()).ok_or("there is no Event")?;
             if fulfils(&notes) { Ok(Some(notes)) } else { Err(notes)? }
         })
         .await?;
         Ok(notes)
     }
 
-    /// Whether the service account `account` of `namespace` may do something with a resource, by its plural and its group such as
-    /// `deployments.apps` and `doraincidents.dora.port.io/status`; in all namespaces if `place` is empty.
-    pub async fn may(
+    /// Whether a service account may use `verb` on a resource in the namespace `target`, or in all namespaces if `target` is
+    /// empty. The resource is given as `plural.group/subresource`, such as `deployments.apps`.
+    pub async fn can(
         &self,
         (namespace, account): (&str, &str),
         verb: &str,
         resource: &str,
-        place: &str,
+        target: &str,
     ) -> Result<bool, Error> {
         let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
         let (resource, group) = resource.split_once('.').unwrap_or((resource, ""));
@@ -365,16 +366,16 @@ impl Installation {
             "user": format!("system:serviceaccount:{namespace}:{account}"),
             "groups": groups,
             "resourceAttributes": {
-                "verb": verb, "group": group, "resource": resource, "subresource": subresource, "namespace": place,
+                "verb": verb, "group": group, "resource": resource, "subresource": subresource, "namespace": target,
             },
         }});
         let api: Api<SubjectAccessReview> = Api::all(self.client().await?);
         let answer = api.create(&PostParams::default(), &serde_json::from_value(review)?).await?;
-        Ok(answer.status.ok_or("the review has no answer")?.allowed)
+        Ok(answer.status.ok_or("the review has no status")?.allowed)
     }
 
-    /// Waits until the Deployment controller states this reason for Progressing and names the Deployment's current
-    /// generation, and returns the Deployment.
+    /// Waits until the condition Progressing of a Deployment has this reason and its generation is observed, and returns the
+    /// Deployment.
     pub async fn progressing(&self, namespace: &str, name: &str, reason: &str) -> Result<Deployment, Error> {
         let api: Api<Deployment> = Api::namespaced(self.client().await?, namespace);
         let deployment = wait_for(format!("Deployment {name} to be {reason}"), DEADLINE, async || {
@@ -392,9 +393,15 @@ impl Installation {
         Ok(deployment)
     }
 
-    /// `kubectl apply` to this namespace.
+    /// Runs `kubectl apply` in this namespace.
     pub async fn apply_in(&self, namespace: &str, manifests: &str) -> Result<String, Error> {
         Ok(self.kubectl_with_input(["--namespace", namespace, "apply", "--filename", "-"], manifests).await?)
+    }
+
+    /// Runs `kubectl patch` on a resource such as `dinc/down`. `kind` is `merge` or `json`.
+    pub async fn patch(&self, namespace: &str, resource: &str, kind: &str, patch: &str) -> Result<String, Error> {
+        let kind = format!("--type={kind}");
+        Ok(self.kubectl(["--namespace", namespace, "patch", resource, &kind, "--patch", patch]).await?)
     }
 
     /// The incident with this name.
@@ -405,18 +412,18 @@ impl Installation {
 }
 
 impl Controller {
-    /// An address of its HTTP server.
+    /// The URL of a path of its HTTP server.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// What it answers on `path`.
+    /// The status and the body of the answer on `path`.
     pub async fn get(&self, path: &str) -> Result<(u16, String), Error> {
         let answer = reqwest::get(self.url(path)).await?;
         Ok((answer.status().as_u16(), answer.text().await?))
     }
 
-    /// Waits until so many resources of a kind wait to be delivered, as `/readyz` says.
+    /// Waits until `/readyz` lists this number of pending resources of a kind.
     pub async fn waiting(&self, kind: &str, count: usize) -> Result<(), Error> {
         let line = format!("{kind} waiting to be delivered: {count}\n");
         wait_for(format!("{line:?} in /readyz"), DEADLINE, async || {
@@ -427,9 +434,9 @@ impl Controller {
         Ok(())
     }
 
-    /// Waits until its log contains `text`.
+    /// Waits until its log contains `text`, and returns the log.
     pub async fn logs(&self, text: &str) -> Result<String, Error> {
-        let log = wait_for(format!("{text:?} in the controller's log"), DEADLINE, async || {
+        let log = wait_for(format!("{text:?} in the log of the controller"), DEADLINE, async || {
             let log = self.process.log()?;
             Ok(log.contains(text).then_some(log))
         })
@@ -438,12 +445,13 @@ impl Controller {
     }
 }
 
-/// A property of an entity as text; empty if it has none.
+/// A property of an entity as text; empty if it is missing.
 pub fn text(entity: &Entity, property: &str) -> String {
     entity.properties.get(property).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// A Deployment of one simulated pod. `template` and `metadata` are annotations, as YAML between braces.
+/// The manifest of a Deployment with one pod. `metadata` and `template` are the annotations of the Deployment and of its pod
+/// template, as YAML without braces.
 pub fn deployment(name: &str, image: &str, metadata: &str, template: &str) -> String {
     format!(
         r#"
@@ -462,14 +470,14 @@ spec:
     )
 }
 
-/// A `DoraIncident` as a document of YAML. `spec` stands between its braces.
+/// The manifest of a `DoraIncident`, as a YAML document. `spec` is YAML without braces.
 pub fn incident(name: &str, spec: &str) -> String {
     format!(
         "---\n{{apiVersion: dora.port.io/v1alpha1, kind: DoraIncident, metadata: {{name: {name}}}, spec: {{{spec}}}}}\n"
     )
 }
 
-/// A number from the environment, for tests of which there are longer forms.
+/// A number from an environment variable, for tests that have a long form.
 pub fn number(variable: &str) -> Result<Option<u64>, Error> {
     match std::env::var(variable) {
         Ok(text) => Ok(Some(text.parse().map_err(|error| format!("{variable}={text}: {error}"))?)),

@@ -1,56 +1,58 @@
-//! The first start on a cluster where Deployments have lived for long, and the second.
+//! The first start on a cluster with existing Deployments, and the starts after it.
 
+use cluster::DEADLINE;
+use cluster::clock::next_second;
 use rollout::Accuracy::Exact;
 
-use crate::TestResult;
-use crate::fixture::{Controller, DEADLINE, Installation, RELEASE};
-use crate::objects::{created, progressed};
-use crate::stage::{Row, Stage, next_second};
+use crate::fixture::{Controller, Installation, RELEASE};
+use crate::objects::{created, last_progress};
+use crate::test_env::{Row, TestEnv};
 use crate::web::Web;
+use crate::{Error, TestResult};
 
-/// The Deployments that were there before, each in a namespace of its own.
-struct Cluster<'a> {
-    plain: Stage<'a>,
-    undone: Stage<'a>,
-    failed: Stage<'a>,
-    open: Stage<'a>,
+/// The existing Deployments, each in a namespace of its own.
+struct Existing<'a> {
+    plain: TestEnv<'a>,
+    undone: TestEnv<'a>,
+    failed: TestEnv<'a>,
+    open: TestEnv<'a>,
 }
 
-impl<'a> Cluster<'a> {
-    async fn fill(on: &'a Installation) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let stage = async |name| Stage::on(on, name).await;
+impl<'a> Existing<'a> {
+    async fn create(setup: &'a Installation) -> Result<Self, Error> {
+        let env = async |name| TestEnv::on(setup, name).await;
         let [plain, undone, failed, open] =
-            [stage("plain").await?, stage("undone").await?, stage("failed").await?, stage("open").await?];
+            [env("plain").await?, env("undone").await?, env("failed").await?, env("open").await?];
         let first = undone.gated(Web::default());
         undone.open_gate().await?;
-        for stage in [&plain, &failed] {
-            stage.apply(&Web::default()).await?;
+        for env in [&plain, &failed] {
+            env.apply(&Web::default()).await?;
         }
         undone.apply(&first).await?;
-        for stage in [&plain, &undone, &failed] {
-            stage.complete(1).await?;
+        for env in [&plain, &undone, &failed] {
+            env.complete(1).await?;
         }
-        // The ReplicaSets' times differ: they are whole seconds.
+        // Times are whole seconds, so this makes the times of the ReplicaSets different.
         next_second().await?;
-        for stage in [&plain, &undone] {
-            stage.apply(&Web::image("app:v2")).await?;
+        for env in [&plain, &undone] {
+            env.apply(&Web::image("app:v2")).await?;
         }
         failed.apply_failing(&Web::broken()).await?;
-        for stage in [&plain, &undone] {
-            stage.complete(2).await?;
+        for env in [&plain, &undone] {
+            env.complete(2).await?;
         }
         next_second().await?;
         plain.apply(&Web::image("app:v3")).await?;
         plain.complete(3).await?;
         undo(&undone, &first).await?;
-        on.progressing(&failed.namespace, "web", "ProgressDeadlineExceeded").await?;
-        open.apply_stuck(&Web::broken(), 1).await?;
+        setup.progressing(&failed.namespace, "web", "ProgressDeadlineExceeded").await?;
+        open.apply_stalled(&Web::broken(), 1).await?;
         next_second().await?;
         Ok(Self { plain, undone, failed, open })
     }
 
-    /// Waits until all of them are recorded so, in the order of the fields.
-    async fn tables(&self, expected: [&[&str]; 4]) -> Result<[Vec<Row>; 4], Box<dyn std::error::Error + Send + Sync>> {
+    /// Waits until the Deployments have these records, in the order of the fields.
+    async fn tables(&self, expected: [&[&str]; 4]) -> Result<[Vec<Row>; 4], Error> {
         let [plain, undone, failed, open] = expected;
         Ok([
             self.plain.table(plain).await?,
@@ -61,38 +63,38 @@ impl<'a> Cluster<'a> {
     }
 }
 
-/// Goes back to the first revision. The Deployment controller renews the condition only if it looks while both revisions have pods: they
-/// have until the gate is opened.
-async fn undo(stage: &Stage<'_>, first: &Web) -> TestResult {
-    stage.close_gate().await?;
-    stage.kubectl("rollout undo deployment/web").await?;
-    stage.stands_still(first, 1).await?;
-    stage.open_gate().await?;
-    stage.complete(3).await?;
-    stage.named(first.image).await?;
-    stage.on.progressing(&stage.namespace, "web", "NewReplicaSetAvailable").await?;
+/// Rolls back to the first revision. The Deployment controller updates the condition only if it reconciles while both
+/// revisions have pods. The gate ensures that they have.
+async fn undo(env: &TestEnv<'_>, first: &Web) -> TestResult {
+    env.close_gate().await?;
+    env.kubectl("rollout undo deployment/web").await?;
+    env.stalled(first, 1).await?;
+    env.open_gate().await?;
+    env.complete(3).await?;
+    env.condition_names(first.image).await?;
+    env.setup.progressing(&env.namespace, "web", "NewReplicaSetAvailable").await?;
     Ok(())
 }
 
-/// Starts a controller and waits until a rollout has gone all the way: what was there before has been looked at by then.
-async fn start(on: &Installation, settings: &str) -> Result<Controller, Box<dyn std::error::Error + Send + Sync>> {
-    let controller = on.start_controller_with_settings(settings).await?;
+/// Starts a controller and waits until a new rollout is delivered. By then, the controller has handled the existing ones.
+async fn start(setup: &Installation, settings: &str) -> Result<Controller, Error> {
+    let controller = setup.start_controller_with_settings(settings).await?;
     controller.logs("this replica leads").await?;
-    let after = Stage::on(on, "after").await?;
+    let after = TestEnv::on(setup, "after").await?;
     after.apply(&Web::default()).await?;
     after.table(&["web:1 Initial Succeeded success"]).await?;
     Ok(controller)
 }
 
-/// What changes when a record or its entity is written.
+/// Values that change when a record or its entity is written.
 fn writes(tables: &[Vec<Row>; 4]) -> Vec<(String, u64)> {
     tables.iter().flatten().map(|row| (row.version().to_owned(), row.writes())).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_setting_says_which_revisions_from_before_are_reported_and_none_is_twice() -> TestResult {
-    let on = Installation::alone().await?;
-    let cluster = Cluster::fill(&on).await?;
+async fn existing_revisions_are_reported_as_configured() -> TestResult {
+    let setup = Installation::exclusive().await?;
+    let existing = Existing::create(&setup).await?;
     let open: &[&str] = &["web:1 Initial InProgress InProgress"];
     let none: [&[&str]; 4] = [&[], &[], &[], open];
     let current: [&[&str]; 4] = [
@@ -110,43 +112,47 @@ async fn the_setting_says_which_revisions_from_before_are_reported_and_none_is_t
     for (settings, expected) in
         [("", none), ("rollouts: {history: current}", current), ("rollouts: {history: all}", all)]
     {
-        let mut controller = start(&on, settings).await?;
-        let first = cluster.tables(expected).await?;
-        check_times(&cluster, &first).await?;
+        let mut controller = start(&setup, settings).await?;
+        let first = existing.tables(expected).await?;
+        check_times(&existing, &first).await?;
         controller.process.kill()?;
-        let mut controller = start(&on, settings).await?;
-        let second = cluster.tables(expected).await?;
+        let mut controller = start(&setup, settings).await?;
+        let second = existing.tables(expected).await?;
         assert_eq!(writes(&second), writes(&first), "the start after a SIGKILL wrote something, {settings:?}");
-        // What it does on a SIGTERM doesn't depend on the settings.
+        // The behaviour on SIGTERM doesn't depend on the settings.
         if expected == all {
             controller.process.terminate(DEADLINE).await?;
-            controller = start(&on, settings).await?;
-            let third = cluster.tables(expected).await?;
+            controller = start(&setup, settings).await?;
+            let third = existing.tables(expected).await?;
             assert_eq!(writes(&third), writes(&first), "the start after a SIGTERM wrote something, {settings:?}");
         }
 
-        // As if it had never been installed.
+        // Restore the state before the installation.
         controller.process.terminate(DEADLINE).await?;
-        on.kubectl(["delete", "ddep", "--all", "--all-namespaces"]).await?;
-        on.kubectl(["delete", "lease", "--all", "--namespace", RELEASE]).await?;
-        on.port.clear_entities("dora_deployment");
+        setup.kubectl(["delete", "ddep", "--all", "--all-namespaces"]).await?;
+        setup.kubectl(["delete", "lease", "--all", "--namespace", RELEASE]).await?;
+        setup.port.clear_entities("dora_deployment");
         next_second().await?;
     }
     Ok(())
 }
 
-/// Each time is that of the cluster, and not that of the installation.
-async fn check_times(cluster: &Cluster<'_>, tables: &[Vec<Row>; 4]) -> TestResult {
+/// Checks that each time is from the cluster, and not that of the installation.
+async fn check_times(existing: &Existing<'_>, tables: &[Vec<Row>; 4]) -> TestResult {
     let [plain, undone, failed, _] = tables;
     for row in plain {
         let revision = row.record.spec.revision.as_ref().unwrap().number;
-        let replica_set = cluster.plain.replica_set(&format!("app:v{revision}")).await?;
+        let replica_set = existing.plain.replica_set(&format!("app:v{revision}")).await?;
         assert_eq!(row.started(), (created(&replica_set), Exact), "{revision}");
     }
-    for (stage, table) in [(&cluster.plain, plain), (&cluster.undone, undone), (&cluster.failed, failed)] {
+    for (env, table) in [(&existing.plain, plain), (&existing.undone, undone), (&existing.failed, failed)] {
         let Some((last, before)) = table.split_last() else { continue };
-        assert_eq!(last.finished(), (progressed(&stage.web().await?), Exact), "{}", stage.namespace);
-        assert!(before.iter().all(|row| row.record.spec.finished_at.is_none()), "nobody knows: {}", stage.namespace);
+        assert_eq!(last.finished(), (last_progress(&env.web().await?), Exact), "{}", env.namespace);
+        assert!(
+            before.iter().all(|row| row.record.spec.finished_at.is_none()),
+            "the end is unknown: {}",
+            env.namespace
+        );
     }
     Ok(())
 }

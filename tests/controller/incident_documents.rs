@@ -1,4 +1,4 @@
-//! What the documentation of incidents shows is accepted by the real API server.
+//! The real API server accepts the incidents in the documentation and in the examples.
 
 use std::path::Path;
 
@@ -7,16 +7,16 @@ use crate::fixture::Installation;
 
 const DOCUMENT: &str = include_str!("../../docs/incidents.md");
 
-/// The fenced blocks of YAML of a document.
+/// The fenced YAML blocks of a document.
 fn blocks(document: &str) -> Vec<String> {
     let fences = document.split("```yaml\n").skip(1);
     fences.map(|rest| rest.split("```").next().unwrap_or_default().to_owned()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_block_of_the_documentation_and_every_example_is_accepted() -> TestResult {
-    let on = Installation::shared().await;
-    let namespace = on.namespace("documents").await?;
+async fn documented_incidents_are_accepted() -> TestResult {
+    let setup = Installation::shared().await;
+    let namespace = setup.namespace("documents").await?;
     let mut incidents: Vec<String> =
         blocks(DOCUMENT).into_iter().filter(|block| block.contains("kind: DoraIncident")).collect();
     assert!(incidents.len() >= 4, "{} blocks were found", incidents.len());
@@ -30,14 +30,14 @@ async fn every_block_of_the_documentation_and_every_example_is_accepted() -> Tes
         }
     }
     for manifest in incidents {
-        let answer = on.apply_in(&namespace, &manifest).await;
+        let answer = setup.apply_in(&namespace, &manifest).await;
         assert!(answer.is_ok(), "{manifest}{answer:?}");
     }
-    // The commit that resolves the incident of the example for GitOps.
+    // The change that resolves the incident of the GitOps example.
     let opened = include_str!("../../examples/incident-gitops.yaml");
     let resolved = opened.replace("# status: resolved", "status: resolved");
     assert_ne!(opened, resolved);
-    on.apply_in(&namespace, &resolved).await?;
-    on.incident(&namespace, "checkout-down-2026-01-31", "resolved").await?;
+    setup.apply_in(&namespace, &resolved).await?;
+    setup.incident(&namespace, "checkout-down-2026-01-31", "resolved").await?;
     Ok(())
 }

@@ -1,13 +1,13 @@
-//! The validation rules and size limits of a `DoraIncident` on a real API server.
+//! The validation of a `DoraIncident` by the real API server: rules with their messages, and limits of sizes.
 
-use cluster::wait_for;
+use cluster::{DEADLINE, wait_for};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::TestResult;
-use crate::fixture::{DEADLINE, Installation};
+use crate::fixture::Installation;
 
-/// src/resources/rules.rs runs the same cases without an API server.
+/// The cases that src/resources/rules.rs checks without an API server as well.
 const CASES: &str = include_str!("../rules/incidents.yaml");
 
 #[derive(Deserialize)]
@@ -23,21 +23,21 @@ fn manifest(name: &str, spec: &Value) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn invalid_incidents_are_refused_with_a_message() -> TestResult {
-    let on = Installation::shared().await;
-    let namespace = on.namespace("rules").await?;
+async fn invalid_incidents_are_refused_with_advice() -> TestResult {
+    let setup = Installation::shared().await;
+    let namespace = setup.namespace("rules").await?;
     let cases: Vec<Case> = serde_saphyr::from_str(CASES)?;
     for (number, Case { before, spec, refused }) in cases.into_iter().enumerate() {
         let name = format!("case-{number}");
         let verb = if let Some(before) = &before {
-            on.apply_in(&namespace, &manifest(&name, before)).await?;
+            setup.apply_in(&namespace, &manifest(&name, before)).await?;
             "replace"
         } else {
             "create"
         };
         let arguments = ["--namespace", &namespace, verb, "--filename", "-"];
-        let answer = wait_for("a response that is not a conflict with a status update", DEADLINE, async || {
-            let answer = on.kubectl_with_input(arguments, &manifest(&name, &spec)).await;
+        let answer = wait_for("an answer without a conflict with the controller", DEADLINE, async || {
+            let answer = setup.kubectl_with_input(arguments, &manifest(&name, &spec)).await;
             let is_conflict = answer.as_ref().is_err_and(|error| error.to_string().contains("has been modified"));
             Ok((!is_conflict).then_some(answer))
         })
@@ -54,9 +54,9 @@ async fn invalid_incidents_are_refused_with_a_message() -> TestResult {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn oversized_fields_are_refused() -> TestResult {
-    let on = Installation::shared().await;
-    let namespace = on.namespace("sizes").await?;
+async fn oversized_incidents_are_refused() -> TestResult {
+    let setup = Installation::shared().await;
+    let namespace = setup.namespace("sizes").await?;
     let long = |characters: usize| "a".repeat(characters);
     let many: Value = (0..65).map(|number| (format!("p{number}"), json!(1))).collect::<serde_json::Map<_, _>>().into();
     let mistakes = [
@@ -75,7 +75,7 @@ async fn oversized_fields_are_refused() -> TestResult {
         (json!({"deletionPolicy": "Keep"}), r#"supported values: "Retain", "Delete""#),
     ];
     for (spec, expected) in mistakes {
-        let refused = on.apply_in(&namespace, &manifest("bad", &spec)).await.unwrap_err().to_string();
+        let refused = setup.apply_in(&namespace, &manifest("bad", &spec)).await.unwrap_err().to_string();
         assert!(refused.contains(expected), "{spec}: {refused}");
     }
     Ok(())

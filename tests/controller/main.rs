@@ -1,15 +1,16 @@
-//! The controller as its users meet it: installed with its chart on a real control plane, with the stand-in for Port.
+//! Tests of the whole controller: installed with its chart on a real control plane, with a stand-in for Port.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails panics")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
-mod absence;
 mod alertmanager;
 mod automatic_incidents;
 mod bad_input;
 mod blueprints;
+mod change_kinds;
 mod chaos;
 mod chart;
 mod delivery;
+mod downtime;
 mod failure_reasons;
 mod fixture;
 mod history;
@@ -20,7 +21,6 @@ mod incident_roles;
 mod incident_rules;
 mod incident_times;
 mod incidents;
-mod kinds;
 mod no_deadline;
 mod objects;
 mod outcomes;
@@ -31,10 +31,13 @@ mod retention;
 mod rollouts;
 mod selection;
 mod settings;
-mod stage;
+mod test_env;
 mod times;
 mod web;
 mod without_credentials;
 
-/// Tests wait for conditions and give their failures as they come.
-type TestResult = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+/// Any error that ends a test.
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// The result of a test or of one of its steps.
+type TestResult = Result<(), Error>;

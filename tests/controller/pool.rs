@@ -1,38 +1,37 @@
-//! Clusters that tests have for themselves, one after another: starting one costs as much as most tests.
+//! A pool of clusters, each used by one test at a time. Starting a cluster takes as long as most tests.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::ops::Deref;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use cluster::{ClusterOptions, LocalCluster, wait_for};
+use cluster::{ClusterOptions, DEADLINE, LocalCluster, wait_for};
 use futures::future::try_join_all;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt};
+use parking_lot::Mutex;
 use port_dora_controller::resources::{DoraDeployment, DoraIncident};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
-use crate::fixture::DEADLINE;
+use crate::Error;
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
+/// The namespaces that Kubernetes creates.
+const SYSTEM_NAMESPACES: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
 
-/// Namespaces that Kubernetes makes and keeps.
-const LASTING: [&str; 4] = ["default", "kube-node-lease", "kube-public", "kube-system"];
-
-/// Clusters in which nothing runs that a test has left.
+/// Clusters that are clean and not in use.
 static FREE: Mutex<Vec<LocalCluster>> = Mutex::new(Vec::new());
 
-/// A cluster that one test has for itself. It goes back to the pool when it is dropped.
+/// A cluster that one test uses. It returns to the pool when it is dropped.
 pub struct PooledCluster {
-    /// Until it is dropped.
+    /// `None` after the drop.
     cluster: Option<Box<LocalCluster>>,
-    /// Of the clusters that may run at once.
+    /// One of the clusters that may run at once.
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -40,7 +39,7 @@ impl PooledCluster {
     /// Takes a cluster from the pool, or starts one.
     pub async fn take() -> Result<Self, Error> {
         let permit = permits().await.clone().acquire_owned().await?;
-        let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let free = FREE.lock().pop();
         let cluster = match free {
             Some(cluster) => cluster,
             None => LocalCluster::start(ClusterOptions::default()).await?,
@@ -49,13 +48,13 @@ impl PooledCluster {
     }
 }
 
-/// One for each test that runs at once, and a few that are being cleared meanwhile.
-async fn permits() -> &'static std::sync::Arc<Semaphore> {
-    static PERMITS: OnceCell<std::sync::Arc<Semaphore>> = OnceCell::const_new();
+/// A permit for each test that runs at once, and some for clusters that are being cleaned.
+async fn permits() -> &'static Arc<Semaphore> {
+    static PERMITS: OnceCell<Arc<Semaphore>> = OnceCell::const_new();
     let make = async || {
         let threads = std::env::var("RUST_TEST_THREADS").ok().and_then(|threads| threads.parse().ok());
         let threads = threads.unwrap_or_else(|| available_parallelism().map_or(1, usize::from));
-        std::sync::Arc::new(Semaphore::new(threads + threads / 2))
+        Arc::new(Semaphore::new(threads + threads / 2))
     };
     PERMITS.get_or_init(make).await
 }
@@ -70,54 +69,54 @@ impl Deref for PooledCluster {
 
 impl Drop for PooledCluster {
     fn drop(&mut self) {
-        // Who knows how it is.
+        // The state of the cluster is unknown.
         if std::thread::panicking() {
             return;
         }
         let (cluster, permit) = (self.cluster.take().unwrap(), self.permit.take());
-        // The test's own runtime ends with the test.
+        // In a thread with its own runtime, since the runtime of the test ends.
         std::thread::spawn(move || {
             let _permit = permit;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            // One that can't be cleared ends here, and the next test starts another.
-            if runtime.block_on(clear(&cluster)).is_ok() {
-                FREE.lock().unwrap_or_else(PoisonError::into_inner).push(*cluster);
+            // A cluster that can't be cleaned ends here, and the next test starts another one.
+            if runtime.block_on(clean(&cluster)).is_ok() {
+                FREE.lock().push(*cluster);
             }
         });
     }
 }
 
-/// Deletes all that a test and its installation may have left. No controller runs any more.
-async fn clear(cluster: &LocalCluster) -> Result<(), Error> {
+/// Deletes everything that a test and its installation may have left. No controller is running any more.
+async fn clean(cluster: &LocalCluster) -> Result<(), Error> {
     let client = cluster.client().await?;
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    let left = async || -> Result<BTreeSet<String>, kube::Error> {
+    let remaining = async || -> Result<BTreeSet<String>, kube::Error> {
         let all = namespaces.list(&ListParams::default()).await?;
-        Ok(all.iter().map(ResourceExt::name_any).filter(|name| !LASTING.contains(&name.as_str())).collect())
+        Ok(all.iter().map(ResourceExt::name_any).filter(|name| !SYSTEM_NAMESPACES.contains(&name.as_str())).collect())
     };
-    try_join_all(left().await?.iter().map(|name| async {
+    try_join_all(remaining().await?.iter().map(|name| async {
         let name = name.clone();
         namespaces.delete(&name, &DeleteParams::default()).await.map(drop)
     }))
     .await?;
-    for name in LASTING {
+    for name in SYSTEM_NAMESPACES {
         delete_all::<Deployment>(&client, name).await?;
         delete_all::<DoraDeployment>(&client, name).await?;
         delete_all::<DoraIncident>(&client, name).await?;
     }
-    // Nobody is left who would take their finalizers away.
+    // No controller is running that would remove the finalizers.
     let unfinalized = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     for incident in Api::<DoraIncident>::all(client.clone()).list(&ListParams::default()).await? {
         if !incident.finalizers().is_empty() {
-            let of_its_namespace = Api::<DoraIncident>::namespaced(client.clone(), &incident.namespace().unwrap());
-            let patched = of_its_namespace.patch(&incident.name_any(), &PatchParams::default(), &unfinalized).await;
-            // It may be gone by now.
+            let api = Api::<DoraIncident>::namespaced(client.clone(), &incident.namespace().unwrap());
+            let patched = api.patch(&incident.name_any(), &PatchParams::default(), &unfinalized).await;
+            // It may be gone in the meantime.
             patched.map(drop).or_else(|error| if is_not_found(&error) { Ok(()) } else { Err(error) })?;
         }
     }
     wait_for("the namespaces of the test to be gone", DEADLINE, async || {
-        let left = left().await?;
-        if left.is_empty() { Ok(Some(())) } else { Err(format!("{left:?}"))? }
+        let remaining = remaining().await?;
+        if remaining.is_empty() { Ok(Some(())) } else { Err(format!("{remaining:?}"))? }
     })
     .await?;
     Ok(())

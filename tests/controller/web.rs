@@ -1,22 +1,23 @@
-//! A Deployment as a user's manifest has it.
+//! The manifest of a Deployment, as a user writes it.
 
 use serde_json::{Value, json};
 
-/// A Deployment as a user's manifest has it.
+/// The manifest of a Deployment, as a user writes it.
 #[derive(Clone)]
 pub struct Web {
     pub name: &'static str,
     pub image: &'static str,
     pub replicas: i32,
-    /// `progressDeadlineSeconds`. By default so long that a slow machine doesn't fail a rollout.
+    /// `progressDeadlineSeconds`. The default is so long that no rollout exceeds it on a slow machine.
     pub deadline: i32,
-    /// When a pod gets ready, as a Go duration; empty: at once. Part of the pod template.
+    /// The time until a pod is ready, as a Go duration. Empty means at once. Part of the pod template.
     pub ready_after: &'static str,
-    /// Whether the old pods go before the new ones come.
+    /// Whether the strategy is Recreate, which removes the old pods before it creates new ones.
     pub recreate: bool,
     pub paused: bool,
-    /// Further fields of the pod's `spec`, and others of the container `app`.
+    /// Further fields of the `spec` of the pod.
     pub pod: Value,
+    /// Further fields of the container `app`.
     pub container: Value,
 }
 
@@ -41,7 +42,7 @@ impl Web {
         Self { image, ..Self::default() }
     }
 
-    /// An image that can't be pulled, with a deadline of 2 s: as times are whole seconds, one of 1 s can be over at once.
+    /// An image that can't be pulled, with a deadline of 2 s. Times are whole seconds, so a deadline of 1 s can pass at once.
     pub fn broken() -> Self {
         Self { image: "app:broken", deadline: 2, ..Self::default() }
     }

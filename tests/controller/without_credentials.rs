@@ -1,28 +1,25 @@
-//! Without Port: everything is recorded, the condition says why nothing is delivered, and all of it is once it can be.
+//! Without credentials of Port, everything is recorded. The condition says why nothing is delivered, and everything is
+//! delivered when the credentials exist.
 
 use crate::TestResult;
-use crate::fixture::{Installation, deployment};
+use crate::fixture::{Installation, deployment, incident};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_is_recorded_without_credentials_and_delivered_once_they_are_there() -> TestResult {
-    let on = Installation::alone().await?;
-    let (controller, id, secret) = on.start_controller_with_files().await?;
-    let namespace = on.namespace("no-port").await?;
-    on.apply_in(&namespace, &deployment("web", "app:v1", "", "")).await?;
-    on.apply_in(
-        &namespace,
-        "{apiVersion: dora.port.io/v1alpha1, kind: DoraIncident, metadata: {name: down}, spec: {priority: high}}",
-    )
-    .await?;
-    let records = on.outcomes(&namespace, &[("web:1", "Succeeded")]).await?;
+async fn everything_is_delivered_once_credentials_exist() -> TestResult {
+    let setup = Installation::exclusive().await?;
+    let (controller, id, secret) = setup.start_controller_with_files().await?;
+    let namespace = setup.namespace("no-port").await?;
+    setup.apply_in(&namespace, &deployment("web", "app:v1", "", "")).await?;
+    setup.apply_in(&namespace, &incident("down", "priority: high")).await?;
+    let records = setup.outcomes(&namespace, &[("web:1", "Succeeded")]).await?;
     let record = format!("ddep/{}", records[0].metadata.name.as_deref().unwrap());
     for resource in [record.as_str(), "dinc/down"] {
-        let (status, message) = on.condition(&namespace, resource, "Synced", "NoCredentials").await?;
+        let (status, message) = setup.condition(&namespace, resource, "Synced", "NoCredentials").await?;
         assert_eq!(status, "False");
         assert!(message.contains("no Port credentials are set"), "{message}");
     }
-    on.event(&namespace, "down", "NoCredentials").await?;
-    assert!(on.port.requests().is_empty(), "something was sent: {:?}", on.port.requests());
+    setup.event(&namespace, "down", "NoCredentials").await?;
+    assert!(setup.port.requests().is_empty(), "requests without credentials: {:?}", setup.port.requests());
     let (ready, text) = controller.get("/readyz").await?;
     assert_eq!(ready, 200, "{text}");
     controller.waiting("DoraIncident", 1).await?;
@@ -30,10 +27,10 @@ async fn everything_is_recorded_without_credentials_and_delivered_once_they_are_
     let options = port_sim::Options::default();
     std::fs::write(&id, options.client_id)?;
     std::fs::write(&secret, options.client_secret)?;
-    on.deployments(&namespace, &[("web:1", "success")]).await?;
-    on.incident(&namespace, "down", "open").await?;
+    setup.deployments(&namespace, &[("web:1", "success")]).await?;
+    setup.incident(&namespace, "down", "open").await?;
     for resource in [record.as_str(), "dinc/down"] {
-        on.condition(&namespace, resource, "Synced", "Delivered").await?;
+        setup.condition(&namespace, resource, "Synced", "Delivered").await?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Ways into a running cluster: clients, namespaces, kubeconfigs, kubectl and Helm.
+//! Access to a running cluster: clients, namespaces, kubeconfigs, kubectl and Helm.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,8 @@ use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{ObjectMeta, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
+use programs::{Program, create_folder};
 use tokio::io::AsyncWriteExt;
-
-use programs::Program;
-use programs::create_folder;
 
 use crate::cache::write_private;
 use crate::error::{Error, Result};
@@ -22,8 +20,8 @@ use crate::local_cluster::LocalCluster;
 const TOKEN_SECONDS: i64 = 24 * 60 * 60;
 
 impl LocalCluster {
-    /// A new client with an administrator's rights. It is bound to the runtime that this is called on: each
-    /// `#[tokio::test]` needs one of its own.
+    /// A new client with the rights of an administrator. It is bound to the runtime of the caller, so each
+    /// `#[tokio::test]` needs a client of its own.
     ///
     /// # Errors
     /// When the kubeconfig can't be read.
@@ -36,22 +34,22 @@ impl LocalCluster {
     /// # Errors
     /// When the kubeconfig can't be read or used.
     pub async fn client_from(kubeconfig: &Path) -> Result<Client> {
-        // Fails if one is installed already, which is as good.
+        // An error means that a provider is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let unusable = |cause| Error::Kubeconfig { path: kubeconfig.to_path_buf(), cause };
         let contents = Kubeconfig::read_from(kubeconfig).map_err(unusable)?;
         let mut config =
             Config::from_custom_kubeconfig(contents, &KubeConfigOptions::default()).await.map_err(unusable)?;
-        // Taken from the environment, where it means the outside world and not this machine.
+        // A proxy of the environment is meant for other machines, not for this one.
         config.proxy_url = None;
         Client::try_from(config).map_err(Error::kubernetes(format!("make a client from {}", kubeconfig.display())))
     }
 
-    /// Makes a namespace whose name begins with `prefix` and is new, and waits until pods can be created in it.
+    /// Creates a namespace with a new name that begins with `prefix`, and waits until pods can be created in it.
     ///
     /// # Errors
-    /// When the API server refuses it, for instance since `prefix` isn't a DNS label, or the controller manager
-    /// doesn't create the default service account within the cluster's deadline.
+    /// When the API server refuses it, for instance because `prefix` is not a DNS label, or the controller manager doesn't
+    /// create the default service account within the deadline of the cluster.
     pub async fn namespace(&self, prefix: &str) -> Result<String> {
         let client = self.client().await?;
         let namespace = Namespace {
@@ -67,11 +65,11 @@ impl LocalCluster {
         Ok(name)
     }
 
-    /// Writes a kubeconfig with a token of a service account that is valid for 24 hours, so that a process started
-    /// with it has exactly the rights that the account's role bindings give. Its namespace is that of the account.
+    /// Writes a kubeconfig with a token of a service account, so that a process has exactly the rights of that account.
+    /// The token is valid for 24 hours. The default namespace is that of the account.
     ///
     /// # Errors
-    /// When there is no such service account, or the file can't be written.
+    /// When the service account doesn't exist, or the file can't be written.
     pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<PathBuf> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, namespace);
         let request = TokenRequest {
@@ -91,15 +89,15 @@ impl LocalCluster {
         Ok(path)
     }
 
-    /// Runs kubectl as the administrator and returns what it wrote to its standard output.
+    /// Runs kubectl as the administrator, and returns its standard output.
     ///
     /// # Errors
-    /// When it can't be started or fails: with the command and what it wrote to its standard error.
+    /// When kubectl can't be started or fails. The error contains the command and its standard error.
     pub async fn kubectl<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Result<String> {
         self.run(Program::Kubectl, arguments, None).await
     }
 
-    /// [`LocalCluster::kubectl`] with a text as its standard input.
+    /// [`LocalCluster::kubectl`] with `input` as its standard input.
     ///
     /// # Errors
     /// As [`LocalCluster::kubectl`].
@@ -111,7 +109,7 @@ impl LocalCluster {
         self.run(Program::Kubectl, arguments, Some(input)).await
     }
 
-    /// `kubectl apply`, as a user does it, of one or several manifests; returns a line for each.
+    /// Runs `kubectl apply` with one or several manifests, and returns a line for each.
     ///
     /// # Errors
     /// As [`LocalCluster::kubectl`].
@@ -119,7 +117,7 @@ impl LocalCluster {
         self.kubectl_with_input(["apply", "--filename", "-"], manifests).await
     }
 
-    /// Runs Helm as the administrator, without the plugins, repositories and settings of this machine's user.
+    /// Runs Helm as the administrator, without the plugins, repositories and settings of the user of this machine.
     ///
     /// # Errors
     /// As [`LocalCluster::kubectl`].
@@ -140,8 +138,8 @@ impl LocalCluster {
         command
             .args(arguments)
             .env("KUBECONFIG", self.kubeconfig())
-            // By default, what a server offers is remembered in the home folder by its port, which another cluster
-            // may have had before.
+            // By default, kubectl caches the resources of a server in the home folder, under its port. Another cluster may
+            // have used that port before.
             .env("KUBECACHEDIR", self.folder().join("kubectl"))
             .env_remove("HELM_NAMESPACE")
             .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
@@ -153,7 +151,7 @@ impl LocalCluster {
         let stdin = child.stdin.take();
         let feed = async {
             if let (Some(mut stdin), Some(input)) = (stdin, input) {
-                // A command that ends before it has read everything says why itself.
+                // If a command ends before it has read everything, its own error says why.
                 let _ = stdin.write_all(input.as_bytes()).await;
             }
         };

@@ -1,4 +1,4 @@
-//! Where files live that belong to no checkout: built binaries and the folders of clusters.
+//! The folders of clusters, in the cache of the user.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -10,10 +10,10 @@ use programs::{cache_folder, create_folder, open_lock};
 
 use crate::error::{Error, Result};
 
-/// The state and logs of how many clusters that have ended are kept.
+/// Number of stopped clusters whose state and logs are kept.
 const KEPT_CLUSTERS: usize = 10;
 
-/// The file by whose lock a cluster's folder is known to be in use.
+/// The lock file of a folder: while it is locked, a cluster is using the folder.
 const LOCK: &str = "lock";
 
 /// Writes a file that only its owner may read.
@@ -28,7 +28,7 @@ pub(crate) fn write_private(path: &Path, contents: impl AsRef<[u8]>) -> Result<(
         .map_err(Error::file("write", path))
 }
 
-/// The folder of one cluster, in use as long as this value lives. The lock ends with the process, however that ends.
+/// The locked folder of one cluster. The lock ends with this value, and also with the process, even if it is killed.
 #[derive(Debug)]
 pub(crate) struct ClusterFolder {
     path: PathBuf,
@@ -40,11 +40,11 @@ impl ClusterFolder {
         &self.path
     }
 
-    /// Makes a new folder `clusters/<process id>-<number>` in the cache, and removes the oldest unused ones there.
+    /// Creates a folder `clusters/<process id>-<number>` in the cache, and removes the oldest unused folders there.
     pub(crate) fn create() -> Result<Self> {
         let clusters = cache_folder()?.join("clusters");
         create_folder(&clusters)?;
-        // Between its creation and its lock, a new folder looks unused to another process that prunes.
+        // Without this lock, another process could remove the new folder before it is locked.
         let guard_path = clusters.join(LOCK);
         let guard = open_lock(&guard_path)?;
         guard.lock().map_err(Error::file("lock", &guard_path))?;
@@ -56,15 +56,15 @@ impl ClusterFolder {
             let path = clusters.join(format!("{process}-{number}"));
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Self::lock(path),
-                // Left over from an earlier process with this id.
+                // An earlier process with the same id has left it.
                 Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(cause) => return Err(Error::File { action: "create", path, cause }),
+                Err(cause) => return Err(Error::file("create", &path)(cause)),
             }
         }
     }
 
-    /// Takes a folder that the user chose: a new one, an empty one, or that of a cluster that has ended,
-    /// whose state and logs are then removed.
+    /// Locks a folder that the user chose: a new one, an empty one, or that of a stopped cluster, whose state and logs are
+    /// then removed.
     pub(crate) fn take(path: &Path) -> Result<Self> {
         create_folder(path)?;
         let path = path.canonicalize().map_err(Error::file("resolve", path))?;
@@ -88,13 +88,13 @@ impl ClusterFolder {
         match lock.try_lock() {
             Ok(()) => Ok(Self { path, _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(Error::FolderInUse { folder: path }),
-            Err(TryLockError::Error(cause)) => Err(Error::File { action: "lock", path: lock_path, cause }),
+            Err(TryLockError::Error(cause)) => Err(Error::file("lock", &lock_path)(cause)),
         }
     }
 }
 
-/// Removes the folders of ended clusters beyond the newest [`KEPT_CLUSTERS`]. What can't be removed is left:
-/// tidying up is no reason for a cluster not to start.
+/// Removes the folders of stopped clusters except the newest [`KEPT_CLUSTERS`]. Failures are ignored, since they must not
+/// prevent a cluster from starting.
 fn prune(clusters: &Path) {
     let Ok(entries) = fs::read_dir(clusters) else { return };
     let mut unused: Vec<(SystemTime, PathBuf)> = entries
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn folder_of_a_running_cluster_is_refused_and_that_of_an_ended_one_taken_without_its_state() -> Result<()> {
+    fn folder_of_a_stopped_cluster_is_cleared_and_reused() -> Result<()> {
         let parent = temporary();
         let path = parent.path().join("new");
         let first = ClusterFolder::take(&path)?;
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn folder_with_foreign_files_is_refused_and_left_alone() -> Result<()> {
+    fn folder_with_foreign_files_is_refused_and_kept() -> Result<()> {
         let folder = temporary();
         let path = folder.path();
         write_private(&path.join("letter"), "dear")?;
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn pruning_keeps_the_newest_and_those_in_use() -> Result<()> {
+    fn pruning_keeps_the_newest_folders_and_used_ones() -> Result<()> {
         let folder = temporary();
         let clusters = folder.path();
         let in_use = ClusterFolder::take(&clusters.join("in-use"))?;

@@ -1,16 +1,15 @@
-//! Keys, certificates and kubeconfigs of one cluster.
+//! The keys, certificates and kubeconfigs of one cluster.
 
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use programs::create_folder;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
 use serde_json::json;
-
-use programs::create_folder;
 
 use crate::cache::write_private;
 use crate::error::{Error, Result};
@@ -22,7 +21,7 @@ pub(crate) struct Identity {
     key: String,
 }
 
-/// All that the members of one cluster know each other by. Files are written where a program takes files only.
+/// The certificates by which the components of one cluster trust each other. Programs that accept only files get files.
 #[derive(Debug)]
 pub(crate) struct Certificates {
     folder: PathBuf,
@@ -33,11 +32,11 @@ pub(crate) struct Certificates {
 }
 
 impl Certificates {
-    /// Makes new keys and certificates and writes those that are needed as files to `folder`.
+    /// Creates new keys and certificates, and writes those that are needed as files to `folder`.
     pub(crate) fn create(folder: &Path) -> Result<Self> {
         create_folder(folder)?;
         let mut parameters = named("port-dora-cluster", None);
-        // The usages of an authority limit those of the certificates that it signs.
+        // The key usages of an authority limit those of the certificates that it signs.
         parameters.extended_key_usages.clear();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
@@ -48,7 +47,7 @@ impl Certificates {
             let certificate = parameters.signed_by(&key, &issuer)?;
             Ok(Identity { certificate: certificate.pem(), key: key.serialize_pem() })
         };
-        // Kubernetes takes the common name for the user's name, and the organization for its group.
+        // Kubernetes reads the common name as the user, and the organization as the group.
         let user = |name, group| sign(named(name, group)).map_err(Error::Certificates);
 
         let created = Self {
@@ -67,7 +66,7 @@ impl Certificates {
             let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
             let mut parameters = CertificateParams::new(hosts).map_err(Error::Certificates)?;
             parameters.distinguished_name = named(name, None).distinguished_name;
-            // etcd's peer port is a server that is also its own client.
+            // On its peer port, etcd is both server and client.
             parameters.extended_key_usages =
                 vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
             created.write(name, &sign(parameters).map_err(Error::Certificates)?)?;
@@ -102,7 +101,7 @@ impl Certificates {
         self.kubeconfig_for(port, namespace, &json!({ "token": token }))
     }
 
-    /// Everything is inside of the file, so that it can be copied. JSON is YAML, too.
+    /// The file contains all certificates, so that it can be copied. JSON is valid YAML.
     fn kubeconfig_for(&self, port: u16, namespace: &str, user: &serde_json::Value) -> String {
         let server = format!("https://127.0.0.1:{port}");
         let authority = BASE64_STANDARD.encode(&self.authority);
@@ -124,7 +123,7 @@ impl Certificates {
     }
 }
 
-/// The parameters of a client's certificate.
+/// The parameters of a client certificate.
 fn named(common_name: &str, organization: Option<&str>) -> CertificateParams {
     let mut parameters = CertificateParams::default();
     parameters.distinguished_name = rcgen::DistinguishedName::new();

@@ -1,13 +1,14 @@
 //! A real Kubernetes cluster on this machine, for tests, demo and bench: etcd, kube-apiserver,
-//! kube-controller-manager and kube-scheduler, and a node that KWOK simulates. Deployments are rolled out by the real
-//! controllers; only the pods are played.
+//! kube-controller-manager and kube-scheduler, and a node that KWOK simulates. The real controllers roll out Deployments;
+//! only the pods are simulated.
 //!
-//! It needs Go to build the programs once (see the crate `programs`), no root, and no container runtime.
+//! It needs Go to build the programs once (see the crate `programs`). It needs neither root nor a container runtime.
 //! Several clusters can run at once.
 //!
-//! The tag of a pod's first image decides how its containers fare: `broken` can't be pulled (`ErrImagePull`, then
-//! `ImagePullBackOff`), `crash` ends again and again (`CrashLoopBackOff`), and any other turns ready, at once or
-//! after the Go duration in the pod's annotation `test/ready-after`.
+//! The tag of the first image of a pod decides what happens to its containers:
+//! * `broken` can't be pulled (`ErrImagePull`, then `ImagePullBackOff`);
+//! * `crash` crashes repeatedly (`CrashLoopBackOff`);
+//! * any other image becomes ready, at once or after the Go duration in the annotation `test/ready-after` of the pod.
 //!
 //! ```no_run
 //! # async fn example() -> anyhow::Result<()> {
@@ -30,13 +31,15 @@
 //! # Ok(()) }
 //! ```
 
-#![allow(clippy::print_stderr, reason = "a test that fails shows its logs on stderr")]
+#![allow(clippy::print_stderr, reason = "a failed test shows its logs on stderr")]
 
 mod access;
 mod cache;
 mod certificates;
+pub mod clock;
 mod component;
 mod error;
+mod gate;
 mod lifeline;
 mod local_cluster;
 mod node;
@@ -44,10 +47,12 @@ mod ports;
 mod process;
 mod text;
 mod wait;
+pub mod workload;
 
 pub use component::Component;
 pub use error::{Error, Result};
+pub use gate::Gate;
 pub use local_cluster::{ClusterOptions, LocalCluster};
 pub use process::Process;
 pub use programs::{Binaries, Program, ensure_one};
-pub use wait::{NotYet, WaitError, wait_for};
+pub use wait::{DEADLINE, NotYet, WaitError, wait_for};

@@ -1,13 +1,13 @@
-//! Ends a cluster's processes when their owner ends, however that happens: SIGKILL and a panic run no
-//! destructors, and statics are never dropped at all.
+//! Ends the processes of a cluster when their owner ends, even by SIGKILL: then no destructor runs, and statics are never
+//! dropped.
 //!
-//! The owner holds the writing end of a pipe whose reading end two small shell processes wait on. At end of file,
-//! which is when the owner has ended or let go:
-//! * the leader of the process group that all of the cluster's processes are in sends SIGKILL to its own group.
-//!   That names no process ids, so it can't hit a stranger that has been given the id of one that ended before;
-//! * the cleaner, outside of that group, waits until the group is gone and removes etcd's data.
+//! The owner holds the write end of a pipe. Two small shell processes wait at its read end. The end of file comes when the
+//! owner ends or closes the pipe. Then:
+//! * the leader of the process group of the cluster sends SIGKILL to its own group. It names no process ids, so it can't
+//!   hit another process that has got the id of an ended one;
+//! * the cleaner, which is not in that group, waits until the group is gone and removes the data of etcd.
 //!
-//! The groups are their own, so Ctrl-C at a terminal reaches the owner only, and the owner decides.
+//! Both have process groups of their own, so Ctrl-C at a terminal reaches only the owner, and the owner decides.
 
 use std::io::{PipeWriter, pipe};
 use std::os::unix::process::CommandExt;
@@ -18,9 +18,8 @@ use crate::error::{Error, Result};
 
 const LEADER: &str = "while read -r _; do :; done; kill -s KILL 0";
 
-/// Processes whose new parent doesn't collect them stay in the group as zombies, which write nothing any more: the state
-/// that `ps` shows tells them from those that a busy machine is late to kill. The limit of some minutes is for machines
-/// without `ps`.
+/// Processes whose new parent doesn't collect them stay in the group as zombies, which write nothing any more. `ps` tells
+/// them from processes that a busy machine has not killed yet. The limit of 5 minutes is for machines without `ps`.
 const CLEANER: &str = r#"
 while read -r _; do :; done
 looks=0
@@ -33,7 +32,7 @@ done
 rm -rf -- "$2"
 "#;
 
-/// The owner's end of the pipe, and the two processes that watch it.
+/// The write end of the pipe, and the two processes that wait at its read end.
 #[derive(Debug)]
 pub(crate) struct Lifeline {
     owner: PipeWriter,
@@ -43,7 +42,7 @@ pub(crate) struct Lifeline {
 }
 
 impl Lifeline {
-    /// From now on, `data` is removed and the processes in [`Lifeline::group`] are killed when this process ends.
+    /// Starts the two processes: when this process ends, the processes in [`Lifeline::group`] are killed and `data` is removed.
     pub(crate) fn start(data: &Path) -> Result<Self> {
         let (watched, owner) = pipe().map_err(Error::process("make a pipe for", "the cluster"))?;
         let shell = |script: &str| {
@@ -68,23 +67,23 @@ impl Lifeline {
         Ok(Self { owner, leader, cleaner, group })
     }
 
-    /// The process group whose members end with the owner.
+    /// The process group that ends with the owner.
     pub(crate) fn group(&self) -> i32 {
         self.group
     }
 
-    /// Ends the group now. The owner must then wait for its children in the group, so that they aren't zombies
-    /// there, and for the cleaner by the value that this returns.
+    /// Ends the group now. The owner must then wait for its children, so that no zombies stay in the group, and for the
+    /// returned cleaner.
     pub(crate) fn cut(self) -> Cleaner {
         let Self { owner, mut leader, cleaner, group: _ } = self;
         drop(owner);
-        // Nothing can be done about a failure: it would mean that the process is gone already.
+        // An error means that the process is already gone.
         let _ = leader.wait();
         Cleaner(cleaner)
     }
 }
 
-/// The process that removes the data once the group is gone.
+/// The process that removes the data when the group is gone.
 #[derive(Debug)]
 pub(crate) struct Cleaner(Child);
 

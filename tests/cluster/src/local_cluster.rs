@@ -1,4 +1,4 @@
-//! One running cluster: its start, its parts and its end.
+//! One running cluster: its start, its components and its end.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -7,12 +7,13 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
+use parking_lot::Mutex;
+use programs::{Binaries, create_folder, last_lines};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
@@ -23,23 +24,22 @@ use crate::error::{Error, Result};
 use crate::lifeline::Lifeline;
 use crate::node;
 use crate::ports::free_ports;
-use crate::text::{last_lines, say};
-use crate::wait::{NotYet, Waiting};
-use programs::{Binaries, create_folder};
+use crate::text::log;
+use crate::wait::{NotYet, Wait};
 
-/// How often a start is repeated with other ports, because others took one between its choice and its use.
+/// How often a start is retried with other ports, because another process has taken a port before it was used.
 const PORT_ATTEMPTS: usize = 5;
 
-/// How much garbage the programs collect before they clear it away, in percent of what they hold. Memory is there, and
-/// clearing takes a fifth of their time with Go's default of 100.
+/// The value of GOGC: the garbage collector runs when the heap has grown by this percentage. With Go's default of 100, it
+/// takes a fifth of the CPU time of the programs.
 const GARBAGE_PERCENT: &str = "400";
 
-/// How a cluster is started.
+/// Options for the start of a cluster.
 #[derive(Debug, Clone)]
 pub struct ClusterOptions {
-    /// Where state and logs go. Without it, a folder of its own in the cache, of which the newest 10 are kept.
+    /// The folder for state and logs. Default: a new folder in the cache, where the newest 10 are kept.
     pub folder: Option<PathBuf>,
-    /// How long each step of the start may take. Generous by default, for machines that are busy.
+    /// How long each step of the start may take. Default: 10 minutes, for busy machines.
     pub deadline: Duration,
 }
 
@@ -52,9 +52,8 @@ impl Default for ClusterOptions {
 /// A real Kubernetes control plane on 127.0.0.1, with one simulated node that has room for 100,000 pods.
 ///
 /// It ends with [`LocalCluster::stop`], when it is dropped, or when this process ends, even by SIGKILL.
-/// Nothing in it is bound to an async runtime, so tests with a runtime each can share one; a
-/// [`kube::Client`] is bound to the runtime that it was made on, so each test makes its own with
-/// [`LocalCluster::client`].
+/// It is not bound to an async runtime, so tests with different runtimes can share one. A [`kube::Client`] is bound to the
+/// runtime that created it, so each test creates its own with [`LocalCluster::client`].
 #[derive(Debug)]
 pub struct LocalCluster {
     pub(crate) binaries: Binaries,
@@ -65,11 +64,11 @@ pub struct LocalCluster {
     admin_kubeconfig: PathBuf,
     deadline: Duration,
     running: Mutex<Running>,
-    // Last, so that the folder counts as in use until everything else has ended.
+    // The last field, so that the folder stays locked until everything else has ended.
     _folder: ClusterFolder,
 }
 
-/// The processes. The lifeline is there until the end.
+/// The processes of the cluster. The lifeline is taken when the cluster is dropped.
 #[derive(Debug)]
 struct Running {
     lifeline: Option<Lifeline>,
@@ -77,12 +76,12 @@ struct Running {
 }
 
 impl LocalCluster {
-    /// Starts a cluster and waits until its node is ready and pods can be created in the namespace `default`.
-    /// Builds the programs first if need be: see [`Binaries::ensure`].
+    /// Starts a cluster, and waits until its node is ready and pods can be created in the namespace `default`.
+    /// Builds missing programs first: see [`Binaries::ensure`].
     ///
     /// # Errors
-    /// When a program can't be built, the folder can't be used, a part of the control plane ends or isn't ready
-    /// in time; the error names its log and shows the end of it.
+    /// When a program can't be built, the folder can't be used, or a component of the control plane ends or isn't ready in
+    /// time. The error names the log of that component and shows its end.
     pub async fn start(options: ClusterOptions) -> Result<Self> {
         let binaries = tokio::task::spawn_blocking(Binaries::ensure).await??;
         let mut cluster = Self::prepare(binaries, options)?;
@@ -90,59 +89,58 @@ impl LocalCluster {
         Ok(cluster)
     }
 
-    /// The cluster that all tests of this process share. The first to ask starts it, and it ends with the process.
+    /// The cluster that all tests of this process share. The first call starts it, and it ends with the process.
     ///
     /// # Panics
-    /// When it can't be started: there is nothing that a test could do about it. All tests fail with the same
-    /// message then, and only the first has waited for it.
-    #[expect(clippy::panic, reason = "a test that can't have its cluster has failed")]
+    /// When the cluster can't be started. Then all tests fail with the same message, without starting it again.
+    #[expect(clippy::panic, reason = "a test without its cluster has failed")]
     pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<Result<LocalCluster>> = OnceCell::const_new();
         let start = async || {
             let cluster = Self::start(ClusterOptions::default()).await?;
-            // Nothing else would say where to look after a test has failed.
-            say(&format!("{} runs, logs are in {}", cluster.server(), cluster.layout.logs().display()));
+            // So that the logs can be found after a test has failed.
+            log(&format!("{} is running; logs are in {}", cluster.server(), cluster.layout.logs().display()));
             Ok(cluster)
         };
         match SHARED.get_or_init(start).await {
             Ok(cluster) => cluster,
-            Err(error) => panic!("the cluster that the tests share can't be started: {error}"),
+            Err(error) => panic!("failed to start the shared cluster: {error}"),
         }
     }
 
-    /// Ends the cluster, waits until all of its processes are gone, and removes etcd's data. The logs stay.
+    /// Stops the cluster, waits until all of its processes are gone, and removes the data of etcd. The logs are kept.
     ///
     /// # Errors
-    /// When the task that waits is cancelled, since the runtime shuts down. The cluster ends all the same.
+    /// When the runtime shuts down before the cluster has ended. The cluster ends in that case as well.
     pub async fn stop(self) -> Result<()> {
         Ok(tokio::task::spawn_blocking(move || drop(self)).await?)
     }
 
-    /// The kubeconfig of an administrator, who may do everything. It contains all it needs and can be copied.
+    /// The kubeconfig of an administrator. It contains its certificates, so it can be copied.
     #[must_use]
     pub fn kubeconfig(&self) -> &Path {
         &self.admin_kubeconfig
     }
 
-    /// The folder with the cluster's state, and in `logs` the log of each process.
+    /// The folder with the state of the cluster. Its subfolder `logs` has the log of each process.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.layout.folder
     }
 
-    /// The cluster's programs, for instance for a `PATH`.
+    /// The programs of the cluster, for example for the `PATH`.
     #[must_use]
     pub fn binaries(&self) -> &Binaries {
         &self.binaries
     }
 
-    /// The API server's address, such as `https://127.0.0.1:12345`.
+    /// The address of the API server, such as `https://127.0.0.1:12345`.
     #[must_use]
     pub fn server(&self) -> String {
         format!("https://127.0.0.1:{}", self.ports.api)
     }
 
-    /// Kills the API server and starts it again on the same port. Every watch and open request breaks off.
+    /// Kills the API server and starts it again on the same port. All watches and open requests are interrupted.
     ///
     /// # Errors
     /// As [`LocalCluster::start_component`].
@@ -151,39 +149,38 @@ impl LocalCluster {
         self.start_component(Component::ApiServer).await
     }
 
-    /// Kills a part of the control plane with SIGKILL and returns once it is gone. Nothing happens if it isn't running.
+    /// Kills a component of the control plane with SIGKILL, and waits until it is gone. Does nothing if it isn't running.
     ///
     /// # Errors
     /// When the process can't be signalled or waited for.
     pub fn stop_component(&self, component: Component) -> Result<()> {
-        let Some(mut child) = self.running().components.remove(&component) else { return Ok(()) };
+        let Some(mut child) = self.running.lock().components.remove(&component) else { return Ok(()) };
         child.kill().and_then(|()| child.wait()).map(drop).map_err(Error::process("stop", component.name()))
     }
 
-    /// Starts a part of the control plane, unless it runs, and waits until it answers, if it is one that is asked:
-    /// etcd or the API server.
+    /// Starts a component of the control plane unless it is running. Waits until etcd or the API server accepts requests.
     ///
     /// # Errors
-    /// When it can't be started, ends again, or doesn't answer in time.
+    /// When the component can't be started, ends, or isn't ready in time.
     pub async fn start_component(&self, component: Component) -> Result<()> {
         self.launch(component)?;
         match component {
             Component::Etcd => {
                 let address = (Ipv4Addr::LOCALHOST, self.ports.etcd);
-                let mut waiting = self.waiting("etcd to accept connections");
+                let mut wait = self.wait("etcd to accept connections");
                 let connect = async || -> Result<_, NotYet> { Ok(Some(TcpStream::connect(address).await?)) };
-                while waiting.look(connect()).await?.is_none() {
+                while wait.poll(connect()).await?.is_none() {
                     self.check()?;
                 }
             }
             Component::ApiServer => {
                 let client = self.client().await?;
-                let mut waiting = self.waiting("the API server to be ready");
-                let ask = async || -> Result<_, NotYet> {
+                let mut wait = self.wait("the API server to be ready");
+                let check = async || -> Result<_, NotYet> {
                     let request = http::Request::get("/readyz").body(Vec::new())?;
                     Ok(Some(client.request_text(request).await?))
                 };
-                while waiting.look(ask()).await?.is_none() {
+                while wait.poll(check()).await?.is_none() {
                     self.check()?;
                 }
             }
@@ -192,13 +189,13 @@ impl LocalCluster {
         Ok(())
     }
 
-    /// Whether every part of the control plane that should run does.
+    /// Checks that all started components of the control plane are running.
     ///
     /// # Errors
-    /// When one ended by itself, with the end of its log.
+    /// When a component ended unexpectedly. The error shows the end of its log.
     pub fn check(&self) -> Result<()> {
-        for (&component, child) in &mut self.running().components {
-            let status = child.try_wait().map_err(Error::process("look after", component.name()))?;
+        for (&component, child) in &mut self.running.lock().components {
+            let status = child.try_wait().map_err(Error::process("check", component.name()))?;
             if let Some(status) = status {
                 let log = self.layout.log(component);
                 let output = last_lines(&log, 20);
@@ -208,7 +205,7 @@ impl LocalCluster {
         Ok(())
     }
 
-    /// Everything up to the first process.
+    /// Prepares the folder, certificates and ports, without starting a component.
     fn prepare(binaries: Binaries, options: ClusterOptions) -> Result<Self> {
         let ClusterOptions { folder, deadline } = options;
         let folder = match folder {
@@ -250,11 +247,11 @@ impl LocalCluster {
         Ok(())
     }
 
-    /// Back to where nothing was started, with other ports.
+    /// Stops all components, removes their state, and chooses other ports.
     fn change_ports(&mut self) -> Result<()> {
         for component in Component::ALL {
             self.stop_component(component)?;
-            // Each attempt is judged by its own log.
+            // [`is_port_taken`] must see only the log of the next attempt.
             let log = self.layout.log(component);
             if log.exists() {
                 fs::remove_file(&log).map_err(Error::file("remove", &log))?;
@@ -287,31 +284,31 @@ impl LocalCluster {
             .patch(node::NAME, &PatchParams::apply("local-cluster"), &Patch::Apply(node::manifest()))
             .await
             .map_err(Error::kubernetes("create the simulated node"))?;
-        let mut waiting = self.waiting("the simulated node to take pods");
-        while waiting.look(async { node::takes_pods(&nodes.get(node::NAME).await?) }).await?.is_none() {
+        let mut wait = self.wait("the simulated node to accept pods");
+        while wait.poll(async { node::accepts_pods(&nodes.get(node::NAME).await?) }).await?.is_none() {
             self.check()?;
         }
         self.wait_for_default_account(client, "default").await?;
-        // A process that lost its port may end only now, with another one's answers taken for its own until then.
+        // If another cluster answered on a port until now, the component that lost the port has ended by now.
         self.check()
     }
 
-    /// Waits for the service account that the controller manager creates in each namespace, and without which no
-    /// pod can be created there.
+    /// Waits for the default service account of a namespace. The controller manager creates it, and without it, no pod can
+    /// be created there.
     pub(crate) async fn wait_for_default_account(&self, client: kube::Client, namespace: &str) -> Result<()> {
         let accounts: Api<ServiceAccount> = Api::namespaced(client, namespace);
-        let mut waiting = self.waiting(&format!("the default service account of namespace {namespace}"));
-        while waiting.look(async { Ok(accounts.get_opt("default").await?) }).await?.is_none() {
+        let mut wait = self.wait(&format!("the default service account of namespace {namespace}"));
+        while wait.poll(async { Ok(accounts.get_opt("default").await?) }).await?.is_none() {
             self.check()?;
         }
         Ok(())
     }
 
-    /// Starts a process, unless it runs, with its log appended to the one before.
+    /// Starts the process of a component unless it is running. Its output is appended to its log.
     fn launch(&self, component: Component) -> Result<()> {
-        let mut running = self.running();
+        let mut running = self.running.lock();
         if let Some(child) = running.components.get_mut(&component) {
-            let status = child.try_wait().map_err(Error::process("look after", component.name()))?;
+            let status = child.try_wait().map_err(Error::process("check", component.name()))?;
             if status.is_none() {
                 return Ok(());
             }
@@ -320,7 +317,7 @@ impl LocalCluster {
         let child = Command::new(self.binaries.path(component.program()))
             .args(self.layout.arguments(component, self.ports))
             .current_dir(&self.layout.folder)
-            // Much of the environment would be settings to them: etcd, for one, reads every flag from there, too.
+            // Some programs read settings from the environment: etcd reads all of its flags from there.
             .env_clear()
             .env("HOME", &self.layout.folder)
             .env("GOGC", GARBAGE_PERCENT)
@@ -336,19 +333,14 @@ impl LocalCluster {
         written
     }
 
-    /// A wait with the cluster's deadline.
-    fn waiting(&self, what: &str) -> Waiting {
-        Waiting::new(what.to_owned(), self.deadline)
+    /// A wait with the deadline of the cluster.
+    fn wait(&self, what: &str) -> Wait {
+        Wait::new(what.to_owned(), self.deadline)
     }
 
-    /// A number for each process that a test starts, so that their logs differ.
+    /// The number of the next process that a test starts, for the name of its log.
     pub(crate) fn next_process(&self) -> usize {
         self.started_processes.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    fn running(&self) -> MutexGuard<'_, Running> {
-        // A panic in between leaves nothing half done: each change is a single insertion or removal.
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -357,10 +349,10 @@ impl Drop for LocalCluster {
         if std::thread::panicking() {
             eprintln!("the logs of the cluster are in {}", self.layout.logs().display());
         }
-        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let running = self.running.get_mut();
         let cleaner = running.lifeline.take().map(Lifeline::cut);
         for child in running.components.values_mut() {
-            // Already killed with its group; this is for the case that somebody else ended the group's leader.
+            // Usually already killed with its group. This is for the case that the leader of the group was killed.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -370,14 +362,14 @@ impl Drop for LocalCluster {
     }
 }
 
-/// Opens a log twice, for the two outputs of a process.
+/// Opens a log twice, for the standard output and the standard error of a process.
 pub(crate) fn open_log(path: &Path) -> Result<(File, File)> {
     let log = OpenOptions::new().create(true).append(true).open(path).map_err(Error::file("open", path))?;
     let copy = log.try_clone().map_err(Error::file("open", path))?;
     Ok((log, copy))
 }
 
-/// Whether a component ended because another process had taken its port.
+/// Whether a component ended because another process has taken its port.
 fn is_port_taken(error: &Error) -> bool {
     let Error::ComponentEnded { log, .. } = error else { return false };
     fs::read(log).is_ok_and(|text| String::from_utf8_lossy(&text).contains("address already in use"))
@@ -390,7 +382,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn port_that_another_process_takes_in_between_is_replaced() -> Result<()> {
+    async fn port_that_another_process_takes_is_replaced() -> Result<()> {
         let binaries = tokio::task::spawn_blocking(Binaries::ensure).await??;
         let mut cluster = LocalCluster::prepare(binaries, ClusterOptions::default())?;
         let lost = cluster.ports;
@@ -399,7 +391,7 @@ mod tests {
         assert_ne!(cluster.ports.etcd, lost.etcd);
 
         let mut other = LocalCluster::prepare(cluster.binaries.clone(), ClusterOptions::default())?;
-        // Not just anybody has it, but another cluster's API server.
+        // The API server of another cluster has this port, and answers as if it were the right one.
         other.ports.api = cluster.ports.api;
         other.start_on_free_ports().await?;
         assert_ne!(other.ports.api, cluster.ports.api);

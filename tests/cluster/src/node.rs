@@ -5,25 +5,25 @@ use serde_json::json;
 
 use crate::wait::NotYet;
 
-/// Its name.
+/// The name of the node.
 pub(crate) const NAME: &str = "kwok-0";
 
-/// Whether pods are scheduled to the node. The condition comes from KWOK. The controller manager then takes away the
-/// taint that new nodes have, without which a pod is scheduled only minutes later, after a failed attempt.
-pub(crate) fn takes_pods(node: &Node) -> Result<Option<()>, NotYet> {
+/// Whether the node accepts pods. KWOK sets the condition Ready. Then the controller manager removes the taint of new nodes:
+/// a pod that is created before that fails to be scheduled, and the scheduler retries it only minutes later.
+pub(crate) fn accepts_pods(node: &Node) -> Result<Option<()>, NotYet> {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     let ready = conditions
         .and_then(|all| all.iter().find(|condition| condition.type_ == "Ready"))
         .is_some_and(|condition| condition.status == "True");
     let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
     match (ready, taints.first()) {
-        (false, _) => Err("KWOK hasn't made the node ready".into()),
+        (false, _) => Err("the node is not ready yet".into()),
         (true, Some(taint)) => Err(format!("the node has the taint {}", taint.key).into()),
         (true, None) => Ok(Some(())),
     }
 }
 
-/// The node as it is created: KWOK knows it by the annotation, and the rest is what a kubelet would say of itself.
+/// The manifest of the node. KWOK recognises it by the annotation; a kubelet would report the rest.
 pub(crate) fn manifest() -> serde_json::Value {
     let room = json!({ "cpu": "1k", "memory": "10Ti", "pods": "100k" });
     json!({

@@ -5,16 +5,16 @@ use std::ops::RangeInclusive;
 
 use crate::error::{Error, Result};
 
-/// Below the ports that systems give to outgoing connections (from 32768 on Linux, 49152 on macOS): while an
-/// API server is down for a restart, no client's connection can take its port.
+/// A range below the ports of outgoing connections (from 32768 on Linux, 49152 on macOS), so that no client connection can
+/// take the port of an API server while it restarts.
 pub(crate) const RANGE: RangeInclusive<u16> = 10_000..=32_000;
 
 const ATTEMPTS: usize = 200;
 
-/// Ports that were free a moment ago, all different. Another process can still take one before it is used,
-/// so whoever uses them tries again with others when that happens.
+/// Finds different free ports. Another process can still take one of them before it is used, so the caller must retry with
+/// other ports in that case.
 pub(crate) fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
-    // All are held until the last is found, so that they differ.
+    // All ports are held until the last one is found, so that they differ.
     let mut held = Vec::with_capacity(COUNT);
     let mut ports = [0; COUNT];
     let mut random = fastrand::Rng::new();

@@ -1,4 +1,4 @@
-//! A program under test, with its log.
+//! A program that a test runs, with its log.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use programs::last_lines;
 
 use crate::error::{Error, Result};
 use crate::local_cluster::{LocalCluster, open_log};
-use crate::text::last_lines;
-use crate::wait::Waiting;
+use crate::wait::Wait;
 
-/// How many lines of the log a failed test shows.
+/// Lines of the log that a failed test shows.
 const SHOWN_LINES: usize = 60;
 
-/// A running program that a test has started. Dropping it kills it; when the test has failed, the end of its log is
-/// shown then. It also ends with the cluster and, by the cluster's means, with this process.
+/// A running program that a test has started. It is killed when it is dropped, and then the end of its log is shown if the
+/// test has failed. It also ends with the cluster, and so with this process.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -26,10 +26,9 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command`, with both of its outputs in `logs/<name>-<number>.log` in the cluster's folder.
+    /// Starts `command`, and writes both of its outputs to `logs/<name>-<number>.log` in the folder of the cluster.
     ///
-    /// Its arguments and environment are as the caller made them; `KUBECONFIG` isn't set, for the caller knows
-    /// with whose rights the program is to run.
+    /// The caller sets arguments and environment. That includes `KUBECONFIG`, which decides the rights of the program.
     ///
     /// # Errors
     /// When the log can't be opened or the program can't be started.
@@ -46,19 +45,19 @@ impl Process {
         Ok(Self { name: name.to_owned(), child, log })
     }
 
-    /// The process id, for instance to read how much memory is used.
+    /// The process id, for example to read the memory usage.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Where the log is.
+    /// The path of the log.
     #[must_use]
     pub fn log_path(&self) -> &Path {
         &self.log
     }
 
-    /// All that the program has written so far.
+    /// The output of the program so far.
     ///
     /// # Errors
     /// When the log can't be read.
@@ -67,31 +66,31 @@ impl Process {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// How it ended, or nothing while it runs.
+    /// The exit status, or `None` while the program runs.
     ///
     /// # Errors
-    /// When the system can't say.
+    /// When the state of the process can't be read.
     pub fn exit_status(&mut self) -> Result<Option<ExitStatus>> {
-        self.child.try_wait().map_err(Error::process("look after", self.name.clone()))
+        self.child.try_wait().map_err(Error::process("check", self.name.clone()))
     }
 
-    /// Kills it with SIGKILL, as a node that fails does, and returns once it is gone.
+    /// Kills the program with SIGKILL, like a failing node, and waits until it is gone.
     ///
     /// # Errors
-    /// When it can't be signalled or waited for.
+    /// When the process can't be signalled or waited for.
     pub fn kill(&mut self) -> Result<ExitStatus> {
         self.child.kill().and_then(|()| self.child.wait()).map_err(Error::process("kill", self.name.clone()))
     }
 
-    /// Asks it to end with SIGTERM, as a kubelet does, and returns how it ended.
+    /// Sends SIGTERM, like a kubelet, waits until the program ends, and returns its exit status.
     ///
     /// # Errors
-    /// When it still runs after `deadline`.
+    /// When the program still runs after `deadline`.
     pub async fn terminate(&mut self, deadline: Duration) -> Result<ExitStatus> {
         if let Some(status) = self.exit_status()? {
             return Ok(status);
         }
-        // It hasn't been waited for, so the id is still its own.
+        // The process has not been waited for, so the id still belongs to it.
         kill(Pid::from_raw(self.id().cast_signed()), Signal::SIGTERM)
             .map_err(|cause| Error::process("signal", self.name.clone())(cause.into()))?;
         self.wait(deadline).await.map_err(|error| match error {
@@ -105,14 +104,14 @@ impl Process {
         })
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the program ends, and returns its exit status.
     ///
     /// # Errors
-    /// When it still runs after `deadline`.
+    /// When the program still runs after `deadline`.
     pub async fn wait(&mut self, deadline: Duration) -> Result<ExitStatus> {
-        let mut waiting = Waiting::new(format!("{} to end", self.name), deadline);
+        let mut wait = Wait::new(format!("{} to end", self.name), deadline);
         loop {
-            if let Some(status) = waiting.look(async { Ok(self.exit_status()?) }).await? {
+            if let Some(status) = wait.poll(async { Ok(self.exit_status()?) }).await? {
                 return Ok(status);
             }
         }
@@ -121,12 +120,12 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // What can fail here has failed because it is gone already.
+        // An error means that the process is already gone.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!(
-                "the log of {} is {}, which ends with:\n{}",
+                "the log of {} ({}) ends with:\n{}",
                 self.name,
                 self.log.display(),
                 last_lines(&self.log, SHOWN_LINES)

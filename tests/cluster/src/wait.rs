@@ -1,29 +1,32 @@
-//! Waiting for a stated condition with a deadline, in place of sleeping.
+//! Waits for a condition with a deadline, so that no test has to sleep.
 
 use std::fmt::{self, Display};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// How long [`wait_for`] rests between two looks: an eighth of the time that it has waited, within these bounds. Looks cost the
-/// cluster time, and what takes long needs no close look.
+/// How long tests wait for a condition. It is long, for machines that run other things as well. No test asserts it.
+pub const DEADLINE: Duration = Duration::from_mins(4);
+
+/// Bounds of the interval between two checks of [`wait_for`], which is an eighth of the time waited so far. Checks cost the
+/// cluster time, and a long wait needs no frequent checks.
 const INTERVALS: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(250));
 
-/// Why a condition doesn't hold yet. Made from anything that can be displayed, so that `?` works on every
-/// error inside a condition and `Err("2 of 3 are ready".into())` states what is missing.
+/// Why a condition isn't met yet. It is converted from every type that implements [`Display`], so that `?` works on all
+/// errors inside a condition, and `Err("2 of 3 are ready".into())` states what is missing.
 ///
-/// It doesn't implement [`Display`] itself: that is what lets the conversion cover all types that do.
+/// It doesn't implement [`Display`] itself, since that would conflict with the conversion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotYet(String);
 
 impl<E: Display> From<E> for NotYet {
     fn from(reason: E) -> Self {
-        // The alternate form is the one in which anyhow's errors print their causes.
+        // In the alternate form, errors of anyhow print their causes.
         Self(format!("{reason:#}"))
     }
 }
 
-/// A condition that didn't come true before its deadline.
+/// A condition that wasn't met before its deadline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitError {
     what: String,
@@ -33,9 +36,9 @@ pub struct WaitError {
 
 impl Display for WaitError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "waited {:?} in vain for {}", self.deadline, self.what)?;
+        write!(formatter, "timed out after {:?} waiting for {}", self.deadline, self.what)?;
         match &self.last {
-            Some(reason) => write!(formatter, "; last seen: {reason}"),
+            Some(reason) => write!(formatter, "; last state: {reason}"),
             None => Ok(()),
         }
     }
@@ -43,23 +46,24 @@ impl Display for WaitError {
 
 impl std::error::Error for WaitError {}
 
-/// Looks at `check`, often at first and then every quarter of a second, until it returns `Ok(Some(value))`, and returns that value.
+/// Calls `check` until it returns `Ok(Some(value))`, and returns that value. Checks are frequent at first, and then come
+/// every quarter of a second.
 ///
-/// `Ok(None)` and `Err(reason)` both mean "not yet"; the newest reason becomes part of the error. A check that
-/// takes longer than what is left of the deadline is abandoned, so a request that hangs can't hang the test.
+/// `Ok(None)` and `Err(reason)` both mean "not yet"; the newest reason becomes part of the error. A check is cancelled at
+/// the deadline, so a request that hangs can't block the test.
 ///
 /// # Errors
-/// When `deadline` has passed, with `what` was waited for and the last reason seen.
+/// When `deadline` has passed. The error contains `what` and the newest reason.
 ///
 /// # Examples
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
 /// use std::time::Duration;
-/// let mut looks = 0;
-/// let third = cluster::wait_for("the third look", Duration::from_secs(5), async || {
-///     looks += 1;
-///     if looks < 3 { Err(format!("look {looks}"))? }
-///     Ok(Some(looks))
+/// let mut checks = 0;
+/// let third = cluster::wait_for("the third check", Duration::from_secs(5), async || {
+///     checks += 1;
+///     if checks < 3 { Err(format!("check {checks}"))? }
+///     Ok(Some(checks))
 /// })
 /// .await?;
 /// assert_eq!(third, 3);
@@ -71,35 +75,35 @@ pub async fn wait_for<T>(
     deadline: Duration,
     mut check: impl AsyncFnMut() -> Result<Option<T>, NotYet>,
 ) -> Result<T, WaitError> {
-    let mut waiting = Waiting::new(what.to_string(), deadline);
+    let mut wait = Wait::new(what.to_string(), deadline);
     loop {
-        if let Some(value) = waiting.look(check()).await? {
+        if let Some(value) = wait.poll(check()).await? {
             return Ok(value);
         }
     }
 }
 
-/// One wait, look by look: what [`wait_for`] is made of.
+/// One wait, check by check: [`wait_for`] is a loop over [`Wait::poll`].
 ///
-/// The compiler can't prove that a future which calls an async closure can go to another thread
-/// (rust-lang/rust issue 110338), so methods whose futures must be `Send` loop over [`Waiting::look`] themselves.
+/// The compiler can't prove that a future which calls an async closure is `Send` (rust-lang/rust issue 110338), so methods
+/// whose futures must be `Send` have a loop of their own.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct Wait {
     what: String,
     deadline: Duration,
-    begun: Instant,
+    start: Instant,
     end: Instant,
     last: Option<String>,
 }
 
-impl Waiting {
+impl Wait {
     pub(crate) fn new(what: String, deadline: Duration) -> Self {
-        let begun = Instant::now();
-        Self { what, deadline, begun, end: begun + deadline, last: None }
+        let start = Instant::now();
+        Self { what, deadline, start, end: start + deadline, last: None }
     }
 
-    /// Awaits one check and, if it says "not yet", rests before it returns `None`.
-    pub(crate) async fn look<T>(
+    /// Awaits one check. If the condition isn't met, sleeps for the interval and returns `None`.
+    pub(crate) async fn poll<T>(
         &mut self,
         check: impl Future<Output = Result<Option<T>, NotYet>>,
     ) -> Result<Option<T>, WaitError> {
@@ -108,13 +112,13 @@ impl Waiting {
             Ok(Ok(None)) => {}
             Ok(Err(NotYet(reason))) => self.last = Some(reason),
             Err(_) => {
-                self.last.get_or_insert_with(|| "the check itself gave no answer".to_owned());
+                self.last.get_or_insert_with(|| "the check did not finish".to_owned());
             }
         }
         if Instant::now() >= self.end {
             return Err(WaitError { what: self.what.clone(), deadline: self.deadline, last: self.last.take() });
         }
-        let interval = (self.begun.elapsed() / 8).clamp(INTERVALS.0, INTERVALS.1);
+        let interval = (self.start.elapsed() / 8).clamp(INTERVALS.0, INTERVALS.1);
         sleep(interval.min(self.end.saturating_duration_since(Instant::now()))).await;
         Ok(None)
     }
@@ -125,31 +129,31 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn error_names_what_was_waited_for_and_the_newest_reason() {
-        let mut looks = 0;
+    async fn error_contains_the_condition_and_the_newest_reason() {
+        let mut checks = 0;
         let error = wait_for("the moon", Duration::from_secs(2), async || {
-            looks += 1;
-            if looks % 2 == 0 { Ok(None::<()>) } else { Err(NotYet::from(format!("cloud {looks}"))) }
+            checks += 1;
+            if checks % 2 == 0 { Ok(None::<()>) } else { Err(NotYet::from(format!("cloud {checks}"))) }
         })
         .await
         .unwrap_err();
-        let cloud = if looks % 2 == 0 { looks - 1 } else { looks };
-        assert_eq!(error.to_string(), format!("waited 2s in vain for the moon; last seen: cloud {cloud}"));
+        let cloud = if checks % 2 == 0 { checks - 1 } else { checks };
+        assert_eq!(error.to_string(), format!("timed out after 2s waiting for the moon; last state: cloud {cloud}"));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn check_that_hangs_ends_at_the_deadline() {
+    async fn hanging_check_ends_at_the_deadline() {
         let error = wait_for("an answer", Duration::from_secs(2), async || {
             std::future::pending::<()>().await;
             Ok(Some(()))
         })
         .await
         .unwrap_err();
-        assert!(error.to_string().ends_with("last seen: the check itself gave no answer"), "{error}");
+        assert!(error.to_string().ends_with("last state: the check did not finish"), "{error}");
     }
 
     #[tokio::test]
-    async fn one_look_is_granted_even_without_time() {
+    async fn condition_is_checked_once_without_time() {
         assert_eq!(wait_for("now", Duration::ZERO, async || Ok(Some(1))).await, Ok(1));
     }
 

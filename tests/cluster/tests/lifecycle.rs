@@ -1,4 +1,4 @@
-//! Start and end of clusters and of their parts.
+//! The start and the end of clusters and of their components.
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpStream};
@@ -7,21 +7,18 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use cluster::{ClusterOptions, Component, LocalCluster, wait_for};
+use cluster::{ClusterOptions, Component, DEADLINE, LocalCluster, wait_for};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::Api;
 use kube::api::{ListParams, PostParams};
 use tokio::sync::{Mutex, MutexGuard};
 
-/// How long is waited for anything. Long, for machines that do other things as well: it asserts nothing.
-const SOON: Duration = Duration::from_mins(4);
-
-/// A new folder that only one test uses.
+/// A folder for one test, which doesn't exist yet.
 fn folder(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("local-cluster-{name}-{}", std::process::id()))
 }
 
-/// The ids that a cluster has written for its processes.
+/// The ids of the processes of a cluster, which it writes to its folder.
 fn process_ids(folder: &Path) -> Result<Vec<u32>> {
     Component::ALL
         .iter()
@@ -33,8 +30,8 @@ fn process_ids(folder: &Path) -> Result<Vec<u32>> {
         .collect()
 }
 
-/// Whether a process runs. One that has ended, but whose parent hasn't noticed yet, doesn't.
-fn runs(id: u32) -> Result<bool> {
+/// Whether a process is running. A zombie, which has ended but has not been waited for, is not running.
+fn is_running(id: u32) -> Result<bool> {
     let output = Command::new("ps").args(["-o", "stat=", "-p", &id.to_string()]).output()?;
     let state = String::from_utf8(output.stdout)?;
     Ok(!state.trim().is_empty() && !state.trim_start().starts_with('Z'))
@@ -48,13 +45,13 @@ fn port(server: &str) -> Result<u16> {
     server.rsplit(':').next().context("no port")?.parse().context("not a port")
 }
 
-/// Waits until nothing of a cluster is left but its logs.
+/// Waits until only the logs of a cluster are left.
 async fn wait_until_gone(folder: &Path, port: u16) -> Result<()> {
     let ids = process_ids(folder)?;
-    wait_for("the cluster's processes, port and data to be gone", SOON, async || {
+    wait_for("the cluster's processes, port and data to be gone", DEADLINE, async || {
         let mut left = Vec::new();
         for &id in &ids {
-            if runs(id)? {
+            if is_running(id)? {
                 left.push(format!("process {id}"));
             }
         }
@@ -67,11 +64,11 @@ async fn wait_until_gone(folder: &Path, port: u16) -> Result<()> {
         if left.is_empty() { Ok(Some(())) } else { Err(left.join(", "))? }
     })
     .await?;
-    assert!(folder.join("logs/kube-apiserver.log").exists(), "the logs stay");
+    assert!(folder.join("logs/kube-apiserver.log").exists(), "the logs must be kept");
     Ok(())
 }
 
-/// A running `local-cluster up`, which is killed with the test.
+/// A running `local-cluster up`, which is killed at the end of the test.
 struct Up(Child);
 
 impl Drop for Up {
@@ -81,7 +78,7 @@ impl Drop for Up {
     }
 }
 
-/// Starts `local-cluster up` and waits until it says where its cluster is.
+/// Starts `local-cluster up`, and waits until it prints the path of the kubeconfig.
 async fn up(folder: &Path) -> Result<(Up, PathBuf)> {
     let mut child = Command::new(env!("CARGO_BIN_EXE_local-cluster"))
         .args(["up", "--dir"])
@@ -91,16 +88,16 @@ async fn up(folder: &Path) -> Result<(Up, PathBuf)> {
         .spawn()?;
     let stdout = child.stdout.take().context("no output")?;
     let up = Up(child);
-    // The first line only, and the pipe is closed then, as `head` does it.
+    // Read only the first line and close the pipe, like `head`.
     let read = tokio::task::spawn_blocking(move || BufReader::new(stdout).lines().next().transpose());
     let line = tokio::time::timeout(Duration::from_mins(10), read).await???;
-    let line = line.context("local-cluster ended without a word on its standard output")?;
+    let line = line.context("local-cluster ended without output")?;
     let kubeconfig = line.strip_prefix("export KUBECONFIG='").and_then(|rest| rest.strip_suffix('\''));
     let kubeconfig = PathBuf::from(kubeconfig.with_context(|| format!("unexpected output: {line}"))?);
     Ok((up, kubeconfig))
 }
 
-/// The port in a kubeconfig, whose user can then list namespaces.
+/// The port of the server in a kubeconfig. Also checks that its user can list namespaces.
 async fn port_of(kubeconfig: &Path) -> Result<u16> {
     let namespaces: Api<Namespace> = Api::all(LocalCluster::client_from(kubeconfig).await?);
     namespaces.list(&ListParams::default()).await?;
@@ -109,19 +106,19 @@ async fn port_of(kubeconfig: &Path) -> Result<u16> {
     port(contents["clusters"][0]["cluster"]["server"].as_str().context("no server")?)
 }
 
-/// The cluster whose parts the tests stop, one test after another: starting one costs more than most of them.
-async fn alone() -> Result<(&'static LocalCluster, MutexGuard<'static, ()>)> {
+/// The cluster whose components the tests stop. One test uses it at a time: starting a cluster takes longer than most tests.
+async fn exclusive() -> Result<(&'static LocalCluster, MutexGuard<'static, ()>)> {
     static TURN: Mutex<()> = Mutex::const_new(());
     let turn = TURN.lock().await;
     let cluster = LocalCluster::shared().await;
-    // A test that failed may have left one stopped.
+    // A failed test may have left a component stopped.
     for component in Component::ALL {
         cluster.start_component(component).await?;
     }
     Ok((cluster, turn))
 }
 
-/// A Deployment takes all parts of the control plane to complete.
+/// Rolls out a Deployment, which needs all components of the control plane.
 async fn roll_out(cluster: &LocalCluster, name: &str) -> Result<()> {
     cluster.kubectl(["create", "deployment", name, "--image=web:1"]).await?;
     let resource = format!("deployment/{name}");
@@ -135,9 +132,9 @@ async fn cluster_ends_when_its_owner_is_killed() -> Result<()> {
     let (mut owner, kubeconfig) = up(&folder).await?;
     let port = port_of(&kubeconfig).await?;
     for id in process_ids(&folder)? {
-        assert!(runs(id)?, "process {id} runs as long as its owner does");
+        assert!(is_running(id)?, "process {id} must run as long as its owner");
     }
-    // SIGKILL: nothing of the owner's own can run any more.
+    // After SIGKILL, no code of the owner runs.
     owner.0.kill()?;
     owner.0.wait()?;
     wait_until_gone(&folder, port).await?;
@@ -146,13 +143,13 @@ async fn cluster_ends_when_its_owner_is_killed() -> Result<()> {
 }
 
 #[tokio::test]
-async fn up_ends_its_cluster_on_sigterm_and_reports_success() -> Result<()> {
+async fn cluster_ends_when_up_receives_sigterm() -> Result<()> {
     let folder = folder("terminated");
     let (mut owner, kubeconfig) = up(&folder).await?;
     let port = port_of(&kubeconfig).await?;
     let sent = Command::new("kill").args(["-s", "TERM", &owner.0.id().to_string()]).status()?;
     assert!(sent.success());
-    let status = wait_for("local-cluster to end", SOON, async || Ok(owner.0.try_wait()?)).await?;
+    let status = wait_for("local-cluster to end", DEADLINE, async || Ok(owner.0.try_wait()?)).await?;
     assert!(status.success(), "{status}");
     wait_until_gone(&folder, port).await?;
     std::fs::remove_dir_all(&folder)?;
@@ -160,26 +157,26 @@ async fn up_ends_its_cluster_on_sigterm_and_reports_success() -> Result<()> {
 }
 
 #[tokio::test]
-async fn two_clusters_run_at_once_and_know_nothing_of_each_other() -> Result<()> {
-    let ((second, _turn), first) =
-        tokio::try_join!(alone(), async { Ok(LocalCluster::start(ClusterOptions::default()).await?) })?;
-    assert_ne!(first.server(), second.server());
-    assert_ne!(first.folder(), second.folder());
-    let mine = first.namespace("mine").await?;
-    let others: Api<Namespace> = Api::all(second.client().await?);
-    assert!(others.get_opt(&mine).await?.is_none(), "{mine} is in both");
+async fn two_clusters_are_independent() -> Result<()> {
+    let ((shared, _turn), first) =
+        tokio::try_join!(exclusive(), async { Ok(LocalCluster::start(ClusterOptions::default()).await?) })?;
+    assert_ne!(first.server(), shared.server());
+    assert_ne!(first.folder(), shared.folder());
+    let name = first.namespace("first").await?;
+    let namespaces: Api<Namespace> = Api::all(shared.client().await?);
+    assert!(namespaces.get_opt(&name).await?.is_none(), "namespace {name} is in both clusters");
 
     let (folder, port) = (first.folder().to_owned(), port(&first.server())?);
     first.stop().await?;
     wait_until_gone(&folder, port).await?;
-    second.check()?;
-    others.list(&ListParams::default()).await?;
+    shared.check()?;
+    namespaces.list(&ListParams::default()).await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn data_and_clients_outlive_a_restart_of_the_api_server() -> Result<()> {
-    let (cluster, _turn) = alone().await?;
+async fn data_and_clients_survive_an_api_server_restart() -> Result<()> {
+    let (cluster, _turn) = exclusive().await?;
     let namespace = cluster.namespace("restart").await?;
     let config_maps: Api<ConfigMap> = Api::namespaced(cluster.client().await?, &namespace);
     let mut kept = ConfigMap::default();
@@ -198,13 +195,13 @@ async fn data_and_clients_outlive_a_restart_of_the_api_server() -> Result<()> {
         .collect();
     assert_eq!(changed, [Component::ApiServer]);
     config_maps.get("kept").await?;
-    // The other parts of the control plane find it again, too: each has a share in this.
+    // The other components connect to it again: a rollout needs all of them.
     roll_out(cluster, "after-the-restart").await
 }
 
 #[tokio::test]
-async fn component_that_ends_by_itself_is_told_from_one_that_was_stopped() -> Result<()> {
-    let (cluster, _turn) = alone().await?;
+async fn only_an_unexpected_end_of_a_component_is_an_error() -> Result<()> {
+    let (cluster, _turn) = exclusive().await?;
     cluster.stop_component(Component::Scheduler)?;
     cluster.check()?;
     cluster.stop_component(Component::Scheduler)?;
@@ -212,33 +209,31 @@ async fn component_that_ends_by_itself_is_told_from_one_that_was_stopped() -> Re
 
     let kwok = process_ids(cluster.folder())?[4].to_string();
     assert!(Command::new("kill").args(["-s", "KILL", &kwok]).status()?.success());
-    let error = wait_for("the end of KWOK to be noticed", SOON, async || Ok(cluster.check().err())).await?;
-    assert!(error.to_string().contains("kwok ended by itself"), "{error}");
+    let error = wait_for("the end of KWOK to be detected", DEADLINE, async || Ok(cluster.check().err())).await?;
+    assert!(error.to_string().contains("kwok of the cluster ended unexpectedly"), "{error}");
     cluster.start_component(Component::Kwok).await?;
     cluster.check()?;
     roll_out(cluster, "with-all-parts").await
 }
 
 #[tokio::test]
-async fn data_outlives_a_restart_of_etcd() -> Result<()> {
-    let (cluster, _turn) = alone().await?;
+async fn data_survives_an_etcd_restart() -> Result<()> {
+    let (cluster, _turn) = exclusive().await?;
     let name = cluster.namespace("kept").await?;
     let namespaces: Api<Namespace> = Api::all(cluster.client().await?);
     cluster.stop_component(Component::Etcd)?;
     cluster.start_component(Component::Etcd).await?;
-    wait_for("the API server to find etcd and the namespace again", SOON, async || {
-        Ok(Some(namespaces.get(&name).await?))
-    })
-    .await?;
+    wait_for("the API server to return the namespace again", DEADLINE, async || Ok(Some(namespaces.get(&name).await?)))
+        .await?;
     roll_out(cluster, "after-the-restart-of-etcd").await
 }
 
-/// Checked by the compiler: nothing is started.
+/// Only the compiler checks this: nothing is started.
 #[test]
-fn methods_can_be_awaited_in_a_spawned_task() {
-    fn sendable<T: Send>(_: T) {}
-    sendable(LocalCluster::start(ClusterOptions::default()));
-    sendable(async {
+fn futures_are_send() {
+    fn assert_send<T: Send>(_: T) {}
+    assert_send(LocalCluster::start(ClusterOptions::default()));
+    assert_send(async {
         let cluster = LocalCluster::shared().await;
         cluster.restart_api_server().await?;
         cluster.namespace("spawned").await

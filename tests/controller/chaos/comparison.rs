@@ -1,4 +1,4 @@
-//! The records against what the cluster has, and the entities against the records.
+//! Compares the records with the ReplicaSets, and the entities with the records.
 
 use std::collections::BTreeMap;
 
@@ -14,20 +14,19 @@ use rollout::{ChangeKind, Outcome};
 use serde_json::{Value, json};
 
 use super::operations::Plan;
+use crate::Error;
 use crate::fixture::{CLUSTER, Installation};
 use crate::objects::{revision_of, rollout_of};
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
-
-/// All that disagrees, a line each.
-pub async fn disagreements(on: &Installation, namespace: &str, plan: Plan) -> Result<Vec<String>, Error> {
-    let client = on.client().await?;
+/// All differences, one line each.
+pub async fn differences(setup: &Installation, namespace: &str, plan: Plan) -> Result<Vec<String>, Error> {
+    let client = setup.client().await?;
     let sets = Api::<ReplicaSet>::namespaced(client.clone(), namespace).list(&ListParams::default()).await?.items;
     let records =
         Api::<DoraDeployment>::namespaced(client.clone(), namespace).list(&ListParams::default()).await?.items;
     let incidents = Api::<DoraIncident>::namespaced(client, namespace).list(&ListParams::default()).await?.items;
     let mut found = Vec::new();
-    // Each image makes a ReplicaSet, and each ReplicaSet ran one revision.
+    // Each image has its own ReplicaSet, and each ReplicaSet has run one revision.
     let mut ran: Vec<_> =
         sets.iter().filter_map(|set| Some((set.labels().get("app")?.clone(), revision_of(set)?))).collect();
     let mut recorded: Vec<_> = records
@@ -37,13 +36,14 @@ pub async fn disagreements(on: &Installation, namespace: &str, plan: Plan) -> Re
         .collect();
     ran.sort();
     recorded.sort();
-    let (own, applied): (Vec<_>, Vec<_>) = incidents.iter().partition(|it| it.labels().contains_key(OPENED_BY));
+    let (automatic, applied): (Vec<_>, Vec<_>) =
+        incidents.iter().partition(|incident| incident.labels().contains_key(OPENED_BY));
     if ran.len() != plan.rollouts || applied.len() != plan.incidents {
         found.push(format!("{} revisions and {} incidents for {plan:?}", ran.len(), applied.len()));
     }
-    found.extend(unopened(&records, &own));
+    found.extend(wrong_automatic_incidents(&records, &automatic));
     if ran != recorded {
-        found.push(format!("{recorded:?} are recorded, and {ran:?} ran"));
+        found.push(format!("recorded: {recorded:?}, rolled out: {ran:?}"));
     }
     for record in &records {
         let conditions = record.status.as_ref().map(|status| status.conditions.as_slice());
@@ -55,24 +55,25 @@ pub async fn disagreements(on: &Installation, namespace: &str, plan: Plan) -> Re
     }
     let deployments = records.iter().map(deployment).collect();
     let incidents = incidents.iter().map(incident).collect();
-    compare(&deployments, &on.entities("dora_deployment", namespace), &mut found);
-    compare(&incidents, &on.entities("dora_incident", namespace), &mut found);
+    compare(&deployments, &setup.entities("dora_deployment", namespace), &mut found);
+    compare(&incidents, &setup.entities("dora_incident", namespace), &mut found);
     Ok(found)
 }
 
-/// What is wrong with the incidents that opened themselves: each failed rollout has one, named after its record, and nothing else has.
-fn unopened(records: &[DoraDeployment], own: &[&DoraIncident]) -> Option<String> {
-    let noted = |record: &&DoraDeployment| record.status.as_ref().is_some_and(|status| status.incident.is_some());
-    // One that has recovered may have done so before anybody looked.
-    let has_to = |record: &&DoraDeployment| record.spec.outcome == Outcome::Failed || noted(record);
-    let mut expected: Vec<String> = records.iter().filter(has_to).map(ResourceExt::name_any).collect();
-    let mut present: Vec<String> = own.iter().map(|incident| incident.name_any()).collect();
+/// Checks the automatic incidents: each failed rollout has one with the name of its record, and there are no others.
+fn wrong_automatic_incidents(records: &[DoraDeployment], automatic: &[&DoraIncident]) -> Option<String> {
+    let has_incident =
+        |record: &&DoraDeployment| record.status.as_ref().is_some_and(|status| status.incident.is_some());
+    // A recovered rollout has none if it recovered before the controller saw the failure.
+    let needs_incident = |record: &&DoraDeployment| record.spec.outcome == Outcome::Failed || has_incident(record);
+    let mut expected: Vec<String> = records.iter().filter(needs_incident).map(ResourceExt::name_any).collect();
+    let mut found: Vec<String> = automatic.iter().map(|incident| incident.name_any()).collect();
     expected.sort();
-    present.sort();
-    (expected != present).then(|| format!("{present:?} opened themselves, and should have: {expected:?}"))
+    found.sort();
+    (expected != found).then(|| format!("automatic incidents: {found:?}, expected: {expected:?}"))
 }
 
-/// Why the resource is not delivered in its present generation, if it is not.
+/// Why the current generation of a resource is not delivered, or `None` if it is.
 fn undelivered(metadata: &ObjectMeta, conditions: &[Condition]) -> Option<String> {
     let name = metadata.name.as_deref().unwrap_or_default();
     let Some(synced) = conditions.iter().find(|condition| condition.type_ == "Synced") else {
@@ -81,25 +82,29 @@ fn undelivered(metadata: &ObjectMeta, conditions: &[Condition]) -> Option<String
     let is_delivered = synced.status == "True" && synced.observed_generation == metadata.generation;
     (!is_delivered).then(|| {
         let Condition { reason, observed_generation, message, .. } = synced;
-        format!("{name} is at {:?}, and {reason} speaks of {observed_generation:?}: {message}", metadata.generation)
+        format!(
+            "{name} has generation {:?}, and {reason} was observed at {observed_generation:?}: {message}",
+            metadata.generation
+        )
     })
 }
 
+/// Compares entities with the expected contents, by identifier.
 fn compare(expected: &BTreeMap<String, Value>, entities: &[Entity], found: &mut Vec<String>) {
     let mut missing: Vec<_> = expected.keys().collect();
     for entity in entities {
         missing.retain(|identifier| **identifier != entity.identifier);
-        let present = json!({"title": entity.title, "properties": entity.properties, "relations": entity.relations});
+        let actual = json!({"title": entity.title, "properties": entity.properties, "relations": entity.relations});
         match expected.get(&entity.identifier) {
-            Some(expected) if *expected == present => {}
-            Some(expected) => found.push(format!("{} is {present} and should be {expected}", entity.identifier)),
-            None => found.push(format!("{} should not be there", entity.identifier)),
+            Some(expected) if *expected == actual => {}
+            Some(expected) => found.push(format!("{} is {actual}, expected {expected}", entity.identifier)),
+            None => found.push(format!("{} is not expected", entity.identifier)),
         }
     }
     found.extend(missing.into_iter().map(|identifier| format!("{identifier} is missing")));
 }
 
-/// Identifier and contents of the entity of a record.
+/// The identifier and the contents of the entity of a record.
 fn deployment(record: &DoraDeployment) -> (String, Value) {
     let namespace = record.namespace().unwrap_or_default();
     let spec = &record.spec;
@@ -112,7 +117,7 @@ fn deployment(record: &DoraDeployment) -> (String, Value) {
         Outcome::Superseded => "cancelled",
         Outcome::Unobserved => "unknown",
         Outcome::RolledBack => "rolled_back",
-        Outcome::InProgress | Outcome::Abandoned => "not to be there",
+        Outcome::InProgress | Outcome::Abandoned => "not expected",
     };
     let time = spec.finished_at.as_ref().or(spec.started_at.as_ref()).map(|time| port_time(time.0));
     let properties = json!({
@@ -127,7 +132,7 @@ fn deployment(record: &DoraDeployment) -> (String, Value) {
     (format!("{CLUSTER}:{namespace}:{name}:{revision}:{uid}"), contents)
 }
 
-/// Identifier and contents of the entity of an incident.
+/// The identifier and the contents of the entity of an incident.
 fn incident(incident: &DoraIncident) -> (String, Value) {
     let (namespace, name) = (incident.namespace().unwrap_or_default(), incident.name_any());
     let (spec, status) = (&incident.spec, incident.status.clone().unwrap_or_default());

@@ -1,6 +1,6 @@
-//! What users do meanwhile.
+//! The operations of users during the faults.
 
-use cluster::wait_for;
+use cluster::{DEADLINE, wait_for};
 use fastrand::Rng;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -8,23 +8,21 @@ use kube::{Api, Client};
 use port_dora_controller::resources::DoraIncident;
 use serde_json::{Value, json};
 
-use crate::fixture::DEADLINE;
+use crate::Error;
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
-
-/// Rollouts of one Deployment.
+/// Number of rollouts of one Deployment.
 const ROLLOUTS_EACH: usize = 6;
 
-/// One of so many rollouts fails.
+/// One in this number of rollouts fails.
 const FAILING: u64 = 6;
 
-/// Changes of one incident, its creation included.
+/// Number of changes of one incident, including its creation.
 const CHANGES_EACH: usize = 4;
 
-/// Longest time without a controller, in operations.
-const LONGEST_ABSENCE: usize = 6;
+/// The longest downtime of the controller, in operations.
+const LONGEST_DOWNTIME: usize = 6;
 
-/// How much is done.
+/// The number of operations of each kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub rollouts: usize,
@@ -32,30 +30,25 @@ pub struct Plan {
     pub kills: usize,
 }
 
-/// What is done next. Deployments and incidents go by their numbers.
+/// An operation. Deployments and incidents are identified by their numbers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Operation {
-    /// Another image, which the last number names.
-    RollOut {
-        deployment: usize,
-        image: usize,
-        fails: bool,
-    },
-    /// Creates an incident, or changes it in a way that the last number chooses.
-    Change {
-        incident: usize,
-        how: u64,
-    },
+    /// Rolls out the image with this number.
+    RollOut { deployment: usize, image: usize, fails: bool },
+    /// Creates an incident, or changes it in a way that depends on `how`.
+    Change { incident: usize, how: u64 },
+    /// Kills the controller.
     Kill,
+    /// Starts the controller.
     Start,
 }
 
-/// What is left to do.
+/// The remaining operations.
 pub struct Operations {
     deployments: Api<Deployment>,
     incidents: Api<DoraIncident>,
-    left: Vec<Operation>,
-    /// Operations until the controller is started again.
+    remaining: Vec<Operation>,
+    /// Number of operations until the controller is started again.
     until_start: Option<usize>,
 }
 
@@ -63,37 +56,44 @@ impl Operations {
     pub fn new(client: Client, namespace: &str, plan: Plan, random: &mut Rng) -> Self {
         let Plan { rollouts, incidents, kills } = plan;
         let deployments = rollouts.div_ceil(ROLLOUTS_EACH);
-        let mut left = Vec::with_capacity(rollouts + incidents * CHANGES_EACH + kills);
+        let mut remaining = Vec::with_capacity(rollouts + incidents * CHANGES_EACH + kills);
         for image in 0..rollouts {
-            left.push(Operation::RollOut { deployment: image % deployments, image, fails: random.u64(..FAILING) == 0 });
+            remaining.push(Operation::RollOut {
+                deployment: image % deployments,
+                image,
+                fails: random.u64(..FAILING) == 0,
+            });
         }
         for number in 0..incidents * CHANGES_EACH {
-            left.push(Operation::Change { incident: number % incidents, how: random.u64(..) });
+            remaining.push(Operation::Change { incident: number % incidents, how: random.u64(..) });
         }
-        random.shuffle(&mut left);
-        // Kills are spread over the whole, with room for a start between two of them.
+        random.shuffle(&mut remaining);
+        // The kills are spread evenly, with room for a start between two of them.
         for number in (0..kills).rev() {
-            let share = left.len() / kills;
-            left.insert(number * share + random.usize(..share.saturating_sub(LONGEST_ABSENCE).max(1)), Operation::Kill);
+            let share = remaining.len() / kills;
+            remaining.insert(
+                number * share + random.usize(..share.saturating_sub(LONGEST_DOWNTIME).max(1)),
+                Operation::Kill,
+            );
         }
         Self {
             deployments: Api::namespaced(client.clone(), namespace),
             incidents: Api::namespaced(client, namespace),
-            left,
+            remaining,
             until_start: None,
         }
     }
 
-    /// The next operation; none is left when the controller runs and everything is done.
+    /// The next operation, or `None` when all operations are done and the controller is running.
     pub fn next(&mut self, random: &mut Rng) -> Option<Operation> {
-        if self.until_start == Some(0) || (self.until_start.is_some() && self.left.is_empty()) {
+        if self.until_start == Some(0) || (self.until_start.is_some() && self.remaining.is_empty()) {
             self.until_start = None;
             return Some(Operation::Start);
         }
         self.until_start = self.until_start.map(|operations| operations - 1);
-        let operation = self.left.pop()?;
+        let operation = self.remaining.pop()?;
         if operation == Operation::Kill {
-            self.until_start = Some(random.usize(..LONGEST_ABSENCE));
+            self.until_start = Some(random.usize(..LONGEST_DOWNTIME));
         }
         Some(operation)
     }
@@ -106,7 +106,8 @@ impl Operations {
         }
     }
 
-    /// Gives the Deployment another image, and waits until the Deployment controller has made a revision of it: each is a rollout of its own.
+    /// Sets another image of the Deployment, and waits until the Deployment controller has observed it, so that each image is a
+    /// rollout.
     async fn roll_out(&self, deployment: usize, image: usize, fails: bool) -> Result<(), Error> {
         let name = format!("web-{deployment}");
         let tag = if fails { "broken" } else { "v1" };
@@ -130,7 +131,7 @@ impl Operations {
         });
         let parameters = PatchParams::apply("chaos").force();
         let wanted = self.deployments.patch(&name, &parameters, &Patch::Apply(&manifest)).await?;
-        wait_for(format!("the Deployment controller to have seen {name}"), DEADLINE, async || {
+        wait_for(format!("the Deployment controller to observe {name}"), DEADLINE, async || {
             let found = self.deployments.get(&name).await?;
             let observed = found.status.as_ref().and_then(|status| status.observed_generation);
             Ok((observed >= wanted.metadata.generation).then_some(()))

@@ -1,54 +1,55 @@
-//! Whether the pauses that Port asks for are kept, by the controller's own log: it names each request that is sent and each answer that
-//! was read, in the order in which that happened. How long either was on the way doesn't matter.
+//! Checks that the controller keeps the pauses that Port asks for. The log of the controller contains each request that is sent
+//! and each answer that is read, in order, so network delays don't matter.
 
 use jiff::{SignedDuration, Timestamp};
 use port_sim::Request;
 
-use super::weather::PAUSE;
+use super::fault_schedule::PAUSE;
 
-/// What the controller logs before it sends a request, at the level TRACE.
+/// The message that the controller logs before it sends a request, at level TRACE.
 const SENT: &str = "sending a request to Port";
 
-/// How far the clock of the log and the one that measures a pause may drift apart meanwhile.
+/// The tolerance between the clock of the log and the clock that measures a pause.
 const DRIFT: SignedDuration = SignedDuration::from_millis(10);
 
-/// The requests that a controller sent although it had read an answer that asks for a pause, a line each. `logs` are those of all
-/// processes: one that was killed takes the pause with it.
-pub fn disregarded(logs: &[String], requests: &[Request]) -> Vec<String> {
+/// The requests that a controller sent after it had read an answer that asks for a pause, one line each. `logs` has one entry
+/// for each process, since the next process doesn't know of the pause.
+pub fn sent_during_pause(logs: &[String], requests: &[Request]) -> Vec<String> {
     let asked = requests.iter().filter_map(|request| Some((request, pause(request)?)));
     let of_each = asked.flat_map(|(request, pause)| logs.iter().map(move |log| (request, pause, log)));
-    of_each.flat_map(|(request, pause, log)| disregards_of(request, pause, log)).collect()
+    of_each.flat_map(|(request, pause, log)| sent_in_log(request, pause, log)).collect()
 }
 
-fn disregards_of(limited: &Request, pause: SignedDuration, log: &str) -> Vec<String> {
+/// The requests in one log that were sent during the pause after this request, one line each.
+fn sent_in_log(limited: &Request, pause: SignedDuration, log: &str) -> Vec<String> {
     let mut lines = log.lines().skip_while(|line| !line.contains(&limited.trace_id));
-    // The first line that names it is the one on the answer.
+    // The first line with the trace id is that of the answer.
     let Some(read) = lines.next().and_then(time) else { return Vec::new() };
     let is_during = |line: &&str| time(line).is_some_and(|sent| sent.duration_since(read) + DRIFT < pause);
     let during = lines.filter(|line| line.contains(SENT)).filter(is_during);
     let fault = limited.fault.as_deref().unwrap_or_default();
     during
-        .map(|line| format!("{line}\n  though the answer to request {} was read at {read}: {fault}", limited.id))
+        .map(|line| format!("{line}\n  after the answer to request {} was read at {read}: {fault}", limited.id))
         .collect()
 }
 
-/// How many requests were sent.
+/// The number of requests that were sent.
 pub fn sent(logs: &[String]) -> usize {
     logs.iter().flat_map(|log| log.lines()).filter(|line| line.contains(SENT)).count()
 }
 
-/// Whether the answer to this request asks to send nothing for a while.
+/// Whether the answer to this request asks for a pause.
 pub fn asks_for_pause(request: &Request) -> bool {
     pause(request).is_some()
 }
 
-/// For how long the answer to this request asks to send nothing.
+/// The pause that the answer to this request asks for.
 fn pause(request: &Request) -> Option<SignedDuration> {
     let seconds = request.fault.as_deref()?.strip_prefix(PAUSE)?.strip_suffix(" s")?.parse().ok()?;
     Some(SignedDuration::from_secs(seconds))
 }
 
-/// The time with which a line of the log begins.
+/// The time at the beginning of a line of the log.
 fn time(line: &str) -> Option<Timestamp> {
     line.split_whitespace().next()?.parse().ok()
 }
@@ -76,7 +77,7 @@ mod tests {
         }
     }
 
-    /// The line of an answer that was read, or else of a request that was sent.
+    /// The log line of an answer with a trace id, or of a request without one.
     fn line(at: f64, trace_id: Option<&str>) -> String {
         let time = Timestamp::UNIX_EPOCH + SignedDuration::from_secs_f64(at);
         let target = "port_client::http::transport";
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_during_a_pause_is_found() {
+    fn request_during_a_pause_is_found() {
         let requests =
             [request(1, "one", Some("pause of 3 s")), request(2, "two", Some("handle")), request(3, "three", None)];
         let (one, two, three) = (|at| line(at, Some("one")), |at| line(at, Some("two")), |at| line(at, Some("three")));
@@ -99,15 +100,15 @@ mod tests {
             ("near the end", one(10.0) + &sent(12.9), 1),
             ("several", one(10.0) + &sent(11.0) + &three(11.5) + &sent(12.0) + &sent(13.0), 2),
             ("at the end", one(10.0) + &sent(13.0), 0),
-            ("before the answer was read, and on the way at the time", sent(9.9) + &one(10.0) + &sent(13.1), 0),
-            ("after answers that ask for nothing", two(10.0) + &three(10.0) + &sent(10.1), 0),
+            ("before the answer was read", sent(9.9) + &one(10.0) + &sent(13.1), 0),
+            ("after answers without a pause", two(10.0) + &three(10.0) + &sent(10.1), 0),
         ] {
-            assert_eq!(disregarded(&[log], &requests).len(), found, "{what}");
+            assert_eq!(sent_during_pause(&[log], &requests).len(), found, "{what}");
         }
         assert_eq!(
-            disregarded(&[one(10.0), sent(11.0)], &requests).len(),
+            sent_during_pause(&[one(10.0), sent(11.0)], &requests).len(),
             0,
-            "another process, which doesn't know of it"
+            "another process doesn't know of the pause"
         );
         assert_eq!(super::sent(&[one(10.0), sent(11.0) + &sent(12.0)]), 2);
     }

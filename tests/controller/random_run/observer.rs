@@ -1,61 +1,60 @@
-//! What the API server's own watch shows of Deployments, ReplicaSets and records, each state with its time.
+//! Observes Deployments, ReplicaSets and records through watches, each state with its time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
-use cluster::{LocalCluster, wait_for};
+use cluster::{DEADLINE, LocalCluster, wait_for};
 use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
+use parking_lot::Mutex;
 use port_dora_controller::resources::DoraDeployment;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::marks::{INTERVAL, MARKER, Marks, manifest};
-use crate::fixture::DEADLINE;
-
-type Error = Box<dyn std::error::Error + Send + Sync>;
+use super::heartbeats::{HEARTBEAT, Heartbeats, INTERVAL, manifest};
+use crate::Error;
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
 const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
 
 /// Watches one namespace until it is dropped.
 pub struct Observer {
-    seen: Arc<Mutex<Seen>>,
+    observations: Arc<Mutex<Observations>>,
     tasks: JoinSet<()>,
 }
 
-/// All that was seen. The marker is not among the Deployments and records.
+/// All observed states. The Deployments and records don't include the heartbeat.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
-    pub marks: Marks,
+pub struct Observations {
+    pub heartbeats: Heartbeats,
     /// By UID.
-    pub deployments: BTreeMap<String, Course>,
+    pub deployments: BTreeMap<String, DeploymentHistory>,
     /// By UID.
-    pub replica_sets: BTreeMap<String, SeenReplicaSet>,
+    pub replica_sets: BTreeMap<String, ObservedReplicaSet>,
     /// By name.
-    pub records: BTreeMap<String, RecordCourse>,
-    /// Complete lists: one for each watch, unless one was interrupted, and then states may be missing.
+    pub records: BTreeMap<String, RecordHistory>,
+    /// Number of complete lists: one for each watch. If there are more, a watch was interrupted and states may be missing.
     lists: usize,
 }
 
 /// The states of one Deployment.
 #[derive(Clone, Debug, Default)]
-pub struct Course {
+pub struct DeploymentHistory {
     pub name: String,
-    pub states: Vec<State>,
+    pub states: Vec<DeploymentState>,
     pub deleted: Option<Instant>,
 }
 
-/// A Deployment at one moment.
+/// The state of a Deployment at one time.
 #[derive(Clone, Debug)]
-pub struct State {
+pub struct DeploymentState {
     pub at: Instant,
     pub revision: Option<i64>,
     pub is_observed: bool,
@@ -72,84 +71,86 @@ pub struct State {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progressing {
     pub reason: String,
-    /// The ReplicaSet that the message names; empty if it names none.
+    /// The ReplicaSet that the message names, or empty.
     pub replica_set: String,
     pub updated: Option<Timestamp>,
 }
 
-/// A ReplicaSet, with all the revisions that it ever had.
+/// A ReplicaSet, with all revisions that it has had.
 #[derive(Clone, Debug)]
-pub struct SeenReplicaSet {
+pub struct ObservedReplicaSet {
     pub uid: String,
     pub name: String,
     pub owner: String,
     pub created: Option<Timestamp>,
     pub revisions: BTreeSet<i64>,
     pub images: Vec<String>,
-    /// Without what only tells one rollout from another of the same.
+    /// The pod template, without the fields that change with a restart.
     pub template: Value,
 }
 
 /// The states of one record.
 #[derive(Clone, Debug, Default)]
-pub struct RecordCourse {
+pub struct RecordHistory {
     pub states: Vec<(Instant, DoraDeployment)>,
     pub is_deleted: bool,
 }
 
-impl RecordCourse {
-    /// As it is.
+impl RecordHistory {
+    /// The newest state.
     pub fn last(&self) -> Option<&DoraDeployment> {
         self.states.last().map(|(_, record)| record)
     }
 }
 
-impl Seen {
+impl Observations {
     /// The ReplicaSet that ran a revision of a Deployment.
-    pub fn replica_set(&self, deployment: &str, revision: i64) -> Option<&SeenReplicaSet> {
-        self.replica_sets.values().find(|seen| seen.owner == deployment && seen.revisions.contains(&revision))
+    pub fn replica_set(&self, deployment: &str, revision: i64) -> Option<&ObservedReplicaSet> {
+        self.replica_sets.values().find(|set| set.owner == deployment && set.revisions.contains(&revision))
     }
 
     /// Whether no state can be missing.
-    pub fn is_gapless(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         self.lists == 3
     }
 
-    fn note_deployment(&mut self, deployment: &Deployment, is_deleted: bool) {
-        if self.marks.note_deployment(deployment) {
+    fn add_deployment(&mut self, deployment: &Deployment, is_deleted: bool) {
+        if self.heartbeats.apply_deployment(deployment) {
             return;
         }
-        let course = self.deployments.entry(deployment.uid().unwrap_or_default()).or_default();
-        course.name = deployment.name_any();
-        course.states.push(State::of(deployment));
+        let history = self.deployments.entry(deployment.uid().unwrap_or_default()).or_default();
+        history.name = deployment.name_any();
+        history.states.push(DeploymentState::new(deployment));
         if is_deleted {
-            course.deleted = Some(Instant::now());
+            history.deleted = Some(Instant::now());
         }
     }
 
-    fn note_replica_set(&mut self, replica_set: &ReplicaSet) {
+    fn add_replica_set(&mut self, replica_set: &ReplicaSet) {
         let uid = replica_set.uid().unwrap_or_default();
-        // Garbage collection and a deletion by hand may take the owner away at last: the first one counts.
+        // Only the first owner counts, since a deletion may remove it.
         let Some(owner) = replica_set.owner_references().first().map(|owner| owner.uid.clone()) else { return };
-        let seen = self.replica_sets.entry(uid.clone()).or_insert_with(|| SeenReplicaSet::of(replica_set, uid, owner));
+        let observed =
+            self.replica_sets.entry(uid.clone()).or_insert_with(|| ObservedReplicaSet::new(replica_set, uid, owner));
         let annotations = replica_set.annotations();
         let numbers = [REVISION, REVISION_HISTORY].into_iter().filter_map(|key| annotations.get(key));
-        seen.revisions
+        observed
+            .revisions
             .extend(numbers.flat_map(|numbers| numbers.split(',')).filter_map(|number| number.parse::<i64>().ok()));
     }
 
-    fn note_record(&mut self, record: DoraDeployment, is_deleted: bool) {
-        if self.marks.note_record(&record) {
+    fn add_record(&mut self, record: DoraDeployment, is_deleted: bool) {
+        if self.heartbeats.apply_record(&record) {
             return;
         }
-        let course = self.records.entry(record.name_any()).or_default();
-        course.states.push((Instant::now(), record));
-        course.is_deleted |= is_deleted;
+        let history = self.records.entry(record.name_any()).or_default();
+        history.states.push((Instant::now(), record));
+        history.is_deleted |= is_deleted;
     }
 }
 
-impl State {
-    fn of(deployment: &Deployment) -> Self {
+impl DeploymentState {
+    fn new(deployment: &Deployment) -> Self {
         let spec = deployment.spec.clone().unwrap_or_default();
         let status = deployment.status.clone().unwrap_or_default();
         let progressing =
@@ -174,8 +175,8 @@ impl State {
     }
 }
 
-impl SeenReplicaSet {
-    fn of(replica_set: &ReplicaSet, uid: String, owner: String) -> Self {
+impl ObservedReplicaSet {
+    fn new(replica_set: &ReplicaSet, uid: String, owner: String) -> Self {
         let template = replica_set.spec.clone().unwrap_or_default().template.unwrap_or_default();
         let containers = template.spec.as_ref().map(|spec| spec.containers.clone()).unwrap_or_default();
         let mut template = serde_json::to_value(template).unwrap_or_default();
@@ -200,55 +201,55 @@ impl SeenReplicaSet {
 }
 
 impl Observer {
-    /// Starts to watch, and returns once nothing can be missed any more.
+    /// Starts the watches, and returns when no further state can be missed.
     pub async fn start(cluster: &LocalCluster, namespace: &str) -> Result<Self, Error> {
         let client = cluster.client().await?;
-        let seen = Arc::new(Mutex::new(Seen::default()));
+        let observations = Arc::new(Mutex::new(Observations::default()));
         let mut tasks = JoinSet::new();
-        let of = |client: &Client| (client.clone(), namespace.to_owned(), Arc::clone(&seen));
-        let deployment =
-            |seen: &mut Seen, deployment: Deployment, is_deleted| seen.note_deployment(&deployment, is_deleted);
-        let replica_set = |seen: &mut Seen, replica_set: ReplicaSet, _| seen.note_replica_set(&replica_set);
-        tasks.spawn(watch(of(&client), deployment));
-        tasks.spawn(watch(of(&client), replica_set));
-        tasks.spawn(watch(of(&client), Seen::note_record));
-        wait_for("the observer's watches", DEADLINE, async || Ok(lock(&seen).is_gapless().then_some(()))).await?;
-        Ok(Self { seen, tasks })
+        let target = |client: &Client| (client.clone(), namespace.to_owned(), Arc::clone(&observations));
+        let add_deployment = |all: &mut Observations, deployment: Deployment, is_deleted| {
+            all.add_deployment(&deployment, is_deleted);
+        };
+        let add_replica_set = |all: &mut Observations, replica_set: ReplicaSet, _| all.add_replica_set(&replica_set);
+        tasks.spawn(watch(target(&client), add_deployment));
+        tasks.spawn(watch(target(&client), add_replica_set));
+        tasks.spawn(watch(target(&client), Observations::add_record));
+        wait_for("the watches of the observer", DEADLINE, async || Ok(observations.lock().is_complete().then_some(())))
+            .await?;
+        Ok(Self { observations, tasks })
     }
 
-    /// Starts to change the marker, and returns once the first change is recorded.
-    pub async fn mark(&mut self, cluster: &LocalCluster, namespace: &str) -> Result<(), Error> {
+    /// Starts to send heartbeats, and returns when the first one is recorded.
+    pub async fn send_heartbeats(&mut self, cluster: &LocalCluster, namespace: &str) -> Result<(), Error> {
         let api: Api<Deployment> = Api::namespaced(cluster.client().await?, namespace);
-        let seen = Arc::clone(&self.seen);
+        let observations = Arc::clone(&self.observations);
         self.tasks.spawn(async move {
-            let parameters = PatchParams::apply("marker").force();
+            let parameters = PatchParams::apply("heartbeat").force();
             loop {
-                let number = lock(&seen).marks.send();
-                // One that fails is a change that nobody sees.
-                let _ = api.patch(MARKER, &parameters, &Patch::Apply(manifest(number))).await;
+                let number = observations.lock().heartbeats.send();
+                // A failed request is a heartbeat that is never seen.
+                let _ = api.patch(HEARTBEAT, &parameters, &Patch::Apply(manifest(number))).await;
                 tokio::time::sleep(INTERVAL).await;
             }
         });
-        wait_for("a record of the marker", DEADLINE, async || {
-            Ok(lock(&self.seen).marks.is_any_recorded().then_some(()))
+        wait_for("a record of the heartbeat", DEADLINE, async || {
+            Ok(self.observations.lock().heartbeats.is_any_recorded().then_some(()))
         })
         .await?;
         Ok(())
     }
 
-    /// All that was seen so far.
-    pub fn seen(&self) -> Seen {
-        lock(&self.seen).clone()
+    /// All observations so far.
+    pub fn observations(&self) -> Observations {
+        self.observations.lock().clone()
     }
 }
 
-/// A poisoned lock still guards whole states.
-fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
-    seen.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn watch<K>((client, namespace, seen): (Client, String, Arc<Mutex<Seen>>), note: impl Fn(&mut Seen, K, bool))
-where
+/// Watches a kind of resource in a namespace, and adds each state to the observations.
+async fn watch<K>(
+    (client, namespace, observations): (Client, String, Arc<Mutex<Observations>>),
+    add: impl Fn(&mut Observations, K, bool),
+) where
     K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
         + Clone
         + Debug
@@ -258,12 +259,12 @@ where
 {
     let mut events = Box::pin(watcher(Api::<K>::namespaced(client, &namespace), watcher::Config::default()));
     while let Some(event) = events.next().await {
-        let mut seen = lock(&seen);
+        let mut observations = observations.lock();
         match event {
-            Ok(Event::Apply(object) | Event::InitApply(object)) => note(&mut seen, object, false),
-            Ok(Event::Delete(object)) => note(&mut seen, object, true),
-            Ok(Event::InitDone) => seen.lists += 1,
-            // An interrupted watch is taken up where it stopped, else with another list, which counts.
+            Ok(Event::Apply(object) | Event::InitApply(object)) => add(&mut observations, object, false),
+            Ok(Event::Delete(object)) => add(&mut observations, object, true),
+            Ok(Event::InitDone) => observations.lists += 1,
+            // An interrupted watch continues where it stopped, or with another list, which is counted.
             Ok(Event::Init) | Err(_) => {}
         }
     }

@@ -1,35 +1,34 @@
-//! Random operations on Deployments, as people and pipelines do them: with kubectl.
+//! Random operations on Deployments with kubectl, like those of people and pipelines.
 
 use std::fmt::Write as _;
 
 use fastrand::Rng;
 
+use crate::Error;
 use crate::fixture::{Installation, deployment};
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
-
-/// What kubectl says when there is nothing to do, which is as good as any other operation.
+/// Errors of kubectl when an operation has no effect. They are ignored.
 const REFUSALS: [&str; 2] = ["no rollout history found", "restart has already been triggered within the past second"];
 
-/// The Deployments that are worked on.
+/// The Deployments that the operations change.
 pub struct Fleet<'a> {
-    on: &'a Installation,
+    setup: &'a Installation,
     namespace: String,
-    deployments: Vec<Service>,
-    /// Number of the newest image.
+    deployments: Vec<DesiredDeployment>,
+    /// The number of the newest image.
     images: u32,
-    /// The next operations, the last one first: each kind comes as often as it should, and surely.
-    deck: Vec<Operation>,
-    /// What was done, a line each.
+    /// The next operations, used from the last to the first. Each kind comes exactly as often as its weight.
+    queue: Vec<Operation>,
+    /// The operations so far, one line each.
     pub log: String,
 }
 
-/// A Deployment as its owner wants it.
-struct Service {
+/// The desired state of a Deployment.
+struct DesiredDeployment {
     name: String,
     template: Template,
-    /// All templates that it ever had.
-    former: Vec<Template>,
+    /// All templates so far.
+    past_templates: Vec<Template>,
     replicas: u32,
     deadline: u32,
     recreates: bool,
@@ -37,8 +36,8 @@ struct Service {
     is_paused: bool,
 }
 
-/// What makes a ReplicaSet differ from another one.
-#[derive(Clone)]
+/// The part of the pod template that changes.
+#[derive(Clone, Debug)]
 struct Template {
     image: String,
     setting: u32,
@@ -51,7 +50,7 @@ enum Operation {
     DeployGood,
     DeployBroken,
     DeploySlow,
-    DeployFormer,
+    DeployPast,
     Configure,
     Undo,
     Restart,
@@ -61,7 +60,7 @@ enum Operation {
     DeleteAndCreate,
 }
 
-/// The more often it is named, the more often it is done.
+/// The operations, each as often as its weight.
 const OPERATIONS: [Operation; 20] = [
     Operation::DeployGood,
     Operation::DeployGood,
@@ -70,8 +69,8 @@ const OPERATIONS: [Operation; 20] = [
     Operation::DeployBroken,
     Operation::DeployBroken,
     Operation::DeploySlow,
-    Operation::DeployFormer,
-    Operation::DeployFormer,
+    Operation::DeployPast,
+    Operation::DeployPast,
     Operation::Configure,
     Operation::Undo,
     Operation::Undo,
@@ -86,14 +85,14 @@ const OPERATIONS: [Operation; 20] = [
 ];
 
 impl<'a> Fleet<'a> {
-    /// So many Deployments that do not exist yet, each a little different.
-    pub fn new(on: &'a Installation, namespace: &str, count: usize, random: &mut Rng) -> Self {
-        let service = |number: usize| {
+    /// Prepares `count` Deployments that differ in their settings, without creating them.
+    pub fn new(setup: &'a Installation, namespace: &str, count: usize, random: &mut Rng) -> Self {
+        let desired = |number: usize| {
             let ready_after = random.u32(0..=2) * 700;
             let template = Template { image: "app-0:good".to_owned(), setting: 0, ready_after };
-            Service {
+            DesiredDeployment {
                 name: format!("web-{number}"),
-                former: vec![template.clone()],
+                past_templates: vec![template.clone()],
                 template,
                 replicas: random.u32(1..=3),
                 deadline: random.u32(2..=4),
@@ -102,96 +101,101 @@ impl<'a> Fleet<'a> {
                 is_paused: false,
             }
         };
-        let deployments = (0..count).map(service).collect();
-        Self { on, namespace: namespace.to_owned(), deployments, images: 0, deck: Vec::new(), log: String::new() }
+        let deployments = (0..count).map(desired).collect();
+        Self { setup, namespace: namespace.to_owned(), deployments, images: 0, queue: Vec::new(), log: String::new() }
     }
 
-    /// Creates them all at once.
+    /// Creates all Deployments at once.
     pub async fn create(&mut self) -> Result<(), Error> {
-        let manifests: Vec<String> = self.deployments.iter().map(Service::manifest).collect();
-        self.on.apply_in(&self.namespace, &manifests.join("---\n")).await?;
+        let manifests: Vec<String> = self.deployments.iter().map(DesiredDeployment::manifest).collect();
+        self.setup.apply_in(&self.namespace, &manifests.join("---\n")).await?;
         Ok(())
     }
 
-    /// Writes into the log what happens beside the operations.
+    /// Adds a line to the log.
     pub fn note(&mut self, what: &str) {
         let _ = writeln!(self.log, "{:.3} {what}", jiff::Timestamp::now());
     }
 
-    /// Does a random operation on a random Deployment.
-    pub async fn operate(&mut self, random: &mut Rng) -> Result<(), Error> {
-        let position = random.usize(..self.deployments.len());
-        let service = &mut self.deployments[position];
-        if self.deck.is_empty() {
-            self.deck = OPERATIONS.to_vec();
-            random.shuffle(&mut self.deck);
+    /// Runs a random operation on a random Deployment.
+    pub async fn run_operation(&mut self, random: &mut Rng) -> Result<(), Error> {
+        let index = random.usize(..self.deployments.len());
+        if self.queue.is_empty() {
+            self.queue = OPERATIONS.to_vec();
+            random.shuffle(&mut self.queue);
         }
-        let operation = match self.deck.pop().ok_or("there are no operations")? {
-            // kubectl refuses these.
-            Operation::Undo | Operation::Restart if service.is_paused => Operation::PauseOrResume,
+        let operation = match self.queue.pop().ok_or("there are no operations")? {
+            // kubectl refuses these while the Deployment is paused.
+            Operation::Undo | Operation::Restart if self.deployments[index].is_paused => Operation::PauseOrResume,
             operation => operation,
         };
-        let deployment = format!("deployment/{}", service.name);
-        let words = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>());
-        let command = match operation {
-            Operation::DeployGood | Operation::DeployBroken | Operation::DeploySlow => {
-                self.images += 1;
-                let tag = if matches!(operation, Operation::DeployBroken) { "broken" } else { "good" };
-                service.template.image = format!("app-{}:{tag}", self.images);
-                let is_slow = matches!(operation, Operation::DeploySlow);
-                // It fails, and recovers.
-                service.template.ready_after =
-                    if is_slow { service.deadline * 1000 + 2500 } else { service.ready_after };
-                None
-            }
-            Operation::DeployFormer => {
-                service.template = service.former[random.usize(..service.former.len())].clone();
-                None
-            }
-            Operation::Configure => {
-                service.template.setting += 1;
-                None
-            }
-            Operation::Scale => {
-                service.replicas = random.u32(0..=3);
-                words(&["scale", &deployment, &format!("--replicas={}", service.replicas)])
-            }
-            Operation::Undo => words(&["rollout", "undo", &deployment]),
-            Operation::Restart => words(&["rollout", "restart", &deployment]),
-            Operation::PauseOrResume => {
-                service.is_paused = !service.is_paused;
-                words(&["rollout", if service.is_paused { "pause" } else { "resume" }, &deployment])
-            }
-            Operation::Annotate => {
-                words(&["annotate", &deployment, "--overwrite", &format!("note={}", random.u32(..))])
-            }
-            Operation::DeleteAndCreate => {
-                service.is_paused = false;
-                words(&["delete", &deployment])
-            }
-        };
-        let template = service.template.clone();
-        let Template { image, setting, ready_after } = &template;
-        let applied = || format!("{image} setting {setting}, ready after {ready_after} ms");
-        let described = command.as_ref().map_or_else(applied, |words| words.join(" "));
-        service.former.push(template);
-        let manifest = service.manifest();
-        self.note(&format!("{operation:?} {deployment}: {described}"));
+        if matches!(operation, Operation::DeployGood | Operation::DeployBroken | Operation::DeploySlow) {
+            self.images += 1;
+        }
+        let desired = &mut self.deployments[index];
+        let command = desired.change(operation, self.images, random);
+        let template = desired.template.clone();
+        desired.past_templates.push(template.clone());
+        let (name, manifest) = (desired.name.clone(), desired.manifest());
+        let description = command.as_ref().map_or_else(|| format!("{template:?}"), |words| words.join(" "));
+        self.note(&format!("{operation:?} {name}: {description}"));
         if let Some(command) = &command {
             let arguments = ["--namespace", &self.namespace].into_iter().chain(command.iter().map(String::as_str));
-            match self.on.kubectl(arguments).await {
+            match self.setup.kubectl(arguments).await {
                 Err(error) if REFUSALS.iter().any(|refusal| error.to_string().contains(refusal)) => {}
                 result => drop(result?),
             }
         }
         if command.is_none() || matches!(operation, Operation::DeleteAndCreate) {
-            self.on.apply_in(&self.namespace, &manifest).await?;
+            self.setup.apply_in(&self.namespace, &manifest).await?;
         }
         Ok(())
     }
 }
 
-impl Service {
+impl DesiredDeployment {
+    /// Changes the desired state. Returns the arguments of kubectl for the operation, or `None` if the manifest has to be
+    /// applied.
+    fn change(&mut self, operation: Operation, image: u32, random: &mut Rng) -> Option<Vec<String>> {
+        let deployment = format!("deployment/{}", self.name);
+        let words = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
+        match operation {
+            Operation::DeployGood | Operation::DeployBroken | Operation::DeploySlow => {
+                let tag = if matches!(operation, Operation::DeployBroken) { "broken" } else { "good" };
+                self.template.image = format!("app-{image}:{tag}");
+                // A slow rollout fails, and then recovers.
+                let is_slow = matches!(operation, Operation::DeploySlow);
+                self.template.ready_after = if is_slow { self.deadline * 1000 + 2500 } else { self.ready_after };
+                None
+            }
+            Operation::DeployPast => {
+                self.template = self.past_templates[random.usize(..self.past_templates.len())].clone();
+                None
+            }
+            Operation::Configure => {
+                self.template.setting += 1;
+                None
+            }
+            Operation::Scale => {
+                self.replicas = random.u32(0..=3);
+                words(&["scale", &deployment, &format!("--replicas={}", self.replicas)])
+            }
+            Operation::Undo => words(&["rollout", "undo", &deployment]),
+            Operation::Restart => words(&["rollout", "restart", &deployment]),
+            Operation::PauseOrResume => {
+                self.is_paused = !self.is_paused;
+                words(&["rollout", if self.is_paused { "pause" } else { "resume" }, &deployment])
+            }
+            Operation::Annotate => {
+                words(&["annotate", &deployment, "--overwrite", &format!("note={}", random.u32(..))])
+            }
+            Operation::DeleteAndCreate => {
+                self.is_paused = false;
+                words(&["delete", &deployment])
+            }
+        }
+    }
+
     fn manifest(&self) -> String {
         let Self { name, template, replicas, deadline, recreates, .. } = self;
         let Template { image, setting, ready_after } = template;

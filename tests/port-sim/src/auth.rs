@@ -1,4 +1,4 @@
-//! Access tokens: client credentials in, one active token out.
+//! Access tokens: a pair of client credentials has one active token.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::errors::ApiError;
 use crate::server::App;
 use crate::validation::{JsonBody, RouteSchema};
 
-/// Knows the credentials that are let in and the token that is in force.
+/// The accepted credentials and the active token.
 #[derive(Debug)]
 pub(crate) struct Auth {
     lifetime: Duration,
@@ -38,8 +38,7 @@ impl Auth {
         Self { lifetime, inner: Mutex::new(Inner { client_id, client_secret, active: None }) }
     }
 
-    /// The active token and what is left of its life. A pair of credentials has one active token:
-    /// asking again returns the same one until it expires.
+    /// The active token and its remaining lifetime. Further requests return the same token until it expires.
     fn token(&self, client_id: &str, client_secret: &str) -> Result<(String, Duration), ApiError> {
         let mut inner = self.inner.lock();
         if inner.client_id != client_id || inner.client_secret != client_secret {
@@ -56,7 +55,7 @@ impl Auth {
         Ok((value, left))
     }
 
-    /// Lets a request in that carries the active token.
+    /// Accepts a request with the active token.
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         let sent = headers
             .get(header::AUTHORIZATION)
@@ -84,7 +83,7 @@ impl Auth {
         self.inner.lock().active = None;
     }
 
-    /// Replaces the credentials, and with them the token that the former ones obtained.
+    /// Replaces the credentials, and revokes the token of the old ones.
     pub(crate) fn set_credentials(&self, client_id: String, client_secret: String) {
         *self.inner.lock() = Inner { client_id, client_secret, active: None };
     }

@@ -1,4 +1,4 @@
-//! Blueprints: the model that entities must fit.
+//! Blueprints: the schemas of entities.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::errors::ApiError;
 use crate::server::App;
 use crate::validation::{JsonBody, PropertiesValidator, RouteSchema};
 
-/// The blueprints that a new stand-in holds, each after the ones that it relates to.
+/// The blueprints of a new stand-in. Each one comes after the blueprints that it relates to.
 const PRELOADED: [&str; 3] = [
     include_str!("../blueprints/group.json"),
     include_str!("../blueprints/dora_deployment.json"),
@@ -32,7 +32,7 @@ pub(crate) struct RelationModel {
     pub many: bool,
 }
 
-/// A blueprint as Port keeps it, and what is derived from it once to check entities.
+/// A blueprint as Port stores it, and the validators of its entities.
 #[derive(Debug)]
 pub(crate) struct Blueprint {
     pub identifier: String,
@@ -43,7 +43,7 @@ pub(crate) struct Blueprint {
 }
 
 impl Blueprint {
-    /// From the body of `POST /v1/blueprints`, which must have passed its schema.
+    /// Parses the body of `POST /v1/blueprints`, which must already match the schema of the route.
     pub(crate) fn parse(body: &Value, author: &str) -> Result<Self, ApiError> {
         let mut document = body.as_object().cloned().ok_or_else(|| ApiError::invalid("body: must be an object"))?;
         let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();

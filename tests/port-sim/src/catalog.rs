@@ -1,4 +1,4 @@
-//! What the stand-in holds, and the rules by which a write changes it.
+//! The stored blueprints and entities, and the rules of writes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,23 +15,23 @@ use crate::relations;
 use crate::search::Query;
 
 /// The query parameters of Port's routes that write entities.
-#[allow(clippy::struct_excessive_bools, reason = "they are Port's query parameters, each on its own")]
+#[allow(clippy::struct_excessive_bools, reason = "they are independent query parameters of Port")]
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct WriteOptions {
-    /// An existing entity is overwritten instead of refused.
+    /// Overwrites an existing entity instead of refusing it.
     pub upsert: bool,
-    /// With `upsert`, what the request leaves out stays as it is.
+    /// With `upsert`, keeps the values that the request doesn't contain.
     pub merge: bool,
-    /// Related entities that do not exist are created instead of refused.
+    /// Creates missing related entities instead of refusing the request.
     pub create_missing_related_entities: bool,
-    /// Everything is checked and nothing is stored.
+    /// Validates the request without storing anything.
     pub validation_only: bool,
-    /// The action run that the write is tied to.
+    /// The action run of the write.
     pub run_id: Option<String>,
 }
 
-/// The outcome of a write that was accepted.
+/// The result of an accepted write.
 #[derive(Debug)]
 pub(crate) struct Written {
     pub entity: Entity,
@@ -55,7 +55,7 @@ impl Catalog {
         self.blueprints.get(identifier).ok_or_else(|| ApiError::blueprint_not_found(identifier))
     }
 
-    /// Adds a blueprint that must be new and whose relations must lead to known ones.
+    /// Adds a new blueprint. The targets of its relations must exist.
     pub(crate) fn add_blueprint(&mut self, blueprint: Blueprint) -> Result<(), ApiError> {
         if self.blueprints.contains_key(&blueprint.identifier) {
             return Err(ApiError::taken("Blueprint", &blueprint.identifier));
@@ -63,7 +63,7 @@ impl Catalog {
         self.replace_blueprint(blueprint)
     }
 
-    /// Adds or replaces a blueprint. Entities keep what the new one still has.
+    /// Adds or replaces a blueprint. Entities keep the properties and relations that the new blueprint defines.
     pub(crate) fn replace_blueprint(&mut self, blueprint: Blueprint) -> Result<(), ApiError> {
         for relation in blueprint.relations.values() {
             if relation.target != blueprint.identifier {
@@ -81,7 +81,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Removes a blueprint with its entities, whatever relates to it.
+    /// Removes a blueprint with its entities, even if others relate to it.
     pub(crate) fn remove_blueprint(&mut self, identifier: &str) -> bool {
         self.entities.remove(identifier);
         self.blueprints.remove(identifier).is_some()
@@ -92,14 +92,14 @@ impl Catalog {
         in_order(self.entities.values().flat_map(BTreeMap::values))
     }
 
-    /// The entities of a blueprint, in the order of their creation. None, if there is no such blueprint.
+    /// The entities of a blueprint, in the order of their creation. Empty if the blueprint doesn't exist.
     pub(crate) fn entities_of(&self, blueprint: &str) -> Vec<&Entity> {
         in_order(self.entities.get(blueprint).into_iter().flat_map(BTreeMap::values))
     }
 
-    /// Removes all entities of the blueprints that `chosen` accepts.
-    pub(crate) fn clear_entities(&mut self, chosen: impl Fn(&str) -> bool) {
-        self.entities.retain(|blueprint, _| !chosen(blueprint));
+    /// Removes all entities of the blueprints for which `matches` is true.
+    pub(crate) fn clear_entities(&mut self, matches: impl Fn(&str) -> bool) {
+        self.entities.retain(|blueprint, _| !matches(blueprint));
     }
 
     pub(crate) fn find(&self, blueprint: &str, identifier: &str) -> Option<&Entity> {
@@ -111,7 +111,7 @@ impl Catalog {
         self.find(blueprint, identifier).ok_or_else(|| ApiError::entity_not_found(blueprint, identifier))
     }
 
-    /// Creates or changes one entity. `given` must have passed the schema of the route.
+    /// Creates or changes one entity. `given` must already match the schema of the route.
     pub(crate) fn write(
         &mut self,
         blueprint: &str,
@@ -126,28 +126,11 @@ impl Catalog {
             return Err(ApiError::taken("Entity", &identifier));
         }
         let created = existing.is_none();
-        let now = Timestamp::now();
         let mut entity = match existing {
             Some(existing) if options.merge => existing.clone(),
-            existing => Entity {
-                identifier: identifier.clone(),
-                blueprint: blueprint.to_owned(),
-                title: None,
-                icon: None,
-                team: Vec::new(),
-                properties: Map::new(),
-                relations: Map::new(),
-                created_at: existing.map_or(now, |entity| entity.created_at),
-                created_by: existing.map_or(AUTHOR.to_owned(), |entity| entity.created_by.clone()),
-                updated_at: now,
-                updated_by: AUTHOR.to_owned(),
-                datasource: String::new(),
-                run_id: None,
-                writes: existing.map_or(0, |entity| entity.writes),
-                sequence: existing.map_or(self.last_sequence + 1, |entity| entity.sequence),
-            },
+            existing => overwritten(blueprint, &identifier, existing, self.last_sequence + 1),
         };
-        entity.updated_at = now;
+        entity.updated_at = Timestamp::now();
         user_agent.clone_into(&mut entity.datasource);
         entity.run_id.clone_from(&options.run_id);
         entity.writes += 1;
@@ -169,8 +152,8 @@ impl Catalog {
             return Ok(Written { entity, created });
         }
         for (target, related) in missing {
-            let alone = WriteOptions { upsert: true, merge: true, ..WriteOptions::default() };
-            self.write(&target, &json!({"identifier": related}), &alone, user_agent)?;
+            let options = WriteOptions { upsert: true, merge: true, ..WriteOptions::default() };
+            self.write(&target, &json!({"identifier": related}), &options, user_agent)?;
         }
         if created {
             self.last_sequence += 1;
@@ -180,7 +163,7 @@ impl Catalog {
         Ok(Written { entity, created })
     }
 
-    /// The identifier that a request means: given, found by a query, or, if it has none, a new one.
+    /// The identifier of a request: as given, found by a query, or a new one if the request has none.
     fn identifier(&self, blueprint: &str, given: &Value) -> Result<String, ApiError> {
         match &given["identifier"] {
             Value::String(identifier) => Ok(identifier.clone()),
@@ -199,10 +182,10 @@ impl Catalog {
         }
     }
 
-    /// Deletes an entity, and with `dependents` all that relate to it, and those that relate to them.
+    /// Deletes an entity. With `dependents`, also deletes all entities that relate to it, directly or indirectly.
     ///
-    /// What Port does to dependents otherwise is not documented. Here, a relation that is not
-    /// required is cleared, and one that is required refuses the deletion.
+    /// Port doesn't document what happens to dependents otherwise. Here, an optional relation is cleared, and a required
+    /// relation prevents the deletion.
     pub(crate) fn delete(&mut self, blueprint: &str, identifier: &str, dependents: bool) -> Result<(), ApiError> {
         self.get(blueprint, identifier)?;
         let affected = self.dependents(blueprint, identifier);
@@ -214,7 +197,7 @@ impl Catalog {
         }
         for (source, dependent, relation, _) in affected {
             if dependents {
-                // It may be gone already, when dependents relate to each other.
+                // It may already be deleted, if dependents relate to each other.
                 if self.find(&source, &dependent).is_some() {
                     self.delete(&source, &dependent, true)?;
                 }
@@ -227,8 +210,8 @@ impl Catalog {
         Ok(())
     }
 
-    /// Blueprint and identifier of each entity that relates to this one, by which relation, and
-    /// whether that one is required.
+    /// The dependents of an entity, each as blueprint, identifier, name of the relation, and whether the relation is
+    /// required.
     fn dependents(&self, blueprint: &str, identifier: &str) -> Vec<(String, String, String, bool)> {
         let mut found = Vec::new();
         for model in self.blueprints.values() {
@@ -250,6 +233,28 @@ impl Catalog {
     }
 }
 
+/// A new entity, or an existing one without its contents.
+fn overwritten(blueprint: &str, identifier: &str, existing: Option<&Entity>, new_sequence: u64) -> Entity {
+    let now = Timestamp::now();
+    Entity {
+        identifier: identifier.to_owned(),
+        blueprint: blueprint.to_owned(),
+        title: None,
+        icon: None,
+        team: Vec::new(),
+        properties: Map::new(),
+        relations: Map::new(),
+        created_at: existing.map_or(now, |entity| entity.created_at),
+        created_by: existing.map_or(AUTHOR.to_owned(), |entity| entity.created_by.clone()),
+        updated_at: now,
+        updated_by: AUTHOR.to_owned(),
+        datasource: String::new(),
+        run_id: None,
+        writes: existing.map_or(0, |entity| entity.writes),
+        sequence: existing.map_or(new_sequence, |entity| entity.sequence),
+    }
+}
+
 fn in_order<'a>(entities: impl Iterator<Item = &'a Entity>) -> Vec<&'a Entity> {
     let mut entities: Vec<_> = entities.collect();
     entities.sort_by_key(|entity| entity.sequence);
@@ -264,18 +269,18 @@ fn set_team(entity: &mut Entity, given: &Value) -> Result<(), ApiError> {
             entity.team = teams.iter().filter_map(|team| team.as_str().map(str::to_owned)).collect();
         }
         _ => {
-            return Err(ApiError::invalid("team: the stand-in has no teams to search; give their names"));
+            return Err(ApiError::invalid("team: the stand-in can't search for teams; use their names"));
         }
     }
     Ok(())
 }
 
-/// Sets what is given, and clears what is given as `null`.
+/// Sets the given properties, and clears those that are given as `null`.
 fn set_properties(entity: &mut Entity, model: &Blueprint, given: Option<&Map<String, Value>>) -> Result<(), ApiError> {
     let known = &model.document()["schema"]["properties"];
     let mut values = Map::new();
     for (name, value) in given.into_iter().flatten() {
-        // A null has no type to check, but an unknown name is refused all the same.
+        // A null has no type to check, but an unknown name is refused.
         if value.is_null() && known.get(name).is_some() {
             entity.properties.remove(name);
         } else {

@@ -1,22 +1,22 @@
-//! The control API: what Rust tests do with a [`PortSim`](crate::PortSim), for other processes.
+//! The control API: the methods of [`PortSim`](crate::PortSim), for other processes.
 //!
 //! | request | effect |
 //! |---|---|
 //! | `GET /control/entities` | all [entities](crate::Entity) in the order of their creation; `?blueprint=` for one blueprint |
 //! | `DELETE /control/entities` | removes all entities, or those of `?blueprint=` |
 //! | `GET /control/requests` | all [requests](crate::Request); `?after=<id>` for newer ones |
-//! | `DELETE /control/requests` | forgets them |
-//! | `GET /control/faults` | the [faults](crate::FaultState) that are set |
-//! | `POST /control/faults` | sets a [fault](crate::Fault); answers its `id` |
-//! | `DELETE /control/faults` | clears all faults; `/control/faults/{id}` one |
-//! | `POST /control/revoke-tokens` | the active access token is no longer accepted |
-//! | `PUT /control/credentials` | `{"clientId","clientSecret"}` are the ones from now on |
-//! | `PUT /control/rate-limits` | sets the [limits](crate::RateLimits), those left out to their defaults |
-//! | `POST /control/blueprints` | adds or replaces a blueprint; its body is that of Port's `POST /v1/blueprints` |
+//! | `DELETE /control/requests` | removes them from the log |
+//! | `GET /control/faults` | the active [faults](crate::FaultState) |
+//! | `POST /control/faults` | sets a [fault](crate::Fault), and answers with its `id` |
+//! | `DELETE /control/faults` | clears all faults; `/control/faults/{id}` clears one |
+//! | `POST /control/revoke-tokens` | revokes the active access token |
+//! | `PUT /control/credentials` | replaces the credentials by `{"clientId","clientSecret"}` |
+//! | `PUT /control/rate-limits` | sets the [limits](crate::RateLimits); missing ones get their defaults |
+//! | `POST /control/blueprints` | adds or replaces a blueprint, with the body of `POST /v1/blueprints` |
 //! | `DELETE /control/blueprints/{identifier}` | removes a blueprint with its entities |
 //!
-//! Nothing here needs a token, is counted against a rate limit, meets a fault, or is in the request log. Answers are JSON with
-//! `"ok"`, errors are as Port's.
+//! These requests need no token. They don't count against a rate limit, meet no fault, and are not in the request log.
+//! Answers are JSON with `"ok"`, and errors have the format of Port.
 
 use std::sync::Arc;
 
@@ -37,6 +37,7 @@ use crate::validation::RouteSchema;
 
 type Body<T> = Result<Json<T>, JsonRejection>;
 
+/// The parsed body, or the error of Port for an invalid one.
 fn given<T>(body: Body<T>) -> Result<T, ApiError> {
     body.map(|Json(body)| body).map_err(|rejection| ApiError::invalid(rejection.body_text()))
 }
@@ -58,22 +59,23 @@ pub(crate) fn router() -> Router<App> {
         .route("/control/blueprints/{identifier}", delete(remove_blueprint))
 }
 
+/// The query parameter that selects a blueprint.
 #[derive(Debug, Deserialize)]
-struct OfBlueprint {
+struct BlueprintFilter {
     blueprint: Option<String>,
 }
 
-async fn read_entities(State(app): State<App>, Query(of): Query<OfBlueprint>) -> Json<Value> {
+async fn read_entities(State(app): State<App>, Query(filter): Query<BlueprintFilter>) -> Json<Value> {
     let catalog = app.catalog.lock();
-    let entities = match &of.blueprint {
+    let entities = match &filter.blueprint {
         Some(blueprint) => catalog.entities_of(blueprint),
         None => catalog.entities(),
     };
     Json(json!({"ok": true, "entities": entities}))
 }
 
-async fn clear_entities(State(app): State<App>, Query(of): Query<OfBlueprint>) -> Json<Value> {
-    app.catalog.lock().clear_entities(|blueprint| of.blueprint.as_deref().is_none_or(|one| one == blueprint));
+async fn clear_entities(State(app): State<App>, Query(filter): Query<BlueprintFilter>) -> Json<Value> {
+    app.catalog.lock().clear_entities(|blueprint| filter.blueprint.as_deref().is_none_or(|one| one == blueprint));
     done()
 }
 
@@ -110,7 +112,7 @@ async fn clear_fault(State(app): State<App>, Path(id): Path<u64>) -> Result<Json
     if app.faults.clear_one(FaultId(id)) {
         Ok(done())
     } else {
-        Err(ApiError::invalid(format!("there is no fault {id}")))
+        Err(ApiError::invalid(format!("fault {id} doesn't exist")))
     }
 }
 
@@ -142,7 +144,7 @@ async fn set_blueprint(State(app): State<App>, body: Body<Value>) -> Result<Json
     Ok(done())
 }
 
-/// Adds or replaces a blueprint, checked as Port checks one.
+/// Adds or replaces a blueprint, with the validation of Port.
 pub(crate) fn replace_blueprint(app: &Arc<Shared>, body: &Value) -> Result<(), ApiError> {
     app.schemas.check(RouteSchema::Blueprint, body)?;
     let blueprint = Blueprint::parse(body, AUTHOR)?;

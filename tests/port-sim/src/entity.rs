@@ -1,21 +1,21 @@
-//! An entity as the stand-in keeps it, and as Port shows it.
+//! An entity as the stand-in stores it, and as Port shows it.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-/// Who Port says has written: the user behind the client credentials.
+/// The author of all writes: the user of the client credentials.
 pub(crate) const AUTHOR: &str = "port-sim-client";
 
-/// An entity as the stand-in keeps it.
+/// An entity as the stand-in stores it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entity {
     /// Unique within the blueprint.
     pub identifier: String,
-    /// The blueprint that it belongs to.
+    /// Its blueprint.
     pub blueprint: String,
-    /// What people read instead of the identifier.
+    /// The name for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// The name of an icon.
@@ -24,32 +24,32 @@ pub struct Entity {
     /// The teams that own it.
     #[serde(default)]
     pub team: Vec<String>,
-    /// Properties that have a value. A property that was cleared with `null` is absent.
+    /// The properties with a value. A property that was cleared with `null` is absent.
     pub properties: Map<String, Value>,
-    /// Relations that are set: to one entity as a string, to many as an array.
+    /// The relations that are set: a string for a relation to one entity, an array for a relation to many.
     pub relations: Map<String, Value>,
-    /// When it was first written. Never changes.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// Who first wrote it.
+    /// Who created it.
     pub created_by: String,
-    /// When it was last written, also if nothing changed.
+    /// When it was last written, even if nothing changed.
     pub updated_at: Timestamp,
     /// Who last wrote it.
     pub updated_by: String,
     /// The User-Agent of the last writer, which Port makes searchable as `$datasource`.
     #[serde(rename = "$datasource")]
     pub datasource: String,
-    /// The action run that the last write was tied to with `run_id`.
+    /// The action run of the last write, from `run_id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
-    /// How often it was written: 1 after it was created.
+    /// The number of writes: 1 after the creation.
     pub writes: u64,
-    /// The place of its creation in the order of all creations: larger is newer.
+    /// The position in the order of creation: newer entities have larger numbers.
     pub sequence: u64,
 }
 
 impl Entity {
-    /// The entity as Port's `GET` and search answers show it.
+    /// The entity in the answers of `GET` and of searches.
     pub(crate) fn port_view(&self) -> Map<String, Value> {
         let mut view = Map::new();
         view.insert("identifier".to_owned(), json!(self.identifier));
@@ -68,7 +68,7 @@ impl Entity {
         view
     }
 
-    /// The title, or the identifier of an entity that was written without one.
+    /// The title, or the identifier if the entity has no title.
     pub(crate) fn title(&self) -> &str {
         self.title.as_deref().unwrap_or(&self.identifier)
     }

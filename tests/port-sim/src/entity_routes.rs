@@ -1,4 +1,4 @@
-//! Port's routes that read, write, delete and search entities.
+//! The routes that read, write, delete and search entities.
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -14,10 +14,10 @@ use crate::search::Query;
 use crate::server::App;
 use crate::validation::{JsonBody, RouteSchema};
 
-/// How many entities a page of a search holds, if the request does not say.
+/// The default number of entities on a page of a search.
 const DEFAULT_PAGE: usize = 200;
 
-/// Query parameters; ones that can't be understood are a 422 and not axum's 400.
+/// Query parameters. Invalid ones are answered with 422 as in Port, and not with the 400 of axum.
 type Checked<T> = Result<Parameters<T>, QueryRejection>;
 
 fn parameters<T>(checked: Checked<T>) -> Result<T, ApiError> {
@@ -56,8 +56,8 @@ pub(crate) async fn write_bulk_or_search(
     }
 }
 
-/// A body that does not fit the schema of the route refuses all of it, as does a missing blueprint;
-/// an entity that does not fit its blueprint fails alone.
+/// A bulk write. If the body doesn't match the schema of the route, or the blueprint doesn't exist, the whole request fails.
+/// An entity that doesn't match its blueprint fails alone.
 fn write_bulk(
     app: &App,
     blueprint: &str,
@@ -124,7 +124,7 @@ pub(crate) async fn delete(
     Ok(Json(json!({"ok": true})))
 }
 
-/// A page at a time, in the order of creation.
+/// A search in one blueprint. The result is paged, in the order of creation.
 fn search_blueprint(app: &App, blueprint: &str, body: &JsonBody) -> Result<(StatusCode, Json<Value>), ApiError> {
     let body = body.checked(&app.schemas, RouteSchema::BlueprintSearch)?;
     let query = match &body["query"] {
@@ -153,7 +153,7 @@ fn search_blueprint(app: &App, blueprint: &str, body: &JsonBody) -> Result<(Stat
     Ok((StatusCode::OK, Json(answer)))
 }
 
-/// `POST /v1/entities/search`: over all blueprints, at once.
+/// `POST /v1/entities/search`: a search in all blueprints, without pages.
 pub(crate) async fn search(
     State(app): State<App>,
     Extension(body): Extension<JsonBody>,
@@ -169,8 +169,8 @@ pub(crate) async fn search(
     Ok(Json(json!({"ok": true, "matchingBlueprints": blueprints, "entities": entities})))
 }
 
-/// Keeps only the fields that `include` names, if it does, and drops those that `exclude` names:
-/// `identifier`, or `properties.<name>`.
+/// Keeps only the fields in `include`, if it is given, and removes the fields in `exclude`. A field is given as `identifier` or
+/// `properties.<name>`.
 fn selected(view: Map<String, Value>, include: &Value, exclude: &Value) -> Map<String, Value> {
     let names = |list: &Value, name: &str| list.as_array().is_some_and(|list| list.iter().any(|one| one == name));
     let keeps = |name: &str, parent: Option<&str>| {

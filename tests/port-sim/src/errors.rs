@@ -5,10 +5,10 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-/// A refusal as Port answers it.
+/// An error answer of Port.
 ///
-/// The codes `not_found`, `invalid_request` and `identifier_taken` have been seen in answers of the
-/// real Port; the others are not documented, so a client must not depend on them.
+/// The codes `not_found`, `invalid_request` and `identifier_taken` are those of the real Port. The other codes are not
+/// documented, so a client must not depend on them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ApiError {
     pub status: StatusCode,
@@ -17,7 +17,7 @@ pub(crate) struct ApiError {
     details: Option<Missing>,
 }
 
-/// What a `not_found` answer says about the resource that is missing.
+/// The details of a `not_found` answer: the missing resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Missing {
     resource: &'static str,
@@ -103,7 +103,7 @@ impl ApiError {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "Rate limit exceeded, please wait for the reset")
     }
 
-    /// The answer of a server that fails, for faults that name only a status.
+    /// The answer for a fault that has only a status.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         let code = match status {
             StatusCode::UNAUTHORIZED => "unauthorized",

@@ -1,4 +1,4 @@
-//! Faults: what a rule makes go wrong.
+//! Faults: rules that make requests fail.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Notify;
 
-/// A rule: which requests it is for, and what happens to them instead of, or after, the ordinary.
+/// A rule: which requests it applies to, and what happens to them.
 ///
 /// ```
 /// use port_sim::{Effect, Fault};
@@ -30,51 +30,51 @@ use tokio::sync::Notify;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Fault {
-    /// How the request log calls it. The default is the kind of its effect.
+    /// Its name in the request log. Default: the kind of its effect.
     #[serde(default)]
     pub name: Option<String>,
-    /// Only requests of this method.
+    /// Applies only to requests with this method.
     #[serde(default)]
     pub method: Option<String>,
-    /// Only requests whose path, percent-encoded as it was sent, begins so.
+    /// Applies only to requests whose path, percent-encoded as it was sent, starts with this text.
     #[serde(default)]
     pub path_prefix: Option<String>,
-    /// Only requests whose path matches this regular expression somewhere.
+    /// Applies only to requests whose path contains a match of this regular expression.
     #[serde(default)]
     pub path_regex: Option<String>,
-    /// Only requests whose body contains this text, byte for byte.
+    /// Applies only to requests whose body contains this text, byte for byte.
     #[serde(default)]
     pub body_contains: Option<String>,
-    /// For so many requests, then it is over. Without it, until it is cleared.
+    /// The number of requests that it applies to. Default: until it is cleared.
     #[serde(default)]
     pub times: Option<u32>,
-    /// Wait so long before anything else happens. As JSON, `delaySeconds`.
+    /// The delay before anything else happens. In JSON: `delaySeconds`.
     #[serde(default, rename = "delaySeconds", with = "crate::seconds")]
     pub delay: Duration,
-    /// Headers that the answer gets, in place of ones of the same name.
+    /// Headers of the answer. They replace existing headers.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// What happens.
+    /// What happens to the request.
     pub effect: Effect,
 }
 
-/// What happens to a request that a [`Fault`] is for.
+/// What happens to a request that a [`Fault`] applies to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Effect {
-    /// Nothing but the delay and the headers: the request is handled as always.
+    /// The request is handled normally, with the delay and the headers of the fault.
     Handle,
-    /// The request is handled as always, once the fault is cleared.
+    /// The request is handled normally when the fault is cleared.
     HandleOnceCleared,
-    /// Nothing is done, and this is answered: a status and a JSON body, by default Port's error body.
+    /// The request is not handled. The answer has this status and a JSON body.
     Answer {
         /// From 200 to 599.
         status: u16,
-        /// In place of `{"ok":false,"error","message"}`.
+        /// The body. Default: the error body of Port, `{"ok":false,"error","message"}`.
         #[serde(default)]
         body: Option<Value>,
     },
-    /// Nothing is done, and this text is answered, as a proxy does.
+    /// The request is not handled. The answer is this text, like that of a proxy.
     AnswerText {
         /// From 200 to 599.
         status: u16,
@@ -83,30 +83,30 @@ pub enum Effect {
         /// The text.
         body: String,
     },
-    /// Nothing is done, and the connection is closed without any answer.
+    /// The request is not handled, and the connection is closed without an answer.
     DropBeforeHandling,
-    /// The request is handled (a write is stored), then the connection is closed without any answer.
+    /// The request is handled (a write is stored), and the connection is closed without an answer.
     DropAfterHandling,
-    /// The request is handled (a write is stored), and no answer comes, for as long as the connection lasts.
+    /// The request is handled (a write is stored), and no answer is sent until the connection ends.
     NeverAnswer,
     /// The request is handled, and the connection is closed after the head and half of the body of the answer.
     HalfAnswer,
 }
 
 impl Effect {
-    /// Answers a status with Port's error body.
+    /// An answer with this status and the error body of Port.
     #[must_use]
     pub fn status(status: u16) -> Self {
         Self::Answer { status, body: None }
     }
 
-    /// Answers a status with a JSON body.
+    /// An answer with this status and JSON body.
     #[must_use]
     pub fn answer(status: u16, body: Value) -> Self {
         Self::Answer { status, body: Some(body) }
     }
 
-    /// Answers a page of HTML, as proxies and load balancers do.
+    /// An answer with an HTML page, like that of a proxy or load balancer.
     #[must_use]
     pub fn html(status: u16) -> Self {
         Self::AnswerText {
@@ -147,55 +147,55 @@ impl Fault {
         }
     }
 
-    /// Handles requests as always, but late.
+    /// A fault that only delays requests.
     #[must_use]
     pub fn delayed(delay: Duration) -> Self {
         Self::new(Effect::Handle).delay(delay)
     }
 
-    /// Gives it a name for the request log.
+    /// Sets the name in the request log.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Only for requests of this method.
+    /// Restricts the fault to requests with this method.
     #[must_use]
     pub fn method(mut self, method: impl Into<String>) -> Self {
         self.method = Some(method.into());
         self
     }
 
-    /// Only for requests whose path begins so.
+    /// Restricts the fault to requests whose path starts with this text.
     #[must_use]
     pub fn path_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.path_prefix = Some(prefix.into());
         self
     }
 
-    /// Only for requests whose path matches this regular expression somewhere.
+    /// Restricts the fault to requests whose path contains a match of this regular expression.
     #[must_use]
     pub fn path_regex(mut self, regex: impl Into<String>) -> Self {
         self.path_regex = Some(regex.into());
         self
     }
 
-    /// Only for requests whose body contains this text.
+    /// Restricts the fault to requests whose body contains this text.
     #[must_use]
     pub fn body_contains(mut self, text: impl Into<String>) -> Self {
         self.body_contains = Some(text.into());
         self
     }
 
-    /// Only for so many requests.
+    /// Restricts the fault to this number of requests.
     #[must_use]
     pub fn times(mut self, times: u32) -> Self {
         self.times = Some(times);
         self
     }
 
-    /// Waits before anything else happens.
+    /// Sets the delay before anything else happens.
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
@@ -214,29 +214,29 @@ impl Fault {
     }
 }
 
-/// A fault that can't be set, and why.
+/// Why a fault can't be set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct FaultError(String);
 
-/// Names a fault that was set, to clear it alone.
+/// The id of a fault, to clear it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FaultId(pub u64);
 
-/// A fault that is set, and how often it was met.
+/// An active fault, and how many requests have met it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FaultState {
-    /// By which to clear it.
+    /// The id to clear it.
     pub id: FaultId,
-    /// How many requests met it.
+    /// The number of requests that have met it.
     pub met: u64,
-    /// The rule. Its `times` is what is left.
+    /// The rule. Its `times` is the remaining number.
     pub fault: Fault,
 }
 
-/// The faults that are set, in the order in which they were.
+/// The active faults, in the order in which they were set.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     inner: Mutex<Inner>,
@@ -263,17 +263,17 @@ impl Faults {
             .as_deref()
             .map(Regex::new)
             .transpose()
-            .map_err(|error| FaultError(format!("the fault's path_regex is none: {error}")))?;
+            .map_err(|error| FaultError(format!("invalid path_regex of the fault: {error}")))?;
         let method = fault
             .method
             .as_deref()
             .map(|method| Method::from_bytes(method.to_ascii_uppercase().as_bytes()))
             .transpose()
-            .map_err(|error| FaultError(format!("the fault's method is none: {error}")))?;
+            .map_err(|error| FaultError(format!("invalid method of the fault: {error}")))?;
         if let Effect::Answer { status, .. } | Effect::AnswerText { status, .. } = fault.effect
             && !(200..600).contains(&status)
         {
-            return Err(FaultError(format!("the fault's status is {status}; write one from 200 to 599")));
+            return Err(FaultError(format!("invalid status {status} of the fault: expected a status from 200 to 599")));
         }
         let mut inner = self.inner.lock();
         inner.last_id += 1;
@@ -282,10 +282,10 @@ impl Faults {
         Ok(id)
     }
 
-    /// The first fault that is for this request, which counts as one of its times.
+    /// The first fault that applies to this request. Counts the request.
     pub(crate) fn meet(&self, method: &Method, path: &str, body: &[u8]) -> Option<(FaultId, Fault)> {
         let mut inner = self.inner.lock();
-        let rule = inner.rules.iter_mut().find(|rule| rule.is_for(method, path, body))?;
+        let rule = inner.rules.iter_mut().find(|rule| rule.applies_to(method, path, body))?;
         rule.state.met += 1;
         if let Some(times) = &mut rule.state.fault.times {
             *times -= 1;
@@ -293,7 +293,7 @@ impl Faults {
         Some((rule.state.id, rule.state.fault.clone()))
     }
 
-    /// Returns once this fault is cleared.
+    /// Returns when this fault is cleared.
     pub(crate) async fn cleared(&self, id: FaultId) {
         loop {
             let cleared = self.cleared.notified();
@@ -324,7 +324,7 @@ impl Faults {
 }
 
 impl Rule {
-    fn is_for(&self, method: &Method, path: &str, body: &[u8]) -> bool {
+    fn applies_to(&self, method: &Method, path: &str, body: &[u8]) -> bool {
         let fault = &self.state.fault;
         fault.times != Some(0)
             && self.method.as_ref().is_none_or(|wanted| wanted == method)

@@ -1,9 +1,9 @@
 //! A stand-in for Port's API, for tests, the demo and the benchmark of `port-dora-controller`.
 //!
-//! It answers the routes that a client needs to deliver DORA metrics, as strictly as is known of Port: tokens that expire,
-//! blueprints with types, enums, formats and relations, single and bulk writes of entities, search, rate limits, and Port's error bodies.
-//! What is *not* known of Port is decided here and said at the place where it is.
-//! On top, it can be made to fail in every way a network can, and tells every request that it got.
+//! It implements the routes that a client needs to deliver DORA metrics, as strictly as Port is known to be: tokens that expire,
+//! blueprints with types, enums, formats and relations, single and bulk writes of entities, search, rate limits, and error
+//! bodies. Comments in the code name the behaviour that Port doesn't document.
+//! It can also simulate failures of Port and of the network, and it logs all requests.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
@@ -22,10 +22,10 @@
 //! # }
 //! ```
 //!
-//! It holds from the start the blueprints `dora_deployment`, `dora_incident` and `group`, and of `group` the entity `all_teams`.
-//! A person looks at it in a browser at [`PortSim::base_url`]; other processes use the [control API](mod@control).
+//! At the start, it has the blueprints `dora_deployment`, `dora_incident` and `group`, and the entity `all_teams` of `group`.
+//! [`PortSim::base_url`] is a page for browsers. Other processes use the [control API](mod@control).
 
-#![allow(clippy::must_use_candidate, reason = "a caller may ignore whether there was something to remove")]
+#![allow(clippy::must_use_candidate, reason = "a caller may ignore whether something was removed")]
 
 mod auth;
 mod blueprints;
@@ -65,7 +65,7 @@ use catalog::{Catalog, WriteOptions};
 use parking_lot::Mutex;
 use server::{Server, Shared};
 
-/// A blueprint that the stand-in refuses, with the message that Port would give.
+/// Why the stand-in refuses a blueprint, with the message of Port.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BlueprintError(String);
@@ -78,10 +78,10 @@ pub struct PortSim {
 }
 
 impl PortSim {
-    /// Starts to listen and serve, in a thread of its own. It is ready when this returns.
+    /// Starts the server in a thread of its own. It is ready when this returns.
     ///
     /// # Errors
-    /// When the address can't be bound, or no thread or runtime can be had.
+    /// When the address can't be bound, or the thread or its runtime can't be created.
     pub fn start(options: Options) -> io::Result<Self> {
         let Options { listen, client_id, client_secret, token_lifetime, rate_limits, request_log_capacity } = options;
         let shared = Arc::new(Shared {
@@ -96,126 +96,126 @@ impl PortSim {
         Ok(Self { shared, server })
     }
 
-    /// Where it listens: `http://127.0.0.1:<port>`, without a slash at the end.
+    /// The base URL: `http://127.0.0.1:<port>`, without a trailing slash.
     #[must_use]
     pub fn base_url(&self) -> String {
         format!("http://{}", self.server.address())
     }
 
-    /// Where it listens.
+    /// The address of the server.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// The zero of the clock that [`Request::received_after`] is on.
+    /// The start of the clock of [`Request::received_after`].
     #[must_use]
     pub fn started_at(&self) -> Instant {
         self.shared.log.started()
     }
 
-    /// The entities of a blueprint, in the order of their creation. None, if there is no such blueprint.
+    /// The entities of a blueprint, in the order of their creation. Empty if the blueprint doesn't exist.
     #[must_use]
     pub fn entities(&self, blueprint: &str) -> Vec<Entity> {
         let catalog = self.shared.catalog.lock();
         catalog.entities_of(blueprint).into_iter().cloned().collect()
     }
 
-    /// One entity.
+    /// An entity, or `None` if it doesn't exist.
     #[must_use]
     pub fn entity(&self, blueprint: &str, identifier: &str) -> Option<Entity> {
         self.shared.catalog.lock().find(blueprint, identifier).cloned()
     }
 
-    /// Removes all entities of a blueprint, whatever relates to them.
+    /// Removes all entities of a blueprint, even if others relate to them.
     pub fn clear_entities(&self, blueprint: &str) {
         self.shared.catalog.lock().clear_entities(|known| known == blueprint);
     }
 
-    /// Every request to Port's routes in the order of arrival, as far as the log reaches back.
+    /// All requests to the routes of Port in the log, in the order of arrival.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
         self.requests_after(0)
     }
 
-    /// The requests that arrived after the one of this id.
+    /// The requests that arrived after the one with this id.
     #[must_use]
     pub fn requests_after(&self, id: u64) -> Vec<Request> {
         self.shared.log.requests_after(id)
     }
 
-    /// Forgets the requests. Ids go on counting.
+    /// Clears the request log. Ids continue to increase.
     pub fn clear_requests(&self) {
         self.shared.log.clear();
     }
 
-    /// Makes something go wrong from now on. Of several faults that are for a request, the one set first happens.
+    /// Sets a fault. If several faults apply to a request, the first one that was set is used.
     ///
     /// # Errors
-    /// When its regular expression, method or status is none.
+    /// When the regular expression, the method or the status of the fault is invalid.
     pub fn set_fault(&self, fault: Fault) -> Result<FaultId, FaultError> {
         self.shared.faults.set(fault)
     }
 
-    /// The faults that are set, also those whose times are used up.
+    /// The active faults, including those that have reached their number of requests.
     #[must_use]
     pub fn faults(&self) -> Vec<FaultState> {
         self.shared.faults.states()
     }
 
-    /// Clears one fault. `false`, if it was cleared before.
+    /// Clears one fault. Returns false if it doesn't exist any more.
     pub fn clear_fault(&self, id: FaultId) -> bool {
         self.shared.faults.clear_one(id)
     }
 
-    /// Nothing goes wrong any more.
+    /// Clears all faults.
     pub fn clear_faults(&self) {
         self.shared.faults.clear();
     }
 
-    /// The active access token is refused from now on; a new one can be had.
+    /// Revokes the active access token. Clients can obtain a new one.
     pub fn revoke_tokens(&self) {
         self.shared.auth.revoke();
     }
 
-    /// Lets in only these credentials, and refuses the token that the former ones obtained.
+    /// Replaces the accepted credentials, and revokes the token of the old ones.
     pub fn set_credentials(&self, client_id: impl Into<String>, client_secret: impl Into<String>) {
         self.shared.auth.set_credentials(client_id.into(), client_secret.into());
     }
 
-    /// Replaces the rate limits; what was used of the former ones is forgotten.
+    /// Replaces the rate limits, and resets their counters.
     pub fn set_rate_limits(&self, limits: RateLimits) {
         self.shared.limiters.replace(limits);
     }
 
-    /// Adds a blueprint, or replaces one: then its entities keep what the new one still has.
-    /// `blueprint` is the body of Port's `POST /v1/blueprints`.
+    /// Adds or replaces a blueprint. Entities keep the properties and relations that the new blueprint defines.
+    /// `blueprint` is the body of `POST /v1/blueprints`.
     ///
     /// # Errors
-    /// When Port would refuse it.
+    /// When Port would refuse the blueprint.
     pub fn create_blueprint(&self, blueprint: &Value) -> Result<(), BlueprintError> {
         control::replace_blueprint(&self.shared, blueprint).map_err(|error| BlueprintError(error.message))
     }
 
-    /// Removes a blueprint with its entities. `false`, if there is none.
+    /// Removes a blueprint with its entities. Returns false if it doesn't exist.
     pub fn remove_blueprint(&self, identifier: &str) -> bool {
         self.shared.catalog.lock().remove_blueprint(identifier)
     }
 
-    /// Closes the port and all connections, so that connecting is refused, or opens the same port again.
-    /// What it holds stays.
+    /// Closes the port and all connections, so that new connections are refused, or opens the same port again. Blueprints and
+    /// entities are kept.
     ///
     /// # Errors
-    /// When another process takes the port in the moment between closing and reserving it.
+    /// When another process takes the port between closing and reserving it.
     pub async fn set_reachable(&self, reachable: bool) -> io::Result<()> {
         self.server.set_reachable(reachable).await
     }
 
-    /// Stops: when this returns, the port is closed, and so are all connections.
+    /// Stops the server. The port and all connections are closed when this returns.
     pub async fn stop(self) {
-        // Waits for a thread: not for the caller's runtime to do.
+        // The drop waits for a thread, which must not block the runtime of the caller.
         let stopped = tokio::task::spawn_blocking(move || drop(self));
-        // It can only fail if the runtime itself is ending.
+        // An error means that the runtime is shutting down.
         let _ = stopped.await;
     }
 }

@@ -11,20 +11,20 @@ use clap::Parser;
 use port_sim::{Options, PortSim};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// A stand-in for Port's API: takes entities, shows them in a browser, and fails on request.
+/// Runs a stand-in for Port's API. It stores entities, shows them in a browser, and can simulate failures.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on. Port 0 selects a free port.
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
-    /// The client ID that is let in.
+    /// The accepted client ID.
     #[arg(long, default_value = "demo-id")]
     client_id: String,
-    /// The client secret that belongs to it.
+    /// The accepted client secret.
     #[arg(long, default_value = "demo-secret")]
     client_secret: String,
-    /// How long an access token lives, in seconds.
+    /// The lifetime of an access token, in seconds.
     #[arg(long, default_value_t = 10_800, value_name = "SECONDS")]
     token_lifetime: u64,
 }
@@ -41,9 +41,11 @@ async fn main() -> anyhow::Result<()> {
         token_lifetime: Duration::from_secs(token_lifetime),
         ..Options::default()
     })
-    .with_context(|| format!("can't listen on {listen}; choose a free one with --listen, or port 0 for any"))?;
+    .with_context(|| {
+        format!("can't listen on {listen}: choose a free address with --listen, or port 0 for any port")
+    })?;
     writeln!(io::stdout(), "port-sim listens on {}", port.base_url())
-        .context("can't say on which address it listens")?;
+        .context("can't write the address to standard output")?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

@@ -1,24 +1,24 @@
-//! How a stand-in is started.
+//! The options of a stand-in.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::rate_limit::RateLimits;
 
-/// How a [`PortSim`](crate::PortSim) is started. Start from `Options::default()`.
+/// The options of a [`PortSim`](crate::PortSim).
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where to listen. The default is a free port of 127.0.0.1.
+    /// The address to listen on. Default: a free port of 127.0.0.1.
     pub listen: SocketAddr,
-    /// The only client identifier that is let in. Default `demo-id`.
+    /// The accepted client ID. Default: `demo-id`.
     pub client_id: String,
-    /// The secret that belongs to it. Default `demo-secret`.
+    /// The accepted client secret. Default: `demo-secret`.
     pub client_secret: String,
-    /// How long an access token lives. Port's lives 3 hours, which is the default.
+    /// The lifetime of an access token. Default: 3 hours, as in Port.
     pub token_lifetime: Duration,
-    /// What Port lets through in five minutes. The default is what Port documents.
+    /// The rate limits. Default: the limits that Port documents.
     pub rate_limits: RateLimits,
-    /// How many requests are kept for reading back; the oldest are forgotten first. Default 200,000.
+    /// The number of requests in the log. The oldest requests are removed first. Default: 200,000.
     pub request_log_capacity: usize,
 }
 

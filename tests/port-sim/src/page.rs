@@ -1,4 +1,4 @@
-//! The page at `/`, for a person who wants to see what has arrived.
+//! The page at `/`, which shows the received entities.
 
 use axum::extract::State;
 use axum::http::header;
@@ -11,10 +11,10 @@ use crate::blueprints::Blueprint;
 use crate::entity::{Entity, port_time};
 use crate::server::App;
 
-/// Rows per blueprint, so that the page stays light after a burst of thousands.
+/// The maximum number of rows for each blueprint, so that the page stays small with thousands of entities.
 const MAXIMUM_ROWS: usize = 200;
 
-/// How often the page loads itself anew, in seconds.
+/// The interval at which the page reloads, in seconds.
 const REFRESH: u32 = 2;
 
 const STYLE: &str = "
@@ -43,19 +43,18 @@ pub(crate) async fn page(State(app): State<App>) -> impl IntoResponse {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta http-equiv="refresh" content=(REFRESH);
-                title { "What Port would hold" }
+                title { "Port stand-in" }
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                h1 { "What Port would hold" }
+                h1 { "Entities in the stand-in for Port" }
                 p.note {
-                    "This is a stand-in for Port, for trying things out. Newest first; the page refreshes itself every "
-                    (REFRESH) " seconds. Last at " time { (port_time(Timestamp::now())) } "."
+                    "The newest entities come first. The page reloads every " (REFRESH) " seconds. Last update: " time { (port_time(Timestamp::now())) } "."
                 }
                 @for blueprint in shown_first(catalog.blueprints().map(AsRef::as_ref).collect()) {
                     (section(blueprint, &catalog.entities_of(&blueprint.identifier)))
                 }
-                footer { "All of it as JSON: " a href="/control/entities" { "/control/entities" } }
+                footer { "All entities as JSON: " a href="/control/entities" { "/control/entities" } }
             }
         }
     };
@@ -66,7 +65,7 @@ fn markup_response(markup: Markup) -> impl IntoResponse {
     axum::response::Html(markup.into_string())
 }
 
-/// What the controller delivers before what it only relates to.
+/// The blueprints in the order of the page: those that the controller writes come first.
 fn shown_first(mut blueprints: Vec<&Blueprint>) -> Vec<&Blueprint> {
     blueprints.sort_by_key(|blueprint| match blueprint.identifier.as_str() {
         "dora_deployment" => 0,
@@ -97,14 +96,14 @@ fn section(blueprint: &Blueprint, entities: &[&Entity]) -> Markup {
                     }
                 } }
                 @if entities.len() > MAXIMUM_ROWS {
-                    p.note { "And " (entities.len() - MAXIMUM_ROWS) " older ones." }
+                    p.note { (entities.len() - MAXIMUM_ROWS) " older entities are not shown." }
                 }
             }
         }
     }
 }
 
-/// The main properties of the DORA blueprints, and all of any other.
+/// The main properties of the DORA blueprints, or all properties and relations of other blueprints.
 fn columns(blueprint: &Blueprint) -> Vec<&str> {
     match blueprint.identifier.as_str() {
         "dora_deployment" => vec!["environment", "status", "deployment_time", "lead_time_hours", "group"],

@@ -1,4 +1,4 @@
-//! What each request to Port's routes goes through: request log, faults, token, rate limit, trace id.
+//! The steps of each request to the routes of Port: request log, faults, token, rate limit, trace id.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request as HttpRequest, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -22,53 +23,36 @@ use crate::request_log::Request;
 use crate::server::App;
 use crate::validation::JsonBody;
 
-/// Port takes no larger bodies.
+/// The maximum size of a body that Port accepts.
 const MAXIMUM_BODY: usize = 1024 * 1024;
 
-/// Of a body that is too large, so much is read and thrown away, for a client that reads the answer only
-/// after it has sent everything; then the connection is closed.
+/// The maximum size of a body that is read. A body above [`MAXIMUM_BODY`] is discarded, for clients that read the answer only
+/// after they have sent the whole body. Above this size, the connection is closed.
 const MAXIMUM_DISCARDED: usize = 64 * 1024 * 1024;
 
 const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 
-/// Marks a response that must not be sent: the connection is closed instead.
+/// Marks a response that is not sent: the connection is closed instead.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DropConnection;
 
-/// Runs a request through everything; those to the page and to the control API pass untouched.
+/// Runs a request through all steps. Requests to the page and to the control API skip them.
 pub(crate) async fn run(State(app): State<App>, request: HttpRequest, next: Next) -> Response {
     let path = request.uri().path();
     if path == "/" || path == "/control" || path.starts_with("/control/") {
         return next.run(request).await;
     }
-    let received_at = Timestamp::now();
-    let received_after = app.log.started().elapsed();
-    let trace_id = Uuid::new_v4().simple().to_string();
+    let received = (Timestamp::now(), app.log.started().elapsed());
     let (mut head, body) = request.into_parts();
     let (bytes, size) = match read(body).await {
         Ok(read) => read,
-        // The client went away, or sends without end: there is nobody to answer.
+        // The client has closed the connection, or the body has no end, so no answer is possible.
         Err(Unreadable) => return dropped(),
     };
     let body = json_body(&head.headers, &bytes, size);
-    let id = app.log.arrived(Request {
-        id: 0,
-        received_at,
-        received_after,
-        method: head.method.to_string(),
-        path: head.uri.path().to_owned(),
-        query: head.uri.query().map(str::to_owned),
-        user_agent: text(&head.headers, &header::USER_AGENT),
-        body: match &body {
-            JsonBody::Json(value) => Some(Arc::clone(value)),
-            _ => None,
-        },
-        body_bytes: size,
-        status: None,
-        answered_after: None,
-        trace_id: trace_id.clone(),
-        fault: None,
-    });
+    let entry = log_entry(&head, &body, size, received);
+    let trace_id = entry.trace_id.clone();
+    let id = app.log.arrived(entry);
     let fault = app.faults.meet(&head.method, head.uri.path(), &bytes);
     if let Some((fault_id, fault)) = &fault {
         app.log.update(id, |request| request.fault = Some(fault.label()));
@@ -88,7 +72,7 @@ pub(crate) async fn run(State(app): State<App>, request: HttpRequest, next: Next
     let value = HeaderValue::from_str(&trace_id).unwrap_or(HeaderValue::from_static("none"));
     response.headers_mut().insert(TRACE_ID, value);
     if let Some(fault) = &fault {
-        response = spoil(fault, response).await;
+        response = apply(fault, response).await;
     }
     if response.extensions().get::<DropConnection>().is_none() {
         let status = response.status().as_u16();
@@ -101,13 +85,36 @@ pub(crate) async fn run(State(app): State<App>, request: HttpRequest, next: Next
     response
 }
 
-/// Checks the token and the rate limit, and lets the routes answer.
+/// The entry of a request in the log, before it is answered.
+fn log_entry(head: &Parts, body: &JsonBody, size: usize, received: (Timestamp, Duration)) -> Request {
+    let (received_at, received_after) = received;
+    Request {
+        id: 0,
+        received_at,
+        received_after,
+        method: head.method.to_string(),
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().map(str::to_owned),
+        user_agent: text(&head.headers, &header::USER_AGENT),
+        body: match body {
+            JsonBody::Json(value) => Some(Arc::clone(value)),
+            _ => None,
+        },
+        body_bytes: size,
+        status: None,
+        answered_after: None,
+        trace_id: Uuid::new_v4().simple().to_string(),
+        fault: None,
+    }
+}
+
+/// Checks the token and the rate limit, and passes the request to the routes.
 async fn admit(app: &App, request: HttpRequest, next: Next) -> Response {
     let path = request.uri().path();
     let (family, admitted) = if path == "/v1/auth/access_token" {
         (Family::Unauthenticated, Ok(()))
     } else if !path.starts_with("/v1/") {
-        // Whoever asks for these has a wrong base URL, and learns it without a token.
+        // The client has a wrong base URL. It gets the 404 without a token.
         (Family::Unauthenticated, Ok(()))
     } else {
         match app.auth.admit(request.headers()) {
@@ -129,7 +136,7 @@ async fn admit(app: &App, request: HttpRequest, next: Next) -> Response {
     response
 }
 
-/// What a fault answers so that the request is not handled at all.
+/// The answer of a fault that replaces the handling of the request.
 fn answer_instead(effect: &Effect) -> Option<Response> {
     let status = |status: u16| StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     match effect {
@@ -147,8 +154,8 @@ fn answer_instead(effect: &Effect) -> Option<Response> {
     }
 }
 
-/// What a fault does to an answer.
-async fn spoil(fault: &Fault, mut response: Response) -> Response {
+/// Applies a fault to an answer.
+async fn apply(fault: &Fault, mut response: Response) -> Response {
     for (name, value) in &fault.headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             response.headers_mut().insert(name, value);
@@ -168,7 +175,7 @@ fn dropped() -> Response {
     response
 }
 
-/// The answer with its true Content-Length, whose body ends in the middle with the connection.
+/// The answer with its full Content-Length. The connection is closed after half of the body.
 async fn halved(response: Response) -> Response {
     let (mut head, body) = response.into_parts();
     let Ok(whole) = body.collect().await else {
@@ -177,21 +184,21 @@ async fn halved(response: Response) -> Response {
     let whole = whole.to_bytes();
     let half = whole.slice(..whole.len() / 2);
     head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(whole.len()));
-    // A pause before the break, so that the first half is really sent and not lost with the connection.
+    // A pause before the end of the connection, so that the first half is sent.
     let cut = async {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        Err(std::io::Error::other("the answer is cut by a fault"))
+        Err(std::io::Error::other("a fault ends the answer"))
     };
     let parts = stream::iter([Ok(half)]).chain(stream::once(cut));
     Response::from_parts(head, Body::from_stream(parts))
 }
 
-/// A body that does not end, or breaks off.
+/// A body that is too long or incomplete.
 struct Unreadable;
 
-/// The beginning of a body, as much as Port accepts, and its whole size.
+/// The part of a body that Port accepts, and the whole size.
 async fn read(mut body: Body) -> Result<(Bytes, usize), Unreadable> {
-    let mut kept = Vec::new();
+    let mut accepted = Vec::new();
     let mut size = 0;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Unreadable)?.into_data() else {
@@ -202,10 +209,10 @@ async fn read(mut body: Body) -> Result<(Bytes, usize), Unreadable> {
             return Err(Unreadable);
         }
         if size <= MAXIMUM_BODY {
-            kept.extend_from_slice(&data);
+            accepted.extend_from_slice(&data);
         }
     }
-    Ok((Bytes::from(kept), size))
+    Ok((Bytes::from(accepted), size))
 }
 
 fn json_body(headers: &HeaderMap, bytes: &[u8], size: usize) -> JsonBody {

@@ -1,4 +1,4 @@
-//! Port's rate limits, per organisation and family of routes.
+//! The rate limits of Port, for each family of routes.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -10,54 +10,54 @@ use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-/// How many requests of a family Port lets through.
+/// The limit of a family of routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limit {
     /// Requests per period.
     pub requests: u32,
-    /// How many of them may come at once, above the steady rate of `requests` per period.
+    /// Number of requests that may come at once, in addition to the steady rate of `requests` per period.
     pub burst: u32,
 }
 
-/// What `x-ratelimit-reset` means: Port's documents disagree.
+/// The meaning of `x-ratelimit-reset`. The documentation of Port is contradictory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ResetFormat {
-    /// Seconds since 1970 in UTC, as the page on rate limits says.
+    /// Seconds since the Unix epoch, according to the page on rate limits.
     #[default]
     Epoch,
     /// Seconds from now.
     Seconds,
 }
 
-/// The rate limits of Port, each for its family of routes.
+/// The rate limits of Port, one for each family of routes.
 ///
-/// The defaults are what Port documents for 2026.
+/// The defaults are the limits that Port documents in 2026.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RateLimits {
-    /// Whether requests are refused at all. The headers are sent in either case.
+    /// Whether requests are refused. The headers are always sent.
     pub enforced: bool,
-    /// The time that the limits are for. As JSON, `periodSeconds`.
+    /// The period of the limits. In JSON: `periodSeconds`.
     #[serde(rename = "periodSeconds", with = "crate::seconds")]
     pub period: Duration,
-    /// Requests for a token, and those that carry no valid one.
+    /// Requests for a token, and requests without a valid token.
     pub unauthenticated: Limit,
     /// Blueprints.
     pub blueprints: Limit,
     /// Writes of a single entity.
     pub single_upsert: Limit,
-    /// Bulk writes: requests, whatever number of entities they carry.
+    /// Bulk writes, each counted as one request.
     pub bulk_upsert: Limit,
     /// Searches for entities.
     pub search: Limit,
-    /// All else that is about entities.
+    /// All other requests for entities.
     pub entities: Limit,
     /// All other routes.
     pub other: Limit,
-    /// How `x-ratelimit-reset` is written.
+    /// The format of `x-ratelimit-reset`.
     pub reset: ResetFormat,
-    /// Whether a 429 carries `Retry-After`, which Port does not document.
+    /// Whether a 429 has the header `Retry-After`, which Port doesn't document.
     pub retry_after: bool,
 }
 
@@ -88,7 +88,7 @@ impl RateLimits {
     }
 }
 
-/// The families of routes that have a limit of their own.
+/// The families of routes, each with its own limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Family {
     Unauthenticated,
@@ -127,7 +127,7 @@ struct Inner {
     buckets: HashMap<Family, Bucket>,
 }
 
-/// The two rules of a limit: so many in a fixed window, and a steady rate with a burst above it.
+/// The two rules of a limit: a number of requests in a fixed window, and a steady rate with a burst.
 #[derive(Debug)]
 struct Bucket {
     limit: Limit,
@@ -136,7 +136,7 @@ struct Bucket {
     pace: Option<DefaultDirectRateLimiter>,
 }
 
-/// What is known about a limit after a request was counted.
+/// The state of a limit after a request was counted.
 #[derive(Debug, Clone)]
 pub(crate) struct Verdict {
     pub allowed: bool,
@@ -153,12 +153,12 @@ impl RateLimiters {
         Self { inner: Mutex::new(Inner { limits, buckets: HashMap::new() }) }
     }
 
-    /// Replaces the limits; what was used of the former ones is forgotten.
+    /// Replaces the limits, and resets the counters.
     pub(crate) fn replace(&self, limits: RateLimits) {
         *self.inner.lock() = Inner { limits, buckets: HashMap::new() };
     }
 
-    /// Counts a request, unless it is refused.
+    /// Counts a request unless it is refused.
     pub(crate) fn count(&self, family: Family) -> Verdict {
         let mut inner = self.inner.lock();
         let Inner { limits, buckets } = &mut *inner;
@@ -182,7 +182,7 @@ impl RateLimits {
 
 impl Bucket {
     fn new(limit: Limit, period: Duration) -> Self {
-        // A limit of nothing has no pace: the window refuses everything.
+        // With a limit of 0 there is no steady rate: the window refuses all requests.
         let pace = NonZeroU32::new(limit.requests)
             .and_then(|requests| Quota::with_period(period / requests.get()))
             .zip(NonZeroU32::new(limit.burst.saturating_add(1)))
@@ -202,7 +202,7 @@ impl Bucket {
         if allowed {
             self.used = self.used.saturating_add(1);
         }
-        // Too fast, but within the window: one more is let through after a step of the steady rate.
+        // Above the steady rate, but within the window: the next request is accepted after one step of the steady rate.
         let reset = if window_has_room && !has_pace {
             limits.period / self.limit.requests
         } else {
@@ -221,7 +221,7 @@ impl Bucket {
 }
 
 impl Verdict {
-    /// Writes `x-ratelimit-limit`, `-remaining`, `-reset` and `-period`, and `Retry-After` if it is wanted.
+    /// Writes the headers `x-ratelimit-limit`, `-remaining`, `-reset` and `-period`, and `Retry-After` if it is enabled.
     pub(crate) fn write_headers(&self, headers: &mut HeaderMap) {
         let seconds = whole_seconds(self.reset);
         let reset = match self.format {
@@ -245,7 +245,7 @@ impl Verdict {
     }
 }
 
-/// Rounded up: at the reset that a header names, the next request is let through.
+/// Rounds up, so that the next request is accepted at the time in the header.
 fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }

@@ -1,4 +1,4 @@
-//! Relations of an entity: which are allowed, and which entities they mean.
+//! The relations of an entity: validation, and resolution of their targets.
 
 use serde_json::{Map, Value, json};
 
@@ -8,16 +8,14 @@ use crate::entity::Entity;
 use crate::errors::ApiError;
 use crate::search::Query;
 
-/// Blueprint and identifier of a related entity that does not exist.
+/// The blueprint and the identifier of a related entity that doesn't exist.
 pub(crate) type MissingEntity = (String, String);
 
-/// Sets the relations that are given, clears those given as `null`, and says which related
-/// entities do not exist.
+/// Sets the given relations, clears those given as `null`, and returns the related entities that don't exist.
 ///
 /// # Errors
-/// An unknown relation, a value that does not fit `many`, a query that finds nothing (or, for a
-/// relation to one, more than one), a required relation that is absent, or a target blueprint that
-/// was removed.
+/// When a relation is unknown, a value doesn't match `many`, a query finds no entity (or several for a relation to one), a
+/// required relation is missing, or a target blueprint doesn't exist.
 pub(crate) fn set(
     entity: &mut Entity,
     model: &Blueprint,
@@ -50,7 +48,7 @@ pub(crate) fn set(
     Ok(missing)
 }
 
-/// A string for a relation to one, an array of strings for a relation to many.
+/// The value of a relation: a string for a relation to one, an array of strings for a relation to many.
 fn resolve(name: &str, relation: &RelationModel, value: &Value, catalog: &Catalog) -> Result<Value, ApiError> {
     match value {
         Value::String(_) if relation.many => {

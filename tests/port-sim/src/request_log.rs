@@ -1,4 +1,4 @@
-//! Every request that came to Port's routes, with its time and what was answered.
+//! The log of all requests to the routes of Port, with their times and answers.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,35 +13,34 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Request {
-    /// Counts up from 1, in the order in which the requests arrived.
+    /// The number of the request, in the order of arrival, starting with 1.
     pub id: u64,
-    /// When its head had arrived.
+    /// When its head arrived.
     pub received_at: Timestamp,
-    /// The same, on a clock that never jumps: since [`PortSim::started_at`](crate::PortSim::started_at).
-    /// As JSON, `receivedAfterSeconds`.
+    /// The same on a monotonic clock, since [`PortSim::started_at`](crate::PortSim::started_at). In JSON:
+    /// `receivedAfterSeconds`.
     #[serde(rename = "receivedAfterSeconds", with = "crate::seconds")]
     pub received_after: Duration,
-    /// `GET`, `POST`, …
+    /// The method, such as `GET`.
     pub method: String,
     /// The path, percent-encoded as it was sent.
     pub path: String,
     /// The query without its question mark, as it was sent.
     pub query: Option<String>,
-    /// The header `User-Agent`.
+    /// The header User-Agent.
     pub user_agent: Option<String>,
-    /// The body, if it is JSON and not larger than Port accepts.
+    /// The body, if it is JSON and not too large for Port.
     pub body: Option<Arc<Value>>,
     /// The size of the body in bytes.
     pub body_bytes: usize,
-    /// The status that was answered. `None` while there is no answer, if the connection was dropped
-    /// instead, or if the client went away before.
+    /// The status of the answer. `None` while there is no answer, or if the connection was closed without one.
     pub status: Option<u16>,
-    /// When the answer began, on the clock of `received_after`. As JSON, `answeredAfterSeconds`.
+    /// When the answer started, on the clock of `received_after`. In JSON: `answeredAfterSeconds`.
     #[serde(rename = "answeredAfterSeconds", with = "crate::seconds::optional")]
     pub answered_after: Option<Duration>,
     /// The `X-Trace-Id` of the answer.
     pub trace_id: String,
-    /// The name of the fault that it met.
+    /// The name of the fault that applied to it.
     pub fault: Option<String>,
 }
 
@@ -53,7 +52,7 @@ impl Request {
     }
 }
 
-/// The newest requests, as many as there is room for.
+/// The newest requests, up to the capacity.
 #[derive(Debug)]
 pub(crate) struct RequestLog {
     started: Instant,
@@ -76,7 +75,7 @@ impl RequestLog {
         self.started
     }
 
-    /// Records an arrival, and gives the id by which to add to it.
+    /// Adds a request, and returns its id.
     pub(crate) fn arrived(&self, mut request: Request) -> u64 {
         let mut inner = self.inner.lock();
         inner.last_id += 1;
@@ -88,10 +87,10 @@ impl RequestLog {
         inner.last_id
     }
 
-    /// Adds to a request, unless it was forgotten meanwhile.
+    /// Changes a request, if it is still in the log.
     pub(crate) fn update(&self, id: u64, change: impl FnOnce(&mut Request)) {
         let mut inner = self.inner.lock();
-        // Ids are in order, and the newest is most likely the one.
+        // The ids are sorted, and most often the newest request is searched.
         let found = inner.requests.iter_mut().rev().find(|known| known.id <= id);
         if let Some(request) = found.filter(|known| known.id == id) {
             change(request);

@@ -1,8 +1,8 @@
-//! Port's search rules, as far as the stand-in knows them.
+//! The search rules of Port that the stand-in supports.
 //!
-//! Known are the combinators `and` and `or`, nested, and rules on a `property` (or a meta-property such as `$identifier`,
-//! `$title`, `$blueprint`, `$datasource`) or a `relation`, with the operators that [`Operator`] lists.
-//! Everything else is refused, rather than answered with a wrong result.
+//! These are the combinators `and` and `or`, nested, and rules on a `property` (or a meta-property such as `$identifier`,
+//! `$title`, `$blueprint`, `$datasource`) or a `relation`, with the operators in [`Operator`].
+//! Everything else is refused, so that no search has a wrong result.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::entity::Entity;
 use crate::errors::ApiError;
 
-/// A search: rules, all or one of which must hold.
+/// A search: all or at least one of its rules must match.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Query {
     combinator: Combinator,
@@ -41,7 +41,7 @@ struct Rule {
     value: Value,
 }
 
-/// What a rule compares, with Port's names.
+/// The operator of a rule, with the name of Port.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Operator {
@@ -73,7 +73,7 @@ enum Operator {
 impl Query {
     pub(crate) fn parse(query: &Value) -> Result<Self, ApiError> {
         Self::deserialize(query).map_err(|error| {
-            ApiError::invalid(format!("query: the stand-in does not know this search ({error}): {query}"))
+            ApiError::invalid(format!("query: the stand-in does not support this search ({error}): {query}"))
         })
     }
 
@@ -132,7 +132,7 @@ fn is_in(actual: &Value, wanted: &Value) -> bool {
     wanted.as_array().is_some_and(|any| any.contains(actual))
 }
 
-/// A text contains a text, an array an element (or all elements of an array).
+/// Whether a text contains a text, or an array contains an element or all elements of an array.
 fn contains(actual: &Value, wanted: &Value) -> bool {
     match (actual, wanted) {
         (Value::String(actual), Value::String(wanted)) => actual.contains(wanted.as_str()),
@@ -142,7 +142,7 @@ fn contains(actual: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// Numbers by value, times by their instant, nothing else.
+/// Compares numbers or times. Other values can't be compared.
 fn compare(actual: &Value, wanted: &Value) -> Option<std::cmp::Ordering> {
     if let (Some(actual), Some(wanted)) = (actual.as_f64(), wanted.as_f64()) {
         return actual.partial_cmp(&wanted);

@@ -1,4 +1,4 @@
-//! Durations as JSON: a number of seconds, with fractions.
+//! Durations in JSON: a number of seconds, with fractions.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(de::Error::custom)
 }
 
-/// The same for a duration that may be absent.
+/// The same for an optional duration.
 pub(crate) mod optional {
     use super::{Deserialize, Deserializer, Duration, Serializer, de};
 

@@ -1,4 +1,4 @@
-//! The process around it: a thread with a runtime of its own that listens and serves.
+//! The server: a thread with its own runtime.
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,7 +32,7 @@ use crate::rate_limit::RateLimiters;
 use crate::request_log::RequestLog;
 use crate::validation::RouteSchemas;
 
-/// Everything that the routes share.
+/// The state that all routes share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub schemas: RouteSchemas,
@@ -45,7 +45,7 @@ pub(crate) struct Shared {
 
 pub(crate) type App = Arc<Shared>;
 
-/// Connections that may wait to be accepted: as many as the standard library asks for.
+/// The backlog of connections that wait to be accepted, as in the standard library.
 const BACKLOG: u32 = 128;
 
 pub(crate) fn router(app: App) -> Router {
@@ -56,7 +56,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/blueprints/{blueprint}/entities", get(entities::list).post(entities::write))
         .route(
             "/v1/blueprints/{blueprint}/entities/{identifier}",
-            // An entity may be called `bulk` or `search`: the method tells which is meant.
+            // An entity may have the identifier `bulk` or `search`. The method decides which one is meant.
             get(entities::get).delete(entities::delete).post(entities::write_bulk_or_search),
         )
         .route("/v1/entities/search", post(entities::search))
@@ -68,15 +68,15 @@ pub(crate) fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// Port answers an unknown method of a known path as an unknown route.
+/// The answer to an unknown route. Port answers an unknown method of a known path in the same way.
 async fn no_route(method: axum::http::Method, uri: Uri) -> ApiError {
     ApiError::route_not_found(method.as_str(), uri.path())
 }
 
-/// A thread that serves, until it is told to stop or the handle is dropped.
+/// A thread that serves requests until the handle is dropped.
 ///
-/// The runtime is its own, so that the stand-in outlives the runtime of the test that started it, and
-/// is not slowed down by one whose time is paused.
+/// It has its own runtime, so that it works after the runtime of a test has ended, and while the time of that runtime is
+/// paused.
 #[derive(Debug)]
 pub(crate) struct Server {
     address: SocketAddr,
@@ -94,19 +94,19 @@ impl Server {
     /// Listens on `address`.
     ///
     /// # Errors
-    /// When the address can't be bound, or no thread or runtime can be had.
+    /// When the address can't be bound, or the thread or its runtime can't be created.
     pub(crate) fn start(address: SocketAddr, router: Router) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let (commands, received) = mpsc::unbounded_channel();
-        // The runtime is made where it is dropped: a caller's runtime allows neither.
+        // The runtime is created and dropped in the thread, since neither is allowed inside the runtime of the caller.
         let (ready, is_ready) = std::sync::mpsc::channel();
         let thread = thread::Builder::new().name("port-sim".to_owned()).spawn(move || {
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
                 Err(error) => {
-                    // Whoever starts it waits for this.
+                    // The caller waits for this message.
                     let _ = ready.send(Err(error));
                     return;
                 }
@@ -143,11 +143,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // The thread ends when there is nobody left to command it.
+        // The thread ends when the sender of commands is dropped.
         let (closed, _) = mpsc::unbounded_channel();
         self.commands = closed;
         if let Some(thread) = self.thread.take() {
-            // Its panic, if it had one, has been printed by then.
+            // If the thread has panicked, the message is already printed.
             let _ = thread.join();
         }
     }
@@ -173,7 +173,7 @@ fn serve(
                             Some(socket) => TcpSocket::listen(socket, BACKLOG).map(|bound| listener = Some(bound)),
                             None => Ok(()),
                         };
-                        // Nobody waits for it any more: fine.
+                        // The caller may have stopped waiting.
                         let _ = done.send(outcome);
                     }
                     Some(Command::SetReachable(false, done)) => {
@@ -197,7 +197,7 @@ fn serve(
     });
 }
 
-/// Keeps an address for itself on which nobody listens, so that no connection of another process gets its port meanwhile.
+/// Binds an address without listening, so that no other process gets its port.
 fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
@@ -205,7 +205,7 @@ fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-/// The next connection. Never, while there is no listener.
+/// Accepts the next connection. Waits forever if there is no listener.
 async fn accept(listener: Option<&TcpListener>) -> TcpStream {
     let Some(listener) = listener else {
         return std::future::pending().await;
@@ -213,11 +213,11 @@ async fn accept(listener: Option<&TcpListener>) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                // Answers are small and must not wait for more; without it they are only slower.
+                // Send small answers at once. An error only makes them slower.
                 let _ = stream.set_nodelay(true);
                 return stream;
             }
-            // Too many open files, or a connection that was gone before it was accepted.
+            // Too many open files, or a connection that was closed before it was accepted.
             Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
         }
     }
@@ -225,7 +225,7 @@ async fn accept(listener: Option<&TcpListener>) -> TcpStream {
 
 /// Why a connection ends without an answer.
 #[derive(Debug, thiserror::Error)]
-#[error("the connection is dropped by a fault")]
+#[error("a fault closes the connection")]
 struct Dropped;
 
 async fn converse(stream: TcpStream, router: Router) {
@@ -239,6 +239,6 @@ async fn converse(stream: TcpStream, router: Router) {
             if response.extensions().get::<DropConnection>().is_some() { Err(Dropped) } else { Ok(response) }
         }
     });
-    // An error is a client that went away, or a fault that does what it should.
+    // An error means that the client has closed the connection, or that a fault has.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }

@@ -1,4 +1,4 @@
-//! Checks of JSON against schemas: the bodies of Port's routes and the properties of a blueprint.
+//! Validation of JSON: the bodies of requests, and the properties of entities.
 
 use std::io;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use url::Url;
 
 use crate::errors::ApiError;
 
-/// More complaints than this about one body help nobody.
-const MAXIMUM_COMPLAINTS: usize = 5;
+/// The maximum number of errors that are reported for one body.
+const MAXIMUM_ERRORS: usize = 5;
 
-/// The request bodies that have a schema of their own.
+/// The request bodies, each with its own schema.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum RouteSchema {
     AccessToken,
@@ -23,7 +23,7 @@ pub(crate) enum RouteSchema {
     BlueprintSearch,
 }
 
-/// The compiled schemas of Port's routes.
+/// The compiled schemas of the routes.
 #[derive(Debug)]
 pub(crate) struct RouteSchemas {
     access_token: Validator,
@@ -63,27 +63,27 @@ impl RouteSchemas {
             RouteSchema::Search => &self.search,
             RouteSchema::BlueprintSearch => &self.blueprint_search,
         };
-        complain(validator, body, "body")
+        validate(validator, body, "body")
     }
 }
 
-/// The body of a request, read once for the handlers and the request log.
+/// The body of a request, parsed for the handlers and the request log.
 #[derive(Debug, Clone)]
 pub(crate) enum JsonBody {
-    /// There is none.
+    /// There is no body.
     Empty,
-    /// It is larger than Port accepts.
+    /// It is too large for Port.
     TooLarge,
-    /// Its content type is another one (or none).
+    /// It has another content type, or none.
     OtherType(Option<String>),
-    /// It can't be parsed.
+    /// It is not valid JSON.
     Malformed(String),
     /// It is JSON.
     Json(Arc<Value>),
 }
 
 impl JsonBody {
-    /// The body, if it is what the route's schema wants.
+    /// The body, if it matches the schema of the route.
     pub(crate) fn checked(&self, schemas: &RouteSchemas, schema: RouteSchema) -> Result<Arc<Value>, ApiError> {
         match self {
             Self::Json(value) => {
@@ -98,7 +98,7 @@ impl JsonBody {
     }
 }
 
-/// Checks the properties of entities against the schema that their blueprint gives.
+/// Validates the properties of entities against the schema of their blueprint.
 #[derive(Debug)]
 pub(crate) struct PropertiesValidator {
     validator: Validator,
@@ -106,7 +106,7 @@ pub(crate) struct PropertiesValidator {
 }
 
 impl PropertiesValidator {
-    /// From `schema` of a blueprint: its `properties` and `required`.
+    /// Compiles the `schema` of a blueprint, with its `properties` and `required`.
     pub(crate) fn compile(schema: &Value) -> Result<Self, ApiError> {
         let validator = options()
             .build(&json!({
@@ -124,12 +124,12 @@ impl PropertiesValidator {
         Ok(Self { validator, required })
     }
 
-    /// Checks type, enum and format of what a request gives; what it leaves out is not looked at.
+    /// Validates type, enum and format of the given properties.
     pub(crate) fn check_given(&self, properties: &Map<String, Value>) -> Result<(), ApiError> {
-        complain(&self.validator, &Value::Object(properties.clone()), "properties")
+        validate(&self.validator, &Value::Object(properties.clone()), "properties")
     }
 
-    /// Checks that an entity, as it would be stored, has all that its blueprint requires.
+    /// Checks that the resulting entity has all required properties.
     pub(crate) fn check_required(&self, properties: &Map<String, Value>) -> Result<(), ApiError> {
         let missing: Vec<_> = self
             .required
@@ -141,7 +141,7 @@ impl PropertiesValidator {
     }
 }
 
-/// Port validates with Ajv, whose default is draft 7, and has formats of its own.
+/// Port validates with Ajv, whose default is draft 7, and has its own formats.
 fn options() -> ValidationOptions<'static> {
     jsonschema::options()
         .with_draft(Draft::Draft7)
@@ -149,11 +149,12 @@ fn options() -> ValidationOptions<'static> {
         .with_format("url", |value: &str| Url::parse(value).is_ok_and(|url| url.has_host()))
 }
 
-fn complain(validator: &Validator, value: &Value, root: &str) -> Result<(), ApiError> {
-    let complaints: Vec<_> = validator
+/// Validates a value. `root` is the name of the value in error messages.
+fn validate(validator: &Validator, value: &Value, root: &str) -> Result<(), ApiError> {
+    let errors: Vec<_> = validator
         .iter_errors(value)
-        .take(MAXIMUM_COMPLAINTS)
+        .take(MAXIMUM_ERRORS)
         .map(|error| format!("{root}{}: {error}", error.instance_path()))
         .collect();
-    if complaints.is_empty() { Ok(()) } else { Err(ApiError::invalid(complaints.join("; "))) }
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(errors.join("; "))) }
 }

@@ -1,4 +1,4 @@
-//! One call of Go for all programs of a module that are missing.
+//! Builds the missing programs of a Go module with one call of Go.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -9,23 +9,24 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::files::create_folder;
+use crate::files::{create_folder, last_lines};
+use crate::log;
 use crate::module::Module;
 use crate::program::Program;
 use crate::progress::Progress;
-use crate::say;
 
-/// How often a person who waits hears something.
+/// Time between two progress messages.
 const REPORT_PERIOD: Duration = Duration::from_secs(15);
 
-/// How many lines of Go's output an error shows.
+/// Lines of Go's output that an error shows.
 const SHOWN_LINES: usize = 20;
 
-/// Tab-separated: the package, its folder and its source files. Only those that Go would compile.
+/// A template for `go list`: one line for each package that Go would compile. The fields are separated by tabs: package,
+/// folder, source files.
 const STALE_PACKAGES: &str =
     r#"{{if .Stale}}{{.ImportPath}}{{"\t"}}{{.Dir}}{{range .GoFiles}}{{"\t"}}{{.}}{{end}}{{end}}"#;
 
-/// Builds programs of one module in `base`, and puts each under its own name into `bin`.
+/// Builds `programs` of one module in `base`, and moves each of them to `bin` under its own name.
 pub(crate) fn build(module: Module, programs: &[Program], base: &Path, bin: &Path) -> Result<()> {
     let work = base.join("work");
     let output = work.join("out");
@@ -34,27 +35,27 @@ pub(crate) fn build(module: Module, programs: &[Program], base: &Path, bin: &Pat
         let path = work.join(name);
         fs::write(&path, contents).map_err(Error::file("write", &path))?;
     }
-    let go = Go { module, programs, work: &work, log: &base.join("build.log") };
+    let go = Go { module, programs, work: &work, output_log: &base.join("build.log") };
     let started = Instant::now();
-    say(&format!("building {}", go.names()));
+    log(&format!("building {}", go.names()));
     let mut progress = Progress::new(go.stale_packages()?);
-    say(&format!("{} Go packages to compile, into {}", progress.total(), bin.display()));
+    log(&format!("{} Go packages to compile; the programs go to {}", progress.total(), bin.display()));
     go.build(&output, &mut progress)?;
     for program in programs {
         let built = output.join(program.built_name());
-        // Within one file system, so a program is either complete or not there.
+        // A rename within one file system is atomic: a program is either complete or missing.
         fs::rename(&built, bin.join(program.name())).map_err(Error::file("move", &built))?;
     }
-    say(&format!("built {} in {} s", go.names(), started.elapsed().as_secs()));
+    log(&format!("built {} in {} s", go.names(), started.elapsed().as_secs()));
     Ok(())
 }
 
-/// What the calls of Go for one build have in common.
+/// The parameters that all calls of Go for one build share.
 struct Go<'a> {
     module: Module,
     programs: &'a [Program],
     work: &'a Path,
-    log: &'a Path,
+    output_log: &'a Path,
 }
 
 impl Go<'_> {
@@ -62,11 +63,10 @@ impl Go<'_> {
         self.programs.iter().map(|program| program.name()).collect::<Vec<_>>().join(", ")
     }
 
-    /// The packages that are neither built nor in Go's cache, with the sizes of their sources. Downloads modules that
-    /// are missing.
+    /// The packages that Go has to compile, with the sizes of their sources. Downloads missing modules.
     fn stale_packages(&self) -> Result<Vec<(String, u64)>> {
         let mut list = self.command("list", ["-deps", "-f", STALE_PACKAGES]);
-        // To a file, so that only one pipe has to be read.
+        // The list goes to a file, so that only one pipe has to be read.
         let listed = self.work.join("packages");
         list.stdout(File::create(&listed).map_err(Error::file("create", &listed))?);
         let mut downloaded = 0_usize;
@@ -99,7 +99,7 @@ impl Go<'_> {
             .args(arguments)
             .args(self.programs.iter().map(|program| program.package()))
             .env("CGO_ENABLED", "0")
-            // Neither a workspace above the cache nor the user's own flags belong in here.
+            // Go would otherwise use a workspace above the cache, or the flags of the user.
             .env("GOWORK", "off")
             .env("GOFLAGS", "")
             .env_remove("GOOS")
@@ -109,10 +109,10 @@ impl Go<'_> {
         command
     }
 
-    /// Runs Go to its end. `status` gets each line of its standard error and says how far it is; with no line, it is only
-    /// asked.
+    /// Runs Go to its end. `status` receives each line of the standard error, or `None` when a progress message is due,
+    /// and returns the progress.
     fn run(&self, mut command: Command, status: &mut dyn FnMut(Option<&str>) -> String) -> Result<()> {
-        let mut log = File::create(self.log).map_err(Error::file("create", self.log))?;
+        let mut output_log = File::create(self.output_log).map_err(Error::file("create", self.output_log))?;
         let mut child = command.spawn().map_err(|cause| match cause.kind() {
             std::io::ErrorKind::NotFound => Error::MissingGo { programs: self.names() },
             _ => Error::process("start", "go")(cause),
@@ -120,15 +120,15 @@ impl Go<'_> {
         let followed = follow(&mut child, &mut |line| {
             match line {
                 Some(line) => {
-                    writeln!(log, "{line}").map_err(Error::file("write", self.log))?;
+                    writeln!(output_log, "{line}").map_err(Error::file("write", self.output_log))?;
                     status(Some(line));
                 }
-                None => say(&status(None)),
+                None => log(&status(None)),
             }
             Ok(())
         });
         if followed.is_err() {
-            // Nobody reads its output any more.
+            // Without a reader, Go would block on a full pipe.
             let _ = child.kill();
         }
         let ended = child.wait().map_err(Error::process("wait for", "go"))?;
@@ -137,22 +137,16 @@ impl Go<'_> {
     }
 
     fn failure(&self, status: ExitStatus) -> Error {
-        let output = match fs::read_to_string(self.log) {
-            Ok(output) => {
-                let lines: Vec<&str> = output.lines().collect();
-                lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
-            }
-            Err(cause) => format!("(cannot be read: {cause})"),
-        };
-        Error::Build { programs: self.names(), status, output, log: self.log.to_path_buf() }
+        let output = last_lines(self.output_log, SHOWN_LINES);
+        Error::Build { programs: self.names(), status, output, log: self.output_log.to_path_buf() }
     }
 }
 
-/// Hands on each line of the standard error, and `None` once every [`REPORT_PERIOD`].
+/// Calls `take` with each line of the standard error, and with `None` once in every [`REPORT_PERIOD`].
 fn follow(child: &mut Child, take: &mut dyn FnMut(Option<&str>) -> Result<()>) -> Result<()> {
     let Some(errors) = child.stderr.take() else { return Ok(()) };
     let (sender, lines) = mpsc::channel();
-    // Ends with the pipe, which ends with Go.
+    // The thread ends with the pipe, and the pipe with Go.
     std::thread::spawn(move || {
         for line in BufReader::new(errors).lines().map_while(std::result::Result::ok) {
             if sender.send(line).is_err() {
@@ -173,8 +167,8 @@ fn follow(child: &mut Child, take: &mut dyn FnMut(Option<&str>) -> Result<()>) -
     }
 }
 
-/// A line of [`STALE_PACKAGES`], and the size of the source that it names. Files that can't be read count nothing: only
-/// an estimate depends on it.
+/// Parses a line of [`STALE_PACKAGES`] into the package and the size of its source files. Unreadable files count as empty,
+/// since only an estimate depends on the size.
 fn package(line: &str) -> Option<(String, u64)> {
     let mut parts = line.split('\t');
     let (package, folder) = (parts.next()?, PathBuf::from(parts.next()?));

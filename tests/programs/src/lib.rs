@@ -1,7 +1,7 @@
 //! The programs that run beside the controller in tests, demo and bench: the Kubernetes control plane with KWOK, kubectl
-//! and Helm, and Alertmanager. Each is built from its Go module, with the installed Go, and kept in the user's cache.
+//! and Helm, and Alertmanager. The installed Go builds each of them from its Go module, into the cache of the user.
 //!
-//! The first build takes about 7 minutes on 2 cores and says how much is left. After that, nothing is built until a
+//! The first build takes about 7 minutes on 2 cores, and reports its progress. The programs are built again only when a
 //! go.mod, a go.sum or the flags change.
 
 mod build;
@@ -16,18 +16,18 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 pub use error::{Error, Result};
-pub use files::{cache_folder, create_folder, open_lock};
+pub use files::{cache_folder, create_folder, last_lines, open_lock};
 use module::Module;
 pub use program::Program;
 
-/// The built programs of the cluster.
+/// The built programs of a cluster.
 #[derive(Debug, Clone)]
 pub struct Binaries {
     folder: PathBuf,
 }
 
 impl Binaries {
-    /// Builds what a cluster with a simulated node needs, if it is missing: see [`ensure`].
+    /// Builds the missing programs of a cluster with a simulated node: see [`ensure`].
     ///
     /// # Errors
     /// As [`ensure`].
@@ -36,7 +36,7 @@ impl Binaries {
         Ok(Self { folder: folder(Program::Etcd)? })
     }
 
-    /// The folder that holds the programs, as for a `PATH`.
+    /// The folder with the programs, to be put on the `PATH`.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -49,11 +49,11 @@ impl Binaries {
     }
 }
 
-/// Builds those of `programs` that are missing. Blocks; several processes at once build once. A build that was
-/// interrupted continues with the packages that Go hasn't compiled.
+/// Builds the missing ones of `programs`. Blocks. If several processes call this at once, only one of them builds. After an
+/// interruption, a build continues with the packages that Go has not compiled yet.
 ///
 /// # Errors
-/// When Go isn't installed, a program can't be built, or the cache can't be written.
+/// When Go is not installed, a program can't be built, or the cache can't be written.
 pub fn ensure(programs: &[Program]) -> Result<()> {
     for module in [Module::Cluster, Module::Alertmanager] {
         let wanted: Vec<Program> = programs.iter().copied().filter(|program| program.module() == module).collect();
@@ -64,7 +64,7 @@ pub fn ensure(programs: &[Program]) -> Result<()> {
         create_folder(&bin)?;
         let base = base(module)?;
         let _lock = wait_for_lock(&base.join("lock"))?;
-        // Again: another process may have built them while this one waited.
+        // Checked again: another process may have built them while this one waited for the lock.
         let missing = missing(&wanted, &bin);
         if !missing.is_empty() {
             build::build(module, &missing, &base, &bin)?;
@@ -73,7 +73,7 @@ pub fn ensure(programs: &[Program]) -> Result<()> {
     Ok(())
 }
 
-/// Builds a program if it is missing, and returns its path.
+/// Builds a program unless it is there, and returns its path.
 ///
 /// # Errors
 /// As [`ensure`].
@@ -82,10 +82,10 @@ pub fn ensure_one(program: Program) -> Result<PathBuf> {
     Ok(folder(program)?.join(program.name()))
 }
 
-/// The folder that a program is in once it is built. Helm is with the programs of the cluster.
+/// The folder that a program is built into. Helm is built with the programs of the cluster.
 ///
 /// # Errors
-/// When there is no cache folder.
+/// When the cache folder is unknown.
 pub fn folder(program: Program) -> Result<PathBuf> {
     bin(program.module())
 }
@@ -108,19 +108,19 @@ fn missing(programs: &[Program], bin: &Path) -> Vec<Program> {
     programs.iter().copied().filter(|program| !bin.join(program.name()).is_file()).collect()
 }
 
-/// Waits until no other process builds, and says so if that isn't at once.
+/// Waits until no other process builds, and logs a message if it has to wait.
 fn wait_for_lock(path: &Path) -> Result<File> {
     let lock = open_lock(path)?;
     match lock.try_lock() {
         Ok(()) => return Ok(lock),
-        Err(TryLockError::WouldBlock) => say("waiting for another process that builds the same programs"),
+        Err(TryLockError::WouldBlock) => log("waiting for another process that builds the same programs"),
         Err(TryLockError::Error(cause)) => return Err(Error::file("lock", path)(cause)),
     }
     lock.lock().map_err(Error::file("lock", path))?;
     Ok(lock)
 }
 
-/// Progress goes to the process's own stderr: the test harness holds back what `eprintln!` writes.
-fn say(message: &str) {
+/// Writes a message to the standard error of the process. `eprintln!` can't be used, since the test harness captures it.
+fn log(message: &str) {
     let _ = writeln!(std::io::stderr(), "programs: {message}");
 }

@@ -4,18 +4,18 @@ use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-/// Changed when something about the build changes that isn't part of [`Module::key`].
+/// A number to raise when a change of the build is not covered by [`Module::key`].
 const LAYOUT: &str = "2";
 
-/// For the compiler. Nobody debugs these programs, and debug information takes time.
+/// Flags of the compiler: debug information takes time, and nobody debugs these programs.
 const COMPILER_FLAGS: &str = "-dwarf=false";
 
-/// Packages that are compiled without inlining: that takes a sixth less time. They are half of all the code, and little
-/// of it runs often. Without inlining everywhere, the control plane would need a quarter more CPU time, in each test.
+/// Packages that are compiled without inlining, which shortens the build by a sixth. They are half of the code, and little
+/// of it runs often. Without inlining in all packages, the control plane would need a quarter more CPU time in each test.
 const NOT_INLINED: [&str; 5] =
     ["k8s.io/kubernetes/...", "k8s.io/client-go/...", "k8s.io/kubectl/...", "helm.sh/helm/...", "sigs.k8s.io/kwok/..."];
 
-/// A `go.mod` with the programs that are built together. A module's dependencies never change those of another one.
+/// A `go.mod` with the programs that are built together. The dependencies of one module never affect another module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Module {
     /// Kubernetes, etcd, KWOK and Helm.
@@ -33,7 +33,7 @@ impl Module {
         }
     }
 
-    /// Its files. They are embedded, so that what is built always agrees with the key that it is stored under.
+    /// Its files. They are embedded, so that the programs always match the key that they are stored under.
     pub(crate) fn files(self) -> [(&'static str, &'static str); 2] {
         match self {
             Self::Cluster => {
@@ -45,7 +45,7 @@ impl Module {
         }
     }
 
-    /// Names everything that decides what the programs are, apart from the version of Go.
+    /// A hash of everything that determines the programs, except the version of Go.
     pub(crate) fn key(self) -> String {
         let mut all = Sha256::new();
         for part in [LAYOUT].into_iter().chain(self.files().map(|(_, contents)| contents)) {
@@ -56,7 +56,7 @@ impl Module {
             all.update(flag);
             all.update([0]);
         }
-        // 64 bits tell a handful of versions apart, and leave paths readable.
+        // 64 bits are enough to tell a few versions apart, and keep paths readable.
         all.finalize().iter().take(8).fold(String::new(), |mut key, byte| {
             let _ = write!(key, "{byte:02x}");
             key
@@ -68,7 +68,7 @@ impl Module {
         let mut flags: Vec<String> = ["-trimpath", "-buildvcs=false"].map(str::to_owned).to_vec();
         flags.push(format!("-gcflags=all={COMPILER_FLAGS}"));
         if self == Self::Cluster {
-            // The last pattern that a package matches is the one that counts.
+            // Go uses the last pattern that matches a package.
             flags.extend(NOT_INLINED.map(|packages| format!("-gcflags={packages}={COMPILER_FLAGS} -l")));
         }
         flags.push(format!("-ldflags={}", self.linker_flags()));

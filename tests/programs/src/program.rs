@@ -1,4 +1,4 @@
-//! The programs by name.
+//! The names of the programs.
 
 use crate::module::Module;
 
@@ -13,7 +13,7 @@ pub enum Program {
     KubeControllerManager,
     /// Assigns pods to nodes.
     KubeScheduler,
-    /// Plays the kubelet of the simulated node.
+    /// Simulates the kubelet of the node.
     Kwok,
     /// The command line client.
     Kubectl,
@@ -21,14 +21,14 @@ pub enum Program {
     Helm,
     /// The agent of a real node.
     Kubelet,
-    /// Service addresses on a real node.
+    /// Routes service addresses on a real node.
     KubeProxy,
     /// Sends alerts to the controller.
     Alertmanager,
 }
 
 impl Program {
-    /// What a cluster with a simulated node needs.
+    /// The programs of a cluster with a simulated node.
     pub const CLUSTER: [Self; 7] = [
         Self::Etcd,
         Self::KubeApiserver,
@@ -39,10 +39,10 @@ impl Program {
         Self::Helm,
     ];
 
-    /// What a real node needs besides.
+    /// The further programs of a real node.
     pub const NODE: [Self; 2] = [Self::Kubelet, Self::KubeProxy];
 
-    /// What the tests need besides a cluster.
+    /// The further programs of the tests.
     pub const TESTS: [Self; 1] = [Self::Alertmanager];
 
     /// The name of the file.
@@ -84,7 +84,7 @@ impl Program {
         }
     }
 
-    /// The name that `go build -o FOLDER/` gives it: the last element of its package's path that isn't a major version.
+    /// The file name that `go build -o FOLDER/` gives the program: the last element of the package path, without the major version.
     pub(crate) fn built_name(self) -> &'static str {
         match self {
             Self::Etcd => "server",

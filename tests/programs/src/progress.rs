@@ -1,12 +1,12 @@
-//! How far a build is, and how long the rest takes.
+//! The progress of a build, and an estimate of the remaining time.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// The packages of a build that are to be compiled, each with the size of its source.
+/// The packages of a build that have to be compiled, each with the size of its source.
 ///
-/// Packages differ a lot, from a few lines to megabytes of generated code, so the time that is left is judged by size.
+/// Packages range from a few lines to megabytes of generated code, so the remaining time is estimated by size.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
     left: BTreeMap<String, u64>,
@@ -14,7 +14,7 @@ pub(crate) struct Progress {
     compiled_size: u64,
 }
 
-/// What compiling any package costs, in bytes of source: starting the compiler takes as long as some code.
+/// The fixed cost of compiling a package, in bytes of source: starting the compiler takes time as well.
 const BYTES_PER_PACKAGE: u64 = 15_000;
 
 impl Progress {
@@ -23,8 +23,8 @@ impl Progress {
         Self { left: left.collect(), ..Self::default() }
     }
 
-    /// Takes a line of `go build -v`, and returns whether it names a package of this build. Go names a package when it
-    /// begins to compile it.
+    /// Reads a line of `go build -v`, and returns whether it names a package of this build. Go prints the name of a package
+    /// when it starts to compile it.
     pub(crate) fn note(&mut self, line: &str) -> bool {
         let Some(size) = self.left.remove(line) else { return false };
         self.compiled += 1;
@@ -32,12 +32,12 @@ impl Progress {
         true
     }
 
-    /// How many packages there are to compile.
+    /// The number of packages to compile.
     pub(crate) fn total(&self) -> usize {
         self.compiled + self.left.len()
     }
 
-    /// What to tell a person who has waited for `elapsed`.
+    /// The progress message for a person who has waited for `elapsed`.
     pub(crate) fn after(&self, elapsed: Duration) -> Report {
         let left_size: u64 = self.left.values().sum();
         let rest = (self.compiled_size > 0)
@@ -69,7 +69,7 @@ impl fmt::Display for Report {
         write!(formatter, "{compiled} of {total} packages compiled")?;
         match rest.map(|rest| rest.as_secs()) {
             None => Ok(()),
-            // Seconds would only pretend to be exact.
+            // The estimate is too rough for seconds.
             Some(seconds) if seconds < 60 => write!(formatter, ", less than a minute left"),
             Some(seconds) => write!(formatter, ", about {} min left", seconds.div_ceil(60)),
         }

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// A shell script in place of Go, whose builds take minutes: it knows two packages, and makes Helm.
+/// A shell script that replaces Go, whose builds take minutes. It lists two packages, and builds Helm.
 const GO: &str = r#"#!/bin/sh
 case "$1" in
 list) printf 'example.org/one\t/nowhere\tone.go\nexample.org/two\t/nowhere\ttwo.go\n' ;;
@@ -18,7 +18,7 @@ build)
 esac
 "#;
 
-/// Runs `build-programs helm` with an empty cache in `folder`, and the programs there before those of the system.
+/// Runs `build-programs helm` with its cache in `folder`, and with `folder` first on the PATH.
 fn build(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_build-programs"))
         .arg("helm")
@@ -57,7 +57,7 @@ fn missing_compiler_is_named_with_what_to_install() {
 }
 
 #[test]
-fn program_is_built_once_and_without_the_flags_of_the_user() {
+fn program_is_built_once_and_without_user_flags() {
     let folder = folder_with_go();
     let output = build(folder.path(), &[]);
     assert!(output.status.success(), "{}", errors(&output));
@@ -70,7 +70,7 @@ fn program_is_built_once_and_without_the_flags_of_the_user() {
 }
 
 #[test]
-fn failed_build_shows_what_the_compiler_said() {
+fn failed_build_shows_the_output_of_the_compiler() {
     let folder = folder_with_go();
     std::fs::write(folder.path().join("broken"), "").unwrap();
     let output = build(folder.path(), &[]);
@@ -80,13 +80,13 @@ fn failed_build_shows_what_the_compiler_said() {
 }
 
 #[test]
-fn command_meanwhile_and_build_are_both_judged() {
+fn failed_command_fails_the_run_but_not_the_build() {
     let folder = folder_with_go();
     let output = build(folder.path(), &["--", "sh", "-c", "echo meanwhile; exit 3"]);
     assert!(!output.status.success());
     assert!(errors(&output).contains("sh failed (exit status: 3)"), "{}", errors(&output));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "meanwhile\n");
-    // What was built is kept all the same.
+    // The built program is kept.
     let again = build(folder.path(), &["--", "sh", "-c", "exit 0"]);
     assert_eq!((again.status.success(), errors(&again)), (true, String::new()));
 }

@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 use cluster::{Binaries, ClusterOptions, LocalCluster};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// A real Kubernetes cluster on this machine, without root: the control plane, and one simulated node.
+/// Runs a real Kubernetes control plane with one simulated node on this machine, without root.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -22,10 +22,10 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start a cluster, print how to reach it, and end it on Ctrl-C.
+    /// Start a cluster, print its environment variables, and stop it on Ctrl-C.
     Up {
-        /// Folder for the cluster's state and logs: a new or empty one, or that of an earlier cluster, of which
-        /// nothing is kept. By default, one in the cache.
+        /// Folder for the state and logs of the cluster: a new or empty folder, or that of a stopped cluster, which is
+        /// cleared. By default, a new folder in the cache.
         #[arg(long, value_name = "FOLDER")]
         dir: Option<PathBuf>,
     },
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Up { dir } => {
-            // Before there is a runtime, so that a signal ends a build as it ends any program.
+            // Before the runtime is started, so that a signal ends a build as it ends any program.
             Binaries::ensure()?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(up(dir))
@@ -58,16 +58,16 @@ async fn up(folder: Option<PathBuf>) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::select! {
         result = serve(folder) => result,
-        // What has been started by then ends as it is dropped.
+        // The cluster ends when it is dropped.
         _ = interrupt.recv() => Ok(()),
         _ = terminate.recv() => Ok(()),
         _ = hangup.recv() => Ok(()),
     }
 }
 
-/// Ends only when a part of the control plane does.
+/// Returns only when a component of the control plane ends.
 async fn serve(folder: Option<PathBuf>) -> anyhow::Result<()> {
-    let begun = Instant::now();
+    let start = Instant::now();
     let cluster = LocalCluster::start(ClusterOptions { folder, ..ClusterOptions::default() }).await?;
     let exports = format!(
         "export KUBECONFIG={}\nexport KUBECACHEDIR={}\nexport PATH={}:\"$PATH\"\n",
@@ -75,11 +75,11 @@ async fn serve(folder: Option<PathBuf>) -> anyhow::Result<()> {
         quoted(&cluster.folder().join("kubectl")),
         quoted(cluster.binaries().folder()),
     );
-    // As a whole: a reader that stops after the line it wants must not end the cluster.
-    std::io::stdout().lock().write_all(exports.as_bytes()).context("cannot write to the standard output")?;
+    // In one write, so that a reader that closes the pipe after the first line doesn't end the cluster.
+    std::io::stdout().lock().write_all(exports.as_bytes()).context("cannot write to standard output")?;
     eprintln!(
-        "ready after {:.1} s at {}; logs are in {}; Ctrl-C ends it",
-        begun.elapsed().as_secs_f64(),
+        "ready after {:.1} s at {}; logs are in {}; press Ctrl-C to stop the cluster",
+        start.elapsed().as_secs_f64(),
         cluster.server(),
         cluster.folder().join("logs").display(),
     );
@@ -90,7 +90,7 @@ async fn serve(folder: Option<PathBuf>) -> anyhow::Result<()> {
     }
 }
 
-/// A path as one word of a shell's command.
+/// Quotes a path for a shell.
 fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }

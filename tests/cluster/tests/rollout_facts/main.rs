@@ -1,7 +1,7 @@
-//! What this project takes for granted about Kubernetes' Deployment controller, each fact as a test of the real one.
+//! The behaviour of the Deployment controller of Kubernetes that this project relies on, tested with the real controller.
 //!
-//! Nothing of our own is tested here. When a version of Kubernetes breaks one of these tests, an assumption of
-//! `rollout/` no longer holds, and the name of the test says which.
+//! No code of this project is tested here. If a version of Kubernetes breaks one of these tests, an assumption of
+//! `crates/rollout` no longer holds, and the name of the test says which one.
 
 mod adoption;
 mod deletion;
@@ -12,7 +12,7 @@ mod pausing;
 mod progressing;
 mod refusals;
 mod snapshots;
-mod stage;
 mod states;
 mod strategies;
+mod test_env;
 mod zero_replicas;

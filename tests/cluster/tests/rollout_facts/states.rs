@@ -1,10 +1,9 @@
-//! What the API server's watch shows of a Deployment and its ReplicaSets, state by state, in a form that tests can
-//! compare.
+//! The states of a Deployment and its ReplicaSets as a watch delivers them, in a form that tests can compare.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use futures::{StreamExt, pin_mut};
@@ -14,6 +13,7 @@ use k8s_openapi::jiff::Timestamp;
 use k8s_openapi::serde::de::DeserializeOwned;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::{Api, ResourceExt};
+use parking_lot::Mutex;
 
 pub const REVISION: &str = "deployment.kubernetes.io/revision";
 pub const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
@@ -24,14 +24,14 @@ pub struct Condition {
     pub status: String,
     pub reason: String,
     pub message: String,
-    /// `lastUpdateTime`, in whole seconds as the API server writes it.
+    /// `lastUpdateTime`, in whole seconds.
     pub updated: Timestamp,
-    /// `lastTransitionTime`, likewise.
+    /// `lastTransitionTime`, in whole seconds.
     pub transitioned: Timestamp,
 }
 
 impl Condition {
-    /// The ReplicaSet that the message names, if it names one.
+    /// The ReplicaSet that the message names, if any.
     pub fn names(&self) -> Option<&str> {
         if self.message.starts_with("Deployment") {
             return None;
@@ -40,13 +40,23 @@ impl Condition {
     }
 }
 
-/// One state of the Deployment, as one event of the watch showed it.
+/// How far the deletion of a Deployment has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    /// It is not being deleted.
+    None,
+    /// It has a deletion timestamp, and waits for its dependents.
+    Pending,
+    /// It is gone.
+    Done,
+}
+
+/// One state of the Deployment, from one event of the watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeploymentState {
     pub uid: String,
     pub resource_version: u64,
-    pub deleted: bool,
-    pub deleting: bool,
+    pub deletion: Deletion,
     pub generation: i64,
     pub observed_generation: Option<i64>,
     pub revision: Option<i64>,
@@ -62,21 +72,27 @@ pub struct DeploymentState {
 }
 
 impl DeploymentState {
+    /// The reason of the condition Progressing.
     pub fn reason(&self) -> Option<&str> {
         self.progressing.as_ref().map(|condition| condition.reason.as_str())
     }
 
-    /// The condition Progressing, for tests in which it must be there.
+    /// The condition Progressing, or an error if it is missing.
     pub fn progress(&self) -> Result<&Condition> {
         self.progressing.as_ref().with_context(|| format!("no condition Progressing: {self:?}"))
     }
 
-    /// Whether the controller has seen the newest specification.
+    /// Whether this is the last state, after the deletion.
+    pub fn is_deleted(&self) -> bool {
+        self.deletion == Deletion::Done
+    }
+
+    /// Whether the controller has observed the newest generation.
     pub fn is_observed(&self) -> bool {
         self.observed_generation == Some(self.generation)
     }
 
-    /// What `kubectl rollout status` calls rolled out, which is what the controller itself calls complete.
+    /// Whether the rollout is complete according to the counts, by the rule of `kubectl rollout status` and the controller.
     pub fn is_complete_by_counts(&self) -> bool {
         self.is_observed() && [self.replicas, self.updated, self.available] == [self.wanted; 3]
     }
@@ -92,8 +108,11 @@ impl DeploymentState {
         Self {
             uid: metadata.uid.clone().unwrap_or_default(),
             resource_version: resource_version(metadata),
-            deleted,
-            deleting: metadata.deletion_timestamp.is_some(),
+            deletion: match metadata.deletion_timestamp {
+                _ if deleted => Deletion::Done,
+                Some(_) => Deletion::Pending,
+                None => Deletion::None,
+            },
             generation: metadata.generation.unwrap_or_default(),
             observed_generation: status.and_then(|status| status.observed_generation),
             revision: revision(metadata),
@@ -134,10 +153,10 @@ pub struct ReplicaSetState {
     /// The UID of the Deployment that owns it, if one does.
     pub owner: Option<String>,
     pub revision: Option<i64>,
-    /// `None`: no such annotation.
+    /// The annotation with the former revisions, if any.
     pub history: Option<String>,
     pub annotations: BTreeMap<String, String>,
-    /// The image of the first container, by which tests tell ReplicaSets apart.
+    /// The image of the first container, by which tests distinguish ReplicaSets.
     pub image: String,
     pub wanted: i32,
     pub replicas: i32,
@@ -181,26 +200,26 @@ fn revision(metadata: &ObjectMeta) -> Option<i64> {
     metadata.annotations.as_ref()?.get(REVISION)?.parse().ok()
 }
 
-/// The reasons of the condition Progressing in their order, each run of the same one once.
+/// The reasons of the condition Progressing in order, without repetitions in a row.
 pub fn reasons(states: &[DeploymentState]) -> Vec<&str> {
     let mut reasons: Vec<&str> = states.iter().filter_map(DeploymentState::reason).collect();
     reasons.dedup();
     reasons
 }
 
-/// The revisions of the Deployment in their order, each run of the same one once.
+/// The revisions of the Deployment in order, without repetitions in a row.
 pub fn revisions(states: &[DeploymentState]) -> Vec<Option<i64>> {
     let mut revisions: Vec<_> = states.iter().map(|state| state.revision).collect();
     revisions.dedup();
     revisions
 }
 
-/// What can be watched in a task of its own.
+/// A resource that can be watched in a task of its own.
 trait Watchable: ResourceExt + Clone + Debug + DeserializeOwned + Send + 'static {}
 
 impl<K: ResourceExt + Clone + Debug + DeserializeOwned + Send + 'static> Watchable for K {}
 
-/// Everything that the watches of a namespace have shown since it was made.
+/// All states that the watches of a namespace have delivered since it was created.
 #[derive(Debug, Clone, Default)]
 pub struct Recording(Arc<Mutex<Recorded>>);
 
@@ -208,12 +227,12 @@ pub struct Recording(Arc<Mutex<Recorded>>);
 struct Recorded {
     deployment: Vec<DeploymentState>,
     replica_sets: Vec<ReplicaSetState>,
-    /// Why a watch has ended, after which nothing more is recorded.
+    /// Why a watch has ended, if one has. Then nothing more is recorded.
     ended: Option<String>,
 }
 
 impl Recording {
-    /// Watches an empty namespace, as long as the test's runtime lives.
+    /// Watches an empty namespace until the runtime of the test ends.
     pub async fn start(client: kube::Client, namespace: &str) -> Result<Self> {
         let recording = Self::default();
         let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
@@ -231,11 +250,11 @@ impl Recording {
 
     async fn record<K: Watchable>(self, api: Api<K>, version: String, add: impl Fn(&mut Recorded, &K, bool)) {
         let Err(reason) = self.follow(api, version, add).await;
-        self.lock().ended = Some(reason.to_string());
+        self.0.lock().ended = Some(reason.to_string());
     }
 
-    /// Records what is seen after this version. The API server ends each watch after some minutes: the next one goes on
-    /// where it ended.
+    /// Records all changes after this version. The API server ends each watch after some minutes, and the next watch
+    /// continues from there.
     async fn follow<K: Watchable>(
         &self,
         api: Api<K>,
@@ -249,11 +268,11 @@ impl Recording {
                 match event? {
                     WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                         version = object.resource_version().unwrap_or_default();
-                        add(&mut self.lock(), &object, false);
+                        add(&mut self.0.lock(), &object, false);
                     }
                     WatchEvent::Deleted(object) => {
                         version = object.resource_version().unwrap_or_default();
-                        add(&mut self.lock(), &object, true);
+                        add(&mut self.0.lock(), &object, true);
                     }
                     WatchEvent::Bookmark(bookmark) => version = bookmark.metadata.resource_version,
                     WatchEvent::Error(status) => anyhow::bail!("{status:?}"),
@@ -262,27 +281,23 @@ impl Recording {
         }
     }
 
-    /// The states of the Deployment, from the one with the index `from` on.
+    /// The states of the Deployment, starting at the index `from`.
     pub fn deployment(&self, from: usize) -> Result<Vec<DeploymentState>> {
-        let recorded = self.lock();
+        let recorded = self.0.lock();
         recorded.check()?;
         Ok(recorded.deployment.get(from..).unwrap_or_default().to_vec())
     }
 
-    /// How many states of the Deployment there are.
+    /// The number of states of the Deployment.
     pub fn length(&self) -> usize {
-        self.lock().deployment.len()
+        self.0.lock().deployment.len()
     }
 
     /// All states of all ReplicaSets.
     pub fn replica_sets(&self) -> Result<Vec<ReplicaSetState>> {
-        let recorded = self.lock();
+        let recorded = self.0.lock();
         recorded.check()?;
         Ok(recorded.replica_sets.clone())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Recorded> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

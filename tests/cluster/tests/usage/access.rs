@@ -1,17 +1,15 @@
-//! The ways into a cluster.
+//! Clients, kubeconfigs, namespaces, kubectl, Helm and processes.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use cluster::{LocalCluster, Process, wait_for};
+use cluster::{DEADLINE, LocalCluster, Process, wait_for};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
 use kube::api::ListParams;
 
-use crate::SOON;
-
 #[tokio::test]
-async fn service_account_may_do_what_its_role_says_and_nothing_else() -> Result<()> {
+async fn service_account_has_only_the_rights_of_its_role() -> Result<()> {
     let cluster = LocalCluster::shared().await;
     let namespace = cluster.namespace("rights").await?;
     cluster
@@ -40,13 +38,13 @@ subjects:
     let client = LocalCluster::client_from(&kubeconfig).await?;
     assert_eq!(client.default_namespace(), namespace);
     let config_maps: Api<ConfigMap> = Api::default_namespaced(client.clone());
-    // The API server learns of a new role by a watch.
-    wait_for("the role to be in force", SOON, async || Ok(Some(config_maps.list(&ListParams::default()).await?)))
+    // The API server sees new roles through a watch.
+    wait_for("the role to take effect", DEADLINE, async || Ok(Some(config_maps.list(&ListParams::default()).await?)))
         .await?;
 
     let secrets: Api<Secret> = Api::default_namespaced(client);
     let error = secrets.list(&ListParams::default()).await.map(drop).unwrap_err();
-    let kube::Error::Api(status) = error else { anyhow::bail!("not refused by the API server: {error}") };
+    let kube::Error::Api(status) = error else { anyhow::bail!("not an answer of the API server: {error}") };
     assert_eq!(status.code, 403);
     let user = format!("system:serviceaccount:{namespace}:reader");
     assert!(status.message.contains(&user), "{}", status.message);
@@ -71,7 +69,7 @@ async fn namespaces_with_the_same_prefix_differ() -> Result<()> {
 }
 
 #[tokio::test]
-async fn failed_command_shows_itself_and_what_it_said() -> Result<()> {
+async fn error_of_a_failed_command_shows_its_output() -> Result<()> {
     let cluster = LocalCluster::shared().await;
     let error = cluster.kubectl(["get", "pod", "nobody"]).await.unwrap_err().to_string();
     assert!(error.contains("`kubectl get pod nobody`"), "{error}");
@@ -80,7 +78,7 @@ async fn failed_command_shows_itself_and_what_it_said() -> Result<()> {
 }
 
 #[tokio::test]
-async fn client_and_server_report_the_version_that_they_were_built_from() -> Result<()> {
+async fn kubectl_and_server_report_the_built_version() -> Result<()> {
     let cluster = LocalCluster::shared().await;
     let expected = programs::kubernetes_version();
     let answer: serde_json::Value = serde_json::from_str(&cluster.kubectl(["version", "--output=json"]).await?)?;
@@ -89,7 +87,7 @@ async fn client_and_server_report_the_version_that_they_were_built_from() -> Res
     Ok(())
 }
 
-/// Helm both renders for the version of the cluster and installs into it.
+/// Helm renders for the version of the cluster, and installs into it.
 #[tokio::test]
 async fn helm_installs_a_chart() -> Result<()> {
     let cluster = LocalCluster::shared().await;
@@ -112,35 +110,35 @@ async fn helm_installs_a_chart() -> Result<()> {
     let data = config_maps.get("version").await?.data.context("no data")?;
     let server = cluster.client().await?.apiserver_version().await?;
     assert_eq!(data["kubernetes"], server.git_version);
-    // What is rendered without a cluster knows the minor version only.
+    // Without a cluster, Helm knows only the minor version.
     let minor = format!("kubernetes: 'v1.{}.0'", server.minor);
     assert!(rendered.contains(&minor), "{rendered}");
     Ok(())
 }
 
 #[tokio::test]
-async fn process_writes_its_log_and_ends_as_it_is_told() -> Result<()> {
+async fn process_has_a_log_and_ends_on_sigterm_or_sigkill() -> Result<()> {
     let cluster = LocalCluster::shared().await;
     let shell = |script: &str| {
         let mut command = std::process::Command::new("/bin/sh");
         command.args(["-c", script]).env("GREETING", "hello");
         command
     };
-    let patient = r#"trap 'echo asked; exit 3' TERM; echo "$GREETING" >&2; while :; do sleep 0.05; done"#;
-    let mut polite = Process::start(cluster, "shell", shell(patient))?;
-    let said = |process: &Process| Ok(process.log()?.contains("hello").then_some(()));
-    wait_for("the shell to greet", SOON, async || said(&polite)).await?;
-    assert_eq!(polite.exit_status()?, None);
-    assert_eq!(polite.terminate(SOON).await?.code(), Some(3));
-    assert_eq!(polite.log()?, "hello\nasked\n");
-    assert_eq!(polite.terminate(SOON).await?.code(), Some(3), "the same again once it has ended");
+    let graceful = r#"trap 'echo asked; exit 3' TERM; echo "$GREETING" >&2; while :; do sleep 0.05; done"#;
+    let mut graceful = Process::start(cluster, "shell", shell(graceful))?;
+    let has_greeted = |process: &Process| Ok(process.log()?.contains("hello").then_some(()));
+    wait_for("the shell to greet", DEADLINE, async || has_greeted(&graceful)).await?;
+    assert_eq!(graceful.exit_status()?, None);
+    assert_eq!(graceful.terminate(DEADLINE).await?.code(), Some(3));
+    assert_eq!(graceful.log()?, "hello\nasked\n");
+    assert_eq!(graceful.terminate(DEADLINE).await?.code(), Some(3), "the exit status stays known");
 
-    let deaf = r#"trap '' TERM; echo "$GREETING"; while :; do sleep 0.05; done"#;
-    let mut deaf = Process::start(cluster, "shell", shell(deaf))?;
-    wait_for("the second shell to greet", SOON, async || said(&deaf)).await?;
-    assert_ne!(deaf.log_path(), polite.log_path());
-    let error = deaf.terminate(Duration::from_millis(200)).await.unwrap_err().to_string();
+    let stubborn = r#"trap '' TERM; echo "$GREETING"; while :; do sleep 0.05; done"#;
+    let mut stubborn = Process::start(cluster, "shell", shell(stubborn))?;
+    wait_for("the second shell to greet", DEADLINE, async || has_greeted(&stubborn)).await?;
+    assert_ne!(stubborn.log_path(), graceful.log_path());
+    let error = stubborn.terminate(Duration::from_millis(200)).await.unwrap_err().to_string();
     assert!(error.contains("still runs"), "{error}");
-    assert_eq!(deaf.kill()?.code(), None, "ended by a signal");
+    assert_eq!(stubborn.kill()?.code(), None, "ended by a signal");
     Ok(())
 }

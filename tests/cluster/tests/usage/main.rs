@@ -1,9 +1,4 @@
-//! What users of a cluster rely on.
-
-use std::time::Duration;
+//! What users of a local cluster rely on.
 
 mod access;
 mod rollouts;
-
-/// How long is waited for anything. Long, for machines that do other things as well: it asserts nothing.
-const SOON: Duration = Duration::from_mins(4);

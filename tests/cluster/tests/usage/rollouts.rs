@@ -1,23 +1,20 @@
-//! What users of the cluster rely on when they roll something out: the real controllers' verdicts, and the states of
-//! the pods that KWOK plays.
+//! Rollouts on a local cluster: the conditions of the real controllers, and the states of the pods that KWOK simulates.
 
 use anyhow::{Context, Result};
-use cluster::{LocalCluster, wait_for};
+use cluster::{DEADLINE, LocalCluster, wait_for};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Api;
 use kube::api::ListParams;
 
-use crate::SOON;
-
-/// So long a `progressDeadlineSeconds` that a slow machine fails no rollout.
+/// A `progressDeadlineSeconds` that no rollout exceeds on a slow machine.
 const LONG: u32 = 600;
 
-/// One for rollouts that are to fail.
+/// A `progressDeadlineSeconds` for rollouts that must fail.
 const SHORT: u32 = 2;
 
-/// A Deployment as users write it.
+/// The manifest of a Deployment.
 fn deployment(name: &str, image: &str, deadline: u32, annotations: &str) -> String {
     format!(
         r#"
@@ -50,23 +47,23 @@ fn progressing(deployment: &Deployment) -> Option<&DeploymentCondition> {
     conditions.iter().find(|condition| condition.type_ == "Progressing")
 }
 
-/// Waits until the condition Progressing has a reason, and returns the Deployment as it was then.
+/// Waits until the condition Progressing has this reason, and returns that state of the Deployment.
 async fn progressing_for(deployments: &Api<Deployment>, name: &str, reason: &str) -> Result<Deployment> {
-    Ok(wait_for(format!("Deployment {name} to be Progressing={reason}"), SOON, async || {
+    Ok(wait_for(format!("Deployment {name} to be Progressing={reason}"), DEADLINE, async || {
         let deployment = deployments.get(name).await?;
-        let seen = progressing(&deployment).and_then(|condition| condition.reason.clone());
-        if seen.as_deref() == Some(reason) { Ok(Some(deployment)) } else { Err(format!("reason {seen:?}"))? }
+        let found = progressing(&deployment).and_then(|condition| condition.reason.clone());
+        if found.as_deref() == Some(reason) { Ok(Some(deployment)) } else { Err(format!("reason {found:?}"))? }
     })
     .await?)
 }
 
-/// Waits until the first container of each pod fulfils a condition.
+/// Waits until the first containers of all three pods fulfil a condition, and returns the pods.
 async fn first_containers(
     pods: &Api<Pod>,
     what: &str,
     fulfilled: impl Fn(&ContainerStatus) -> bool,
 ) -> Result<Vec<Pod>> {
-    Ok(wait_for(what, SOON, async || {
+    Ok(wait_for(what, DEADLINE, async || {
         let list = pods.list(&ListParams::default()).await?.items;
         let all = list.len() == 3
             && list.iter().all(|pod| {
@@ -82,7 +79,7 @@ fn waiting_reason(status: &ContainerStatus) -> Option<&str> {
     status.state.as_ref()?.waiting.as_ref()?.reason.as_deref()
 }
 
-/// When a pod turned ready, if it is.
+/// When a pod became ready, if it is ready.
 fn became_ready(pod: &Pod) -> Option<Timestamp> {
     let mut conditions = pod.status.as_ref()?.conditions.iter().flatten();
     let ready = conditions.find(|condition| condition.type_ == "Ready" && condition.status == "True")?;
@@ -104,24 +101,24 @@ async fn deployment_is_rolled_out_by_the_real_controllers() -> Result<()> {
     assert_eq!((status.ready_replicas, status.updated_replicas), (Some(3), Some(3)));
 
     apply(cluster, &namespace, &deployment("web", "web:2", LONG, "")).await?;
-    wait_for("revision 2 to be complete", SOON, async || {
+    wait_for("revision 2 to be complete", DEADLINE, async || {
         let deployment = deployments.get("web").await?;
         let annotations = deployment.metadata.annotations.clone().unwrap_or_default();
         let revision = annotations.get("deployment.kubernetes.io/revision").cloned();
         let message = progressing(&deployment).and_then(|condition| condition.message.clone());
         let replicas = deployment.status.and_then(|status| status.replicas);
-        let seen = format!("revision {revision:?}, {replicas:?} replicas, {message:?}");
+        let state = format!("revision {revision:?}, {replicas:?} replicas, {message:?}");
         let complete = revision.as_deref() == Some("2")
             && replicas == Some(3)
             && message.is_some_and(|message| message.contains("successfully progressed"));
-        if complete { Ok(Some(())) } else { Err(seen)? }
+        if complete { Ok(Some(())) } else { Err(state)? }
     })
     .await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn image_that_cannot_be_pulled_exceeds_the_progress_deadline() -> Result<()> {
+async fn missing_image_exceeds_the_progress_deadline() -> Result<()> {
     let cluster = LocalCluster::shared().await;
     let namespace = cluster.namespace("broken").await?;
     let client = cluster.client().await?;
@@ -139,7 +136,7 @@ async fn image_that_cannot_be_pulled_exceeds_the_progress_deadline() -> Result<(
 }
 
 #[tokio::test]
-async fn crashing_container_backs_off_with_restarts_that_grow() -> Result<()> {
+async fn crashing_container_backs_off_and_restarts() -> Result<()> {
     let cluster = LocalCluster::shared().await;
     let namespace = cluster.namespace("crash").await?;
     let client = cluster.client().await?;
@@ -167,7 +164,7 @@ async fn crashing_container_backs_off_with_restarts_that_grow() -> Result<()> {
 }
 
 #[tokio::test]
-async fn pod_turns_ready_after_the_annotation_test_ready_after() -> Result<()> {
+async fn pod_is_ready_after_the_annotated_duration() -> Result<()> {
     let cluster = LocalCluster::shared().await;
     let namespace = cluster.namespace("late").await?;
     let client = cluster.client().await?;

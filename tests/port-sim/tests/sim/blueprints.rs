@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use crate::client::Port;
 
 #[tokio::test]
-async fn the_dora_blueprints_have_what_the_examples_need() {
+async fn dora_blueprints_have_the_documented_fields() {
     let port = Port::start().await;
     let deployment = port.get("/v1/blueprints/dora_deployment").await;
     assert_eq!(deployment.status, 200);
@@ -27,7 +27,7 @@ async fn the_dora_blueprints_have_what_the_examples_need() {
 }
 
 #[tokio::test]
-async fn all_are_listed() {
+async fn all_blueprints_are_listed() {
     let port = Port::start().await;
     let list = port.get("/v1/blueprints").await;
     let identifiers: Vec<_> =
@@ -48,7 +48,7 @@ fn service() -> Value {
 }
 
 #[tokio::test]
-async fn a_new_one_is_kept_as_it_was_given() {
+async fn new_blueprint_is_stored_unchanged() {
     let port = Port::start().await;
     let created = port.post("/v1/blueprints", &service()).await;
     assert_eq!(created.status, 201);
@@ -64,7 +64,7 @@ async fn a_new_one_is_kept_as_it_was_given() {
 }
 
 #[tokio::test]
-async fn one_that_is_wrong_is_refused() {
+async fn invalid_blueprints_are_refused() {
     let port = Port::start().await;
     for (pointer, wrong) in [
         ("/identifier", json!("a b")),
@@ -82,14 +82,14 @@ async fn one_that_is_wrong_is_refused() {
         body.pointer_mut(parent).unwrap()[name] = wrong;
         port.post("/v1/blueprints", &body).await.refusal(422, "invalid_request");
     }
-    let mut lost = service();
-    lost["relations"]["group"]["target"] = json!("nobody");
-    let message = port.post("/v1/blueprints", &lost).await.refusal(404, "not_found");
+    let mut dangling = service();
+    dangling["relations"]["group"]["target"] = json!("nobody");
+    let message = port.post("/v1/blueprints", &dangling).await.refusal(404, "not_found");
     assert!(message.contains("nobody"), "{message}");
 }
 
 #[tokio::test]
-async fn a_removed_one_is_gone_with_its_entities_and_can_come_back() {
+async fn removed_blueprint_is_gone_with_its_entities() {
     let port = Port::start().await;
     let deployment = port.get("/v1/blueprints/dora_deployment").await.body["blueprint"].clone();
     let entity = json!({"identifier": "one"});
@@ -103,7 +103,7 @@ async fn a_removed_one_is_gone_with_its_entities_and_can_come_back() {
 }
 
 #[tokio::test]
-async fn a_replaced_one_takes_what_it_lacks_from_its_entities() {
+async fn replaced_blueprint_removes_undefined_properties() {
     let port = Port::start().await;
     let whole = json!({"a": {"type": "string"}, "b": {"type": "string"}});
     port.model("thing", &whole, &json!([]), &json!({}));

@@ -9,7 +9,7 @@ fn numbered(count: usize) -> Value {
 }
 
 #[tokio::test]
-async fn twenty_are_stored_and_said_to_be_new_or_known() {
+async fn bulk_answer_names_created_and_updated_entities() {
     let port = Port::start().await;
     let first = port.write_bulk("dora_deployment", MERGE, &numbered(19)).await;
     assert_eq!(first.status, 200);
@@ -25,7 +25,7 @@ async fn twenty_are_stored_and_said_to_be_new_or_known() {
 }
 
 #[tokio::test]
-async fn what_fits_is_stored_and_what_does_not_fails_alone() {
+async fn invalid_entity_in_a_bulk_fails_alone() {
     let port = Port::start().await;
     let answer = port
         .write_bulk(
@@ -58,7 +58,7 @@ async fn what_fits_is_stored_and_what_does_not_fails_alone() {
 }
 
 #[tokio::test]
-async fn without_upsert_known_ones_are_conflicts() {
+async fn existing_entity_in_a_bulk_is_a_conflict() {
     let port = Port::start().await;
     port.write_bulk("dora_deployment", "", &numbered(1)).await;
     let answer = port.write_bulk("dora_deployment", "", &numbered(2)).await;
@@ -68,7 +68,7 @@ async fn without_upsert_known_ones_are_conflicts() {
 }
 
 #[tokio::test]
-async fn none_and_more_than_twenty_are_refused() {
+async fn empty_and_oversized_bulks_are_refused() {
     let port = Port::start().await;
     for count in [0, 21] {
         port.write_bulk("dora_deployment", MERGE, &numbered(count)).await.refusal(422, "invalid_request");
@@ -77,7 +77,7 @@ async fn none_and_more_than_twenty_are_refused() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_fit_the_route_refuses_all_of_it() {
+async fn invalid_body_refuses_the_whole_bulk() {
     let port = Port::start().await;
     let mut entities = numbered(3);
     entities[1]["identifier"] = json!("not allowed: #");
@@ -87,14 +87,14 @@ async fn a_body_that_does_not_fit_the_route_refuses_all_of_it() {
 }
 
 #[tokio::test]
-async fn a_missing_blueprint_refuses_all_of_it() {
+async fn missing_blueprint_refuses_the_whole_bulk() {
     let port = Port::start().await;
     let message = port.write_bulk("nothing", MERGE, &numbered(1)).await.refusal(404, "not_found");
     assert!(message.contains("nothing"), "{message}");
 }
 
 #[tokio::test]
-async fn thousands_are_no_trouble() {
+async fn thousands_of_entities_are_stored() {
     let port = Port::start().await;
     for start in (0..5_000).step_by(20) {
         let entities: Value = (start..start + 20)

@@ -1,4 +1,4 @@
-//! A client of the kind that anybody would write, and nothing of the controller's own.
+//! A simple client, independent of the client of the controller.
 
 use std::sync::Once;
 
@@ -6,7 +6,7 @@ use port_sim::{Options, PortSim};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-/// A stand-in that is started for one test, and a client that has a token.
+/// A stand-in for one test, and a client with a token.
 pub struct Port {
     pub sim: PortSim,
     pub http: reqwest::Client,
@@ -22,7 +22,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Checks that it is an error of Port's, of this status and code, and gives its message.
+    /// Asserts that this is an error answer with this status and code, and returns its message.
     pub fn refusal(&self, status: u16, code: &str) -> String {
         assert_eq!(self.status, status, "{self:?}");
         assert_eq!(self.body["ok"], false, "{self:?}");
@@ -96,7 +96,7 @@ impl Port {
         self.post(&path, &json!({"entities": entities})).await
     }
 
-    /// Adds a blueprint with these properties, required ones and relations.
+    /// Adds a blueprint with these properties, required properties and relations.
     pub fn model(&self, identifier: &str, properties: &Value, required: &Value, relations: &Value) {
         self.sim
             .create_blueprint(&json!({

@@ -15,7 +15,7 @@ async fn control(port: &Port, method: Method, path: &str, body: Option<Value>) -
 }
 
 #[tokio::test]
-async fn entities_and_requests_are_read_back_as_in_rust() {
+async fn control_api_returns_entities_and_requests() {
     let port = Port::start().await;
     let entity = json!({"identifier": "one", "title": "One", "properties": {"status": "success"}});
     port.write("dora_deployment", "?upsert=true", &entity).await;
@@ -49,7 +49,7 @@ async fn entities_and_requests_are_read_back_as_in_rust() {
 }
 
 #[tokio::test]
-async fn faults_are_set_and_cleared() {
+async fn control_api_sets_and_clears_faults() {
     let port = Port::start().await;
     let fault = json!({
         "name": "outage", "method": "GET", "pathPrefix": "/v1/blueprints", "times": 5, "delaySeconds": 0.01,
@@ -87,7 +87,7 @@ async fn faults_are_set_and_cleared() {
 }
 
 #[tokio::test]
-async fn tokens_credentials_limits_and_blueprints_are_changed() {
+async fn control_api_changes_the_other_settings() {
     let port = Port::start().await;
     control(&port, Method::POST, "revoke-tokens", None).await;
     port.get("/v1/blueprints").await.refusal(401, "unauthorized");
@@ -113,7 +113,7 @@ async fn tokens_credentials_limits_and_blueprints_are_changed() {
 }
 
 #[tokio::test]
-async fn the_request_log_forgets_the_oldest() {
+async fn request_log_keeps_only_the_newest_requests() {
     let port = Port::start_with(Options { request_log_capacity: 2, ..Options::default() }).await;
     for path in ["/v1/a", "/v1/b", "/v1/c"] {
         port.get(path).await;
@@ -123,7 +123,7 @@ async fn the_request_log_forgets_the_oldest() {
 }
 
 #[tokio::test]
-async fn a_stopped_one_leaves_its_address_free() {
+async fn address_is_free_after_a_stop() {
     let first = PortSim::start(Options::default()).unwrap();
     let (address, url) = (first.address(), first.base_url());
     assert_eq!(url, format!("http://{address}"));

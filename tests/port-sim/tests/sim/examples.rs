@@ -1,4 +1,4 @@
-//! The two requests of Port's documentation for custom integrations, with their bodies to the letter.
+//! The two requests in the documentation of Port for custom integrations, with exactly the documented bodies.
 
 use port_sim::{Options, PortSim};
 use reqwest::StatusCode;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::client;
 
-/// Obtains a token and writes one entity with it, step by step as the documentation does.
+/// Obtains a token and writes one entity, with the steps of the documentation.
 async fn deliver(sim: &PortSim, blueprint: &str, entity: &Value) {
     let http = client::http();
     let token: Value = http
@@ -42,7 +42,7 @@ fn assert_holds(sim: &PortSim, blueprint: &str, sent: &Value) {
 }
 
 #[tokio::test]
-async fn a_deployment_is_stored() {
+async fn documented_deployment_is_stored() {
     let sim = PortSim::start(Options::default()).unwrap();
     let deployment = json!({
         "identifier": "some_deployment_1",
@@ -61,7 +61,7 @@ async fn a_deployment_is_stored() {
 }
 
 #[tokio::test]
-async fn an_incident_is_stored() {
+async fn documented_incident_is_stored() {
     let sim = PortSim::start(Options::default()).unwrap();
     let incident = json!({
         "identifier": "some_incident_1",

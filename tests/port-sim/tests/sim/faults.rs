@@ -12,12 +12,12 @@ fn write(port: &Port, identifier: &str) -> RequestBuilder {
     port.request(Method::POST, &format!("{ENTITIES}?upsert=true")).json(&json!({"identifier": identifier}))
 }
 
-fn stored(port: &Port, identifier: &str) -> bool {
+fn is_stored(port: &Port, identifier: &str) -> bool {
     port.sim.entity("dora_deployment", identifier).is_some()
 }
 
 #[tokio::test]
-async fn a_status_comes_as_often_as_it_should() {
+async fn fault_applies_to_its_number_of_requests() {
     let port = Port::start().await;
     port.sim.set_fault(Fault::new(Effect::status(503)).name("outage").times(2)).unwrap();
     for _ in 0..2 {
@@ -33,7 +33,7 @@ async fn a_status_comes_as_often_as_it_should() {
 }
 
 #[tokio::test]
-async fn a_fault_is_only_for_what_it_matches() {
+async fn fault_applies_only_to_matching_requests() {
     let port = Port::start().await;
     let unavailable = || Fault::new(Effect::status(500));
     for (fault, hit, missed) in [
@@ -59,7 +59,7 @@ async fn a_fault_is_only_for_what_it_matches() {
 }
 
 #[tokio::test]
-async fn the_first_of_several_happens() {
+async fn first_of_several_faults_applies() {
     let port = Port::start().await;
     port.sim.set_fault(Fault::new(Effect::status(500)).times(1)).unwrap();
     port.sim.set_fault(Fault::new(Effect::status(403)).times(1)).unwrap();
@@ -69,7 +69,7 @@ async fn the_first_of_several_happens() {
 }
 
 #[tokio::test]
-async fn an_answer_of_ones_own_with_headers() {
+async fn fault_answers_with_its_body_and_headers() {
     let port = Port::start().await;
     let body = json!({"ok": false, "error": "too_many_requests", "message": "slowly"});
     port.sim
@@ -84,23 +84,23 @@ async fn an_answer_of_ones_own_with_headers() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_json() {
+async fn fault_answers_with_html() {
     let port = Port::start().await;
     port.sim.set_fault(Fault::new(Effect::html(200))).unwrap();
     let response = write(&port, "one").send().await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-type"], "text/html");
     response.json::<serde_json::Value>().await.unwrap_err();
-    assert!(!stored(&port, "one"));
+    assert!(!is_stored(&port, "one"));
 }
 
 #[tokio::test]
-async fn a_connection_dropped_before_anything_happens() {
+async fn connection_dropped_before_handling_stores_nothing() {
     let port = Port::start().await;
     port.sim.set_fault(Fault::new(Effect::DropBeforeHandling).times(1)).unwrap();
     let error = write(&port, "one").send().await.unwrap_err();
     assert!(error.is_request(), "{error:?}");
-    assert!(!stored(&port, "one"));
+    assert!(!is_stored(&port, "one"));
     let [request] = port.sim.requests().try_into().unwrap();
     assert_eq!(request.status, None);
     assert_eq!(request.fault.as_deref(), Some("dropBeforeHandling"));
@@ -108,37 +108,37 @@ async fn a_connection_dropped_before_anything_happens() {
 }
 
 #[tokio::test]
-async fn a_connection_dropped_after_the_write_was_stored() {
+async fn connection_dropped_after_handling_stores_the_write() {
     let port = Port::start().await;
     port.sim.set_fault(Fault::new(Effect::DropAfterHandling).times(1)).unwrap();
     write(&port, "one").send().await.unwrap_err();
-    assert!(stored(&port, "one"));
+    assert!(is_stored(&port, "one"));
     let [request] = port.sim.requests().try_into().unwrap();
     assert_eq!(request.status, None);
 }
 
 #[tokio::test]
-async fn half_an_answer() {
+async fn half_an_answer_ends_the_connection() {
     let port = Port::start().await;
     port.sim.set_fault(Fault::new(Effect::HalfAnswer).times(1)).unwrap();
     let mut response = write(&port, "one").send().await.unwrap();
     assert_eq!(response.status(), 201);
-    let promised = response.content_length().unwrap();
+    let announced = response.content_length().unwrap();
     let mut arrived = 0;
     let error = loop {
         match response.chunk().await {
             Ok(Some(chunk)) => arrived += u64::try_from(chunk.len()).unwrap(),
-            Ok(None) => panic!("the answer ended as if it were whole"),
+            Ok(None) => panic!("the answer ended without an error"),
             Err(error) => break error,
         }
     };
     assert!(error.is_body() || error.is_decode(), "{error:?}");
-    assert_eq!(arrived, promised / 2);
-    assert!(stored(&port, "one"));
+    assert_eq!(arrived, announced / 2);
+    assert!(is_stored(&port, "one"));
 }
 
 #[tokio::test]
-async fn a_delay_holds_back_the_answer() {
+async fn delayed_request_is_answered_after_the_delay() {
     let port = Port::start().await;
     let delay = Duration::from_millis(200);
     port.sim.set_fault(Fault::delayed(delay)).unwrap();
@@ -147,11 +147,11 @@ async fn a_delay_holds_back_the_answer() {
     assert!(before.elapsed() >= delay);
     let [request] = port.sim.requests().try_into().unwrap();
     assert!(request.answered_after.unwrap() >= request.received_after + delay);
-    assert!(stored(&port, "one"));
+    assert!(is_stored(&port, "one"));
 }
 
 #[tokio::test]
-async fn a_request_without_an_answer_is_in_the_log() {
+async fn unanswered_request_is_in_the_log() {
     let port = Port::start().await;
     port.sim.set_fault(Fault::delayed(Duration::from_hours(1)).name("late")).unwrap();
     let waiting = tokio::spawn(write(&port, "one").send());
@@ -165,12 +165,12 @@ async fn a_request_without_an_answer_is_in_the_log() {
     };
     assert_eq!((request.status, request.answered_after), (None, None));
     assert_eq!(request.fault.as_deref(), Some("late"));
-    assert!(!stored(&port, "one"));
+    assert!(!is_stored(&port, "one"));
     waiting.abort();
 }
 
 #[tokio::test]
-async fn a_fault_that_makes_no_sense_is_refused() {
+async fn invalid_fault_is_refused() {
     let port = Port::start().await;
     for (wrong, named) in [
         (Fault::new(Effect::Handle).path_regex("("), "path_regex"),
@@ -184,16 +184,16 @@ async fn a_fault_that_makes_no_sense_is_refused() {
 }
 
 #[tokio::test]
-async fn an_unreachable_port_comes_back_with_what_it_held() {
+async fn entities_survive_a_time_without_connections() {
     let port = Port::start().await;
     assert_eq!(write(&port, "one").send().await.unwrap().status(), 201);
     port.sim.set_reachable(false).await.unwrap();
-    // Another client: the first may still believe in the connection that it has.
+    // Another client, since the first one may reuse its connection.
     let other = client::http().get(port.sim.base_url());
     let error = other.send().await.unwrap_err();
     assert!(error.is_connect(), "{error:?}");
     write(&port, "two").send().await.unwrap_err();
     port.sim.set_reachable(true).await.unwrap();
     assert_eq!(write(&port, "two").send().await.unwrap().status(), 201);
-    assert!(stored(&port, "one") && stored(&port, "two"));
+    assert!(is_stored(&port, "one") && is_stored(&port, "two"));
 }

@@ -1,5 +1,5 @@
-//! The stand-in for Port, over HTTP as any client sees it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails panics")]
+//! Tests of the stand-in for Port over HTTP.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test panics")]
 
 mod blueprints;
 mod bulk;

@@ -17,7 +17,7 @@ fn section<'a>(page: &'a str, blueprint: &str) -> &'a str {
 }
 
 #[tokio::test]
-async fn it_says_when_nothing_has_arrived() {
+async fn page_shows_blueprints_without_entities() {
     let port = Port::start().await;
     let page = page(&port).await;
     for blueprint in ["dora_deployment", "dora_incident"] {
@@ -27,7 +27,7 @@ async fn it_says_when_nothing_has_arrived() {
 }
 
 #[tokio::test]
-async fn it_refreshes_itself_without_scripts() {
+async fn page_reloads_without_scripts() {
     let port = Port::start().await;
     let page = page(&port).await;
     assert!(page.contains("http-equiv=\"refresh\""));
@@ -35,7 +35,7 @@ async fn it_refreshes_itself_without_scripts() {
 }
 
 #[tokio::test]
-async fn it_shows_the_main_properties_newest_first() {
+async fn page_shows_the_main_properties_newest_first() {
     let port = Port::start().await;
     for (number, status) in [(1, "success"), (2, "failed")] {
         let entity = json!({
@@ -67,7 +67,7 @@ async fn it_shows_the_main_properties_newest_first() {
 }
 
 #[tokio::test]
-async fn it_escapes_what_it_shows() {
+async fn page_escapes_its_values() {
     let port = Port::start().await;
     let entity = json!({
         "identifier": "one", "title": "\"><script>alert(1)</script>",
@@ -80,7 +80,7 @@ async fn it_escapes_what_it_shows() {
 }
 
 #[tokio::test]
-async fn it_is_no_request_to_port() {
+async fn page_is_not_in_the_request_log() {
     let port = Port::start().await;
     page(&port).await;
     assert!(port.sim.requests().is_empty());

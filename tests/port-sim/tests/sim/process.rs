@@ -1,4 +1,4 @@
-//! The binary: what it prints, what it takes, and that it ends.
+//! The binary: its output, its arguments, and its end.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::client::{answer, http};
 
-/// Long, for machines that do other things as well: it asserts nothing.
+/// A long deadline, for machines that run other things as well. No test asserts it.
 const DEADLINE: Duration = Duration::from_mins(4);
 
 fn command(arguments: &[&str]) -> Command {
@@ -20,7 +20,7 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-/// Starts it and reads the address from the line that it prints.
+/// Starts the binary, and reads the address from its output.
 async fn start(arguments: &[&str]) -> (Child, String) {
     let mut child = command(arguments).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -30,7 +30,7 @@ async fn start(arguments: &[&str]) -> (Child, String) {
 }
 
 #[tokio::test]
-async fn it_serves_until_it_is_told_to_end() {
+async fn binary_serves_until_a_signal() {
     for signal in ["TERM", "INT"] {
         let arguments = ["--client-id", "i", "--client-secret", "s", "--token-lifetime", "90"];
         let (mut child, url) = start(&arguments).await;
@@ -49,7 +49,7 @@ async fn it_serves_until_it_is_told_to_end() {
 }
 
 #[tokio::test]
-async fn it_says_why_it_can_not_listen() {
+async fn used_address_is_explained() {
     let (_first, url) = start(&[]).await;
     let taken = url.strip_prefix("http://").unwrap();
     let second = command(&["--listen", taken]).output();

@@ -18,14 +18,14 @@ async fn write(port: &Port) -> Answer {
 }
 
 #[tokio::test]
-async fn every_answer_says_what_is_left() {
+async fn answers_have_rate_limit_headers() {
     let port = Port::start().await;
     let first = write(&port).await;
     assert_eq!(number(&first, "x-ratelimit-limit"), 10_000);
     assert_eq!(number(&first, "x-ratelimit-remaining"), 9_999);
     assert_eq!(number(&first, "x-ratelimit-period"), 300);
     assert_eq!(number(&write(&port).await, "x-ratelimit-remaining"), 9_998);
-    // Each family of routes has its own.
+    // Each family of routes has its own limit.
     let bulk =
         port.write_bulk("dora_deployment", "?upsert=true", &json!([{"identifier": "a"}, {"identifier": "b"}])).await;
     assert_eq!(number(&bulk, "x-ratelimit-limit"), 35_000);
@@ -38,7 +38,7 @@ async fn every_answer_says_what_is_left() {
 }
 
 #[tokio::test]
-async fn beyond_the_limit_nothing_is_stored_until_the_reset() {
+async fn requests_beyond_the_limit_are_refused() {
     let port = start(RateLimits {
         single_upsert: Limit { requests: 2, burst: 2 },
         reset: ResetFormat::Seconds,
@@ -54,7 +54,7 @@ async fn beyond_the_limit_nothing_is_stored_until_the_reset() {
     assert!((1..=300).contains(&reset), "{reset}");
     assert_eq!(refused.header("retry-after"), None);
     assert_eq!(port.sim.entity("dora_deployment", "one").unwrap().writes, 2);
-    // Other families go on.
+    // The limits of other families are not affected.
     assert_eq!(port.get("/v1/blueprints").await.status, 200);
 
     port.sim.set_rate_limits(RateLimits::unlimited());
@@ -62,7 +62,7 @@ async fn beyond_the_limit_nothing_is_stored_until_the_reset() {
 }
 
 #[tokio::test]
-async fn a_window_ends() {
+async fn requests_are_accepted_after_the_window() {
     let port = Port::start().await;
     let deadline = Instant::now() + Duration::from_mins(4);
     let mut period = Duration::from_millis(500);
@@ -76,7 +76,7 @@ async fn a_window_ends() {
         if write(&port).await.status == 429 {
             break;
         }
-        // The window was over before the second one came.
+        // The window ended before the second request arrived. Try a longer one.
         period *= 2;
     }
     while write(&port).await.status != 201 {
@@ -86,9 +86,9 @@ async fn a_window_ends() {
 }
 
 #[tokio::test]
-async fn too_many_at_once_are_refused_although_the_window_has_room() {
+async fn burst_is_refused_within_the_window() {
     let port = start(RateLimits {
-        // One in six minutes, and two more at once.
+        // One request in six minutes, and two more at once.
         period: Duration::from_hours(1),
         single_upsert: Limit { requests: 10, burst: 2 },
         reset: ResetFormat::Seconds,
@@ -106,7 +106,7 @@ async fn too_many_at_once_are_refused_although_the_window_has_room() {
 }
 
 #[tokio::test]
-async fn the_reset_can_be_an_epoch() {
+async fn reset_is_given_in_seconds_since_the_epoch() {
     let port = Port::start().await;
     let now = || u64::try_from(jiff::Timestamp::now().as_second()).unwrap();
     let before = now();
@@ -116,9 +116,9 @@ async fn the_reset_can_be_an_epoch() {
 }
 
 #[tokio::test]
-async fn requests_without_a_token_have_a_small_limit_of_their_own() {
+async fn requests_without_a_token_have_their_own_limit() {
     let port = start(RateLimits { unauthenticated: Limit { requests: 3, burst: 10 }, ..RateLimits::default() }).await;
-    // The first was the request for the token.
+    // The first request was the request for the token.
     let anonymous = || answer(port.http.get(format!("{}/v1/blueprints", port.sim.base_url())));
     assert_eq!(anonymous().await.status, 401);
     assert_eq!(anonymous().await.status, 401);

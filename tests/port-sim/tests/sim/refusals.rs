@@ -12,7 +12,7 @@ async fn refused(port: &Port, blueprint: &str, entity: &Value) -> String {
 }
 
 #[tokio::test]
-async fn properties_must_fit_the_blueprint() {
+async fn properties_must_match_the_blueprint() {
     let port = Port::start().await;
     port.model(
         "strict",
@@ -56,7 +56,7 @@ async fn properties_must_fit_the_blueprint() {
 }
 
 #[tokio::test]
-async fn what_is_required_must_be_there_in_the_end() {
+async fn resulting_entity_must_have_the_required_fields() {
     let port = Port::start().await;
     port.model(
         "strict",
@@ -73,7 +73,7 @@ async fn what_is_required_must_be_there_in_the_end() {
 
     let whole = json!({"identifier": "one", "properties": name, "relations": owner});
     assert_eq!(port.write("strict", MERGE, &whole).await.status, 201);
-    // A merge need not repeat them, and must not clear them.
+    // A merge may omit them, but must not clear them.
     let note = json!({"identifier": "one", "properties": {"note": "x"}});
     assert_eq!(port.write("strict", MERGE, &note).await.status, 201);
     refused(&port, "strict", &json!({"identifier": "one", "properties": {"name": null}})).await;
@@ -83,7 +83,7 @@ async fn what_is_required_must_be_there_in_the_end() {
 }
 
 #[tokio::test]
-async fn identifiers_must_fit_the_pattern() {
+async fn identifiers_must_match_the_pattern() {
     let port = Port::start().await;
     for good in ["a", "...", "größe", "日本", "a@b_c.d+e:f\\g/h=i-j", &"x".repeat(1_000)] {
         let answer = port.write("dora_deployment", MERGE, &json!({"identifier": good})).await;
@@ -96,7 +96,7 @@ async fn identifiers_must_fit_the_pattern() {
 }
 
 #[tokio::test]
-async fn the_rest_of_an_entity_must_fit_the_route() {
+async fn other_fields_must_match_the_route() {
     let port = Port::start().await;
     for (part, wrong) in [
         ("title", json!(1)),
@@ -113,7 +113,7 @@ async fn the_rest_of_an_entity_must_fit_the_route() {
 }
 
 #[tokio::test]
-async fn a_missing_blueprint_is_named() {
+async fn missing_blueprint_is_named() {
     let port = Port::start().await;
     let answer = port.write("dora_deploymnet", MERGE, &json!({"identifier": "one"})).await;
     let message = answer.refusal(404, "not_found");
@@ -122,7 +122,7 @@ async fn a_missing_blueprint_is_named() {
 }
 
 #[tokio::test]
-async fn a_body_over_one_mebibyte_is_too_large() {
+async fn body_over_one_mebibyte_is_too_large() {
     let port = Port::start().await;
     let entity = |bytes: usize| json!({"identifier": "one", "properties": {"description": "x".repeat(bytes)}});
     let rest = entity(0).to_string().len();
@@ -134,7 +134,7 @@ async fn a_body_over_one_mebibyte_is_too_large() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_json_is_refused() {
+async fn body_without_json_is_refused() {
     let port = Port::start().await;
     let write = || port.request(Method::POST, "/v1/blueprints/dora_deployment/entities?upsert=true");
     let broken = write().header(CONTENT_TYPE, "application/json").body("{\"identifier\":");
@@ -147,7 +147,7 @@ async fn a_body_that_is_no_json_is_refused() {
 }
 
 #[tokio::test]
-async fn a_query_that_can_not_be_understood_is_refused() {
+async fn invalid_query_is_refused() {
     let port = Port::start().await;
     let answer = port.write("dora_deployment", "?upsert=yes", &json!({"identifier": "one"})).await;
     answer.refusal(422, "invalid_request");
@@ -166,7 +166,7 @@ async fn unknown_routes_and_methods_are_not_found() {
 }
 
 #[tokio::test]
-async fn every_answer_has_its_own_trace_id_which_the_log_knows() {
+async fn trace_ids_are_unique_and_logged() {
     let port = Port::start().await;
     let seen = [
         port.get("/v1/blueprints").await,

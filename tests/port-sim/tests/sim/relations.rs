@@ -34,7 +34,7 @@ fn title_is(title: &str) -> Value {
 }
 
 #[tokio::test]
-async fn to_one_to_many_and_cleared() {
+async fn relations_to_one_and_many_are_set_and_cleared() {
     let port = start().await;
     let both = json!({"owner": "checkout", "users": ["search", "ops"]});
     assert_eq!(related(&port, both.clone()).await, both);
@@ -43,7 +43,7 @@ async fn to_one_to_many_and_cleared() {
 }
 
 #[tokio::test]
-async fn a_query_becomes_the_entity_that_it_finds() {
+async fn query_is_replaced_by_the_found_entity() {
     let port = start().await;
     let one = json!({"owner": title_is("Checkout")});
     assert_eq!(related(&port, one).await, json!({"owner": "checkout"}));
@@ -55,7 +55,7 @@ async fn a_query_becomes_the_entity_that_it_finds() {
 }
 
 #[tokio::test]
-async fn a_query_that_finds_nothing_or_too_much_is_refused() {
+async fn query_without_a_unique_result_is_refused() {
     let port = start().await;
     let write = |query: Value| json!({"identifier": "one", "relations": {"owner": query}});
     let message = port.write("app", MERGE, &write(title_is("Nobody"))).await.refusal(404, "not_found");
@@ -68,7 +68,7 @@ async fn a_query_that_finds_nothing_or_too_much_is_refused() {
 }
 
 #[tokio::test]
-async fn a_missing_related_entity_is_named_or_created() {
+async fn missing_related_entity_is_named_or_created() {
     let port = start().await;
     for relations in [json!({"owner": "payments"}), json!({"users": ["ops", "payments"]})] {
         let entity = json!({"identifier": "one", "relations": relations});
@@ -88,7 +88,7 @@ async fn a_missing_related_entity_is_named_or_created() {
 }
 
 #[tokio::test]
-async fn a_missing_target_blueprint_is_not_found() {
+async fn missing_target_blueprint_is_not_found() {
     let port = start().await;
     assert!(port.sim.remove_blueprint("group"));
     let entity = json!({"identifier": "one", "relations": {"owner": "checkout"}});
@@ -97,7 +97,7 @@ async fn a_missing_target_blueprint_is_not_found() {
 }
 
 #[tokio::test]
-async fn relations_must_fit_the_blueprint() {
+async fn relations_must_match_the_blueprint() {
     let port = start().await;
     for (name, wrong) in [
         ("team", json!("checkout")),
@@ -117,7 +117,7 @@ async fn relations_must_fit_the_blueprint() {
 }
 
 #[tokio::test]
-async fn deleting_clears_relations_or_deletes_dependents() {
+async fn deletion_clears_relations_or_deletes_dependents() {
     let port = start().await;
     related(&port, json!({"owner": "ops", "users": ["ops", "search"]})).await;
     let path = "/v1/blueprints/group/entities";
@@ -130,7 +130,7 @@ async fn deleting_clears_relations_or_deletes_dependents() {
 }
 
 #[tokio::test]
-async fn what_is_required_by_another_is_not_deleted() {
+async fn required_entity_is_not_deleted() {
     let port = start().await;
     port.model(
         "service",

@@ -28,7 +28,7 @@ fn identifiers(answer: &Answer) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn every_operator() {
+async fn operators_select_entities() {
     let port = start().await;
     let (first, second, third) = ("prod:shop:cart:1", "prod:shop:cart:2", "test:shop:cart:1");
     for (property, operator, value, expected) in [
@@ -66,7 +66,7 @@ async fn every_operator() {
 }
 
 #[tokio::test]
-async fn combinators_nest() {
+async fn combinators_can_be_nested() {
     let port = start().await;
     let rule = |property: &str, operator: &str, value: &str| json!({"property": property, "operator": operator, "value": value});
     let query = json!({"query": {"combinator": "and", "rules": [
@@ -78,7 +78,7 @@ async fn combinators_nest() {
 }
 
 #[tokio::test]
-async fn pages_follow_each_other() {
+async fn long_results_have_several_pages() {
     let port = start().await;
     let first = port.post(SEARCH, &json!({"limit": 2})).await;
     assert_eq!(identifiers(&first), ["prod:shop:cart:1", "prod:shop:cart:2"]);
@@ -90,7 +90,7 @@ async fn pages_follow_each_other() {
 }
 
 #[tokio::test]
-async fn fields_are_chosen() {
+async fn fields_can_be_included_or_excluded() {
     let port = start().await;
     let only = json!({"limit": 1, "include": ["identifier", "properties.status"]});
     assert_eq!(
@@ -104,7 +104,7 @@ async fn fields_are_chosen() {
 }
 
 #[tokio::test]
-async fn over_all_blueprints() {
+async fn search_covers_all_blueprints() {
     let port = start().await;
     let query = json!({"combinator": "or", "rules": [
         {"property": "$blueprint", "operator": "=", "value": "group"},
@@ -116,7 +116,7 @@ async fn over_all_blueprints() {
 }
 
 #[tokio::test]
-async fn what_is_not_known_is_refused() {
+async fn unsupported_searches_are_refused() {
     let port = start().await;
     for query in [
         json!({"query": {"combinator": "xor", "rules": []}}),

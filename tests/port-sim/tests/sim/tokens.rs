@@ -13,8 +13,8 @@ fn good() -> Value {
     json!({"clientId": "demo-id", "clientSecret": "demo-secret"})
 }
 
-/// Asks without any token, as a client does that has none.
-async fn ask(port: &Port, credentials: &Value) -> Answer {
+/// Requests a token.
+async fn request_token(port: &Port, credentials: &Value) -> Answer {
     let url = format!("{}{TOKEN}", port.sim.base_url());
     answer(port.http.post(url).json(credentials)).await
 }
@@ -28,9 +28,9 @@ async fn with_header(port: &Port, header: Option<&str>) -> Answer {
 }
 
 #[tokio::test]
-async fn a_token_is_as_documented() {
+async fn token_has_the_documented_fields() {
     let port = Port::start().await;
-    let token = ask(&port, &good()).await;
+    let token = request_token(&port, &good()).await;
     assert_eq!(token.status, 200);
     assert_eq!(token.body["ok"], true);
     assert_eq!(token.body["tokenType"], "Bearer");
@@ -39,11 +39,11 @@ async fn a_token_is_as_documented() {
 }
 
 #[tokio::test]
-async fn asking_again_gives_the_same_token_with_less_life() {
+async fn repeated_request_returns_the_same_token() {
     let port = Port::start_with(Options { token_lifetime: Duration::from_hours(1), ..Options::default() }).await;
-    let again = ask(&port, &good()).await;
+    let again = request_token(&port, &good()).await;
     assert_eq!(again.body["accessToken"], port.token);
-    // Some of the hour has passed, and whole seconds are given.
+    // Some time has passed, and the lifetime is given in whole seconds.
     assert!(again.body["expiresIn"].as_u64().unwrap() < 60 * 60);
 }
 
@@ -54,26 +54,26 @@ async fn wrong_credentials_are_refused() {
         json!({"clientId": "demo-id", "clientSecret": "another"}),
         json!({"clientId": "another", "clientSecret": "demo-secret"}),
     ] {
-        let message = ask(&port, &wrong).await.refusal(401, "unauthorized");
+        let message = request_token(&port, &wrong).await.refusal(401, "unauthorized");
         assert!(!message.contains("demo-secret"), "{message}");
     }
 }
 
 #[tokio::test]
-async fn a_token_request_of_another_shape_is_refused() {
+async fn invalid_token_request_is_refused() {
     let port = Port::start().await;
     for (body, complaint) in [
         (json!({"clientId": "demo-id"}), "clientSecret"),
         (json!({"clientId": 1, "clientSecret": "x"}), "clientId"),
         (json!({"clientId": "demo-id", "clientSecret": "demo-secret", "more": 1}), "more"),
     ] {
-        let message = ask(&port, &body).await.refusal(422, "invalid_request");
+        let message = request_token(&port, &body).await.refusal(422, "invalid_request");
         assert!(message.contains(complaint), "{message}");
     }
 }
 
 #[tokio::test]
-async fn every_other_route_wants_the_token() {
+async fn other_routes_require_the_token() {
     let port = Port::start().await;
     for header in [None, Some("Bearer wrong"), Some("Basic ZGVtbw=="), Some("Bearer"), Some(port.token.as_str())] {
         with_header(&port, header).await.refusal(401, "unauthorized");
@@ -87,30 +87,30 @@ async fn every_other_route_wants_the_token() {
 }
 
 #[tokio::test]
-async fn an_expired_token_is_refused_and_replaced_by_another() {
+async fn expired_token_is_refused_and_replaced() {
     let port = Port::start_with(Options { token_lifetime: Duration::ZERO, ..Options::default() }).await;
     let message = port.get(BLUEPRINT).await.refusal(401, "unauthorized");
     assert!(message.contains("expired"), "{message}");
-    assert_ne!(ask(&port, &good()).await.body["accessToken"], port.token);
+    assert_ne!(request_token(&port, &good()).await.body["accessToken"], port.token);
 }
 
 #[tokio::test]
-async fn a_revoked_token_is_refused_and_replaced_by_another() {
+async fn revoked_token_is_refused_and_replaced() {
     let port = Port::start().await;
     port.sim.revoke_tokens();
     port.get(BLUEPRINT).await.refusal(401, "unauthorized");
-    let token = ask(&port, &good()).await.body["accessToken"].clone();
+    let token = request_token(&port, &good()).await.body["accessToken"].clone();
     assert_ne!(token, port.token);
     let header = format!("Bearer {}", token.as_str().unwrap());
     assert_eq!(with_header(&port, Some(&header)).await.status, 200);
 }
 
 #[tokio::test]
-async fn new_credentials_end_the_former_and_their_token() {
+async fn new_credentials_revoke_the_old_token() {
     let port = Port::start().await;
     port.sim.set_credentials("new-id", "new-secret");
     port.get(BLUEPRINT).await.refusal(401, "unauthorized");
-    ask(&port, &good()).await.refusal(401, "unauthorized");
+    request_token(&port, &good()).await.refusal(401, "unauthorized");
     let new = json!({"clientId": "new-id", "clientSecret": "new-secret"});
-    assert_eq!(ask(&port, &new).await.status, 200);
+    assert_eq!(request_token(&port, &new).await.status, 200);
 }

@@ -11,7 +11,7 @@ async fn incident(port: &Port, query: &str, entity: &Value) {
 }
 
 #[tokio::test]
-async fn an_existing_entity_is_a_conflict_without_upsert() {
+async fn existing_entity_is_a_conflict_without_upsert() {
     let port = Port::start().await;
     let entity = json!({"identifier": "one", "properties": {"status": "open"}});
     incident(&port, "", &entity).await;
@@ -22,7 +22,7 @@ async fn an_existing_entity_is_a_conflict_without_upsert() {
 }
 
 #[tokio::test]
-async fn upsert_alone_overwrites_all_of_it() {
+async fn upsert_without_merge_overwrites_the_entity() {
     let port = Port::start().await;
     incident(
         &port,
@@ -43,7 +43,7 @@ async fn upsert_alone_overwrites_all_of_it() {
 }
 
 #[tokio::test]
-async fn merge_keeps_what_is_not_given_and_null_clears() {
+async fn merge_keeps_missing_values_and_clears_nulls() {
     let port = Port::start().await;
     incident(
         &port,
@@ -79,7 +79,7 @@ async fn merge_keeps_what_is_not_given_and_null_clears() {
 }
 
 #[tokio::test]
-async fn a_refused_write_changes_nothing() {
+async fn refused_write_changes_nothing() {
     let port = Port::start().await;
     incident(&port, MERGE, &json!({"identifier": "one", "properties": {"status": "open"}})).await;
     let before = port.sim.entities("dora_incident");
@@ -89,7 +89,7 @@ async fn a_refused_write_changes_nothing() {
 }
 
 #[tokio::test]
-async fn validation_only_stores_nothing_and_still_refuses() {
+async fn validation_only_refuses_but_stores_nothing() {
     let port = Port::start().await;
     let query = "?upsert=true&validation_only=true&create_missing_related_entities=true";
     incident(&port, query, &json!({"identifier": "one", "relations": {"group": "new"}})).await;
@@ -101,7 +101,7 @@ async fn validation_only_stores_nothing_and_still_refuses() {
 }
 
 #[tokio::test]
-async fn the_writer_is_remembered() {
+async fn entity_names_its_last_writer() {
     let port = Port::start().await;
     incident(&port, "?upsert=true&run_id=r_1", &json!({"identifier": "one"})).await;
     let stored = port.sim.entity("dora_incident", "one").unwrap();
@@ -110,7 +110,7 @@ async fn the_writer_is_remembered() {
 }
 
 #[tokio::test]
-async fn an_entity_is_read_as_port_shows_it_and_deleted() {
+async fn entity_is_read_and_deleted() {
     let port = Port::start().await;
     let identifier = "prod:shop:größe/1";
     incident(&port, UPSERT, &json!({"identifier": identifier, "title": "T", "properties": {"status": "open"}})).await;
@@ -137,7 +137,7 @@ async fn an_entity_is_read_as_port_shows_it_and_deleted() {
 }
 
 #[tokio::test]
-async fn an_entity_without_identifier_gets_one() {
+async fn entity_without_identifier_gets_one() {
     let port = Port::start().await;
     let answer = port.write("dora_incident", "", &json!({"title": "Nameless"})).await;
     assert_eq!(answer.status, 201);
@@ -147,7 +147,7 @@ async fn an_entity_without_identifier_gets_one() {
 }
 
 #[tokio::test]
-async fn an_entity_may_be_called_as_a_route() {
+async fn entity_may_have_the_name_of_a_route() {
     let port = Port::start().await;
     for identifier in ["bulk", "search"] {
         incident(&port, UPSERT, &json!({"identifier": identifier})).await;

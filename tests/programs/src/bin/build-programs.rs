@@ -7,27 +7,28 @@ use std::process::{Command, ExitCode};
 use clap::{Parser, ValueEnum};
 use programs::{Program, ensure, folder};
 
-/// Builds the programs that run beside the controller, unless they are in the cache, and prints the cluster's folder.
+/// Builds the programs that run beside the controller, unless they are in the cache, and prints the folder of the
+/// cluster's programs.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// Which programs.
+    /// The programs to build.
     #[arg(value_enum)]
     set: Set,
-    /// A command that runs meanwhile. Both run to their end, even if the other one fails.
+    /// A command to run during the build. Both run to their end, even if one of them fails.
     #[arg(last = true, value_name = "COMMAND")]
     meanwhile: Vec<OsString>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Set {
-    /// Helm alone, enough to check the chart.
+    /// Helm, to check the chart.
     Helm,
-    /// What a cluster with a simulated node needs, enough for demo and bench.
+    /// A cluster with a simulated node, for demo and bench.
     Cluster,
-    /// A cluster, and what only tests need.
+    /// A cluster, and the further programs of the tests.
     Tests,
-    /// A cluster, and what only a real node needs.
+    /// A cluster, and the further programs of a real node.
     Node,
 }
 
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
-    // Go and the command are in the process group of this program, so Ctrl-C ends them all.
+    // Go and the command are in the process group of this program, so Ctrl-C ends all of them.
     let meanwhile = match arguments.meanwhile.split_first() {
         Some((program, rest)) => {
             let child = Command::new(program).args(rest).spawn();

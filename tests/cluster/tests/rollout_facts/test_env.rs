@@ -1,38 +1,35 @@
-//! A namespace with one Deployment, what users do to it, and waiting for what the controller makes of that.
-
-use std::time::Duration;
+//! A namespace with one Deployment, the actions of users, and waits for what the Deployment controller does.
 
 use anyhow::{Context, Result};
-use cluster::{LocalCluster, wait_for};
+use cluster::workload::probe_replica_set;
+use cluster::{DEADLINE, LocalCluster, wait_for};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::states::{DeploymentState, Recording, ReplicaSetState};
 
-/// How long is waited for anything. Long, for machines that do other things as well: it asserts nothing.
-pub const SOON: Duration = Duration::from_mins(4);
+/// The name of the quota of a test, which is part of the messages of its refusals.
+const QUOTA: &str = "none";
 
-/// The Deployment `web` as a user's manifest has it.
+/// The manifest of the Deployment `web`.
 #[derive(Debug, Clone)]
 pub struct Web {
     pub image: &'static str,
     pub replicas: i32,
-    /// `progressDeadlineSeconds`. By default so long that a slow machine doesn't fail a rollout.
+    /// `progressDeadlineSeconds`. The default is so long that no rollout exceeds it on a slow machine.
     pub deadline: i32,
     pub paused: bool,
     pub strategy: Value,
     pub history_limit: i32,
     /// Annotations of the Deployment.
     pub annotations: Value,
-    /// Labels of the pod template, beside the one that the selector demands.
+    /// Labels of the pod template, in addition to the label of the selector.
     pub template_labels: Value,
     /// Annotations of the pod template.
     pub template_annotations: Value,
-    /// Further fields of the pod's `spec`.
+    /// Further fields of the `spec` of the pod.
     pub pod: Value,
 }
 
@@ -58,7 +55,7 @@ impl Web {
         Self { image, ..Self::default() }
     }
 
-    /// An image that can't be pulled, with a deadline of 2 s: as times are whole seconds, one of 1 s can be over at once.
+    /// An image that can't be pulled, with a deadline of 2 s. Times are whole seconds, so a deadline of 1 s can pass at once.
     pub fn broken() -> Self {
         Self { image: "web:broken", deadline: 2, ..Self::default() }
     }
@@ -91,38 +88,40 @@ impl Web {
     }
 }
 
-/// A namespace in which the Deployment `web` lives, watched from the beginning.
+/// A namespace for the Deployment `web`, with a recording of all its states from the beginning.
 ///
-/// An *action* is what a user does. Waiting and looking begin with the newest action, so that no state from before
-/// it can be taken for one that follows from it.
+/// An *action* is what a user does. All waits and queries start at the newest action, so that an earlier state is never
+/// mistaken for its result.
 #[derive(Debug)]
-pub struct Stage<'a> {
+pub struct TestEnv<'a> {
     pub cluster: &'a LocalCluster,
     pub namespace: String,
     pub deployments: Api<Deployment>,
     replica_sets: Api<ReplicaSet>,
     recording: Recording,
-    /// How many states had been recorded when the newest action began.
+    /// Number of states that were recorded before the newest action.
     action: usize,
-    settled: u32,
+    /// Number of calls of [`TestEnv::reconciled`].
+    reconciled: u32,
 }
 
-impl Stage<'static> {
-    /// A stage on the cluster that all tests share.
-    pub async fn open(prefix: &str) -> Result<Self> {
-        Stage::on(LocalCluster::shared().await, prefix).await
+impl TestEnv<'static> {
+    /// An environment on the cluster that all tests share.
+    pub async fn new(prefix: &str) -> Result<Self> {
+        TestEnv::on(LocalCluster::shared().await, prefix).await
     }
 
-    /// A stage on which the Deployment is complete at revision 1.
+    /// An environment in which the Deployment is complete at revision 1.
     pub async fn with(prefix: &str, web: &Web) -> Result<Self> {
-        let mut stage = Self::open(prefix).await?;
-        stage.apply(web).await?;
-        stage.complete(1).await?;
-        Ok(stage)
+        let mut env = Self::new(prefix).await?;
+        env.apply(web).await?;
+        env.complete(1).await?;
+        Ok(env)
     }
 }
 
-impl<'a> Stage<'a> {
+impl<'a> TestEnv<'a> {
+    /// An environment on this cluster.
     pub async fn on(cluster: &'a LocalCluster, prefix: &str) -> Result<Self> {
         let namespace = cluster.namespace(prefix).await?;
         let client = cluster.client().await?;
@@ -133,16 +132,16 @@ impl<'a> Stage<'a> {
             recording: Recording::start(client, &namespace).await?,
             namespace,
             action: 0,
-            settled: 0,
+            reconciled: 0,
         })
     }
 
-    /// The action `kubectl apply` of the Deployment.
+    /// The action `kubectl apply` with the Deployment.
     pub async fn apply(&mut self, web: &Web) -> Result<()> {
         self.input(&["apply", "--filename=-"], &web.manifest()).await
     }
 
-    /// The action `kubectl …` in this namespace, with the Deployment as a manifest on its standard input.
+    /// The action `kubectl …` in this namespace, with the manifest of the Deployment on its standard input.
     pub async fn kubectl_with(&mut self, arguments: &[&str], web: &Web) -> Result<()> {
         self.input(arguments, &web.manifest()).await
     }
@@ -152,7 +151,7 @@ impl<'a> Stage<'a> {
         self.input(arguments, "").await
     }
 
-    /// The action `kubectl …` with a text on its standard input.
+    /// The action `kubectl …` in this namespace, with `input` on its standard input.
     pub async fn input(&mut self, arguments: &[&str], input: &str) -> Result<()> {
         self.catch_up().await?;
         self.action = self.recording.length();
@@ -162,74 +161,56 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// `web` with pods that the node doesn't take before [`Stage::open_gate`].
+    /// `web` with pods that wait at the gate of this namespace.
     pub fn gated(&self, web: Web) -> Web {
-        Web { pod: json!({"nodeSelector": {&self.namespace: "open"}}), ..web }
+        Web { pod: json!({"nodeSelector": self.cluster.gate(&self.namespace).node_selector()}), ..web }
     }
 
-    /// Lets the node take the pods of [`Stage::gated`]. This is no action.
+    /// Lets the node accept the pods of [`TestEnv::gated`]. This is not an action.
     pub async fn open_gate(&self) -> Result<()> {
-        self.cluster.kubectl(["label", "nodes", "--all", &format!("{}=open", self.namespace)]).await?;
-        Ok(())
+        Ok(self.cluster.gate(&self.namespace).open().await?)
     }
 
-    /// From now on the node takes no more pods of [`Stage::gated`]; those that run stay. This is no action.
+    /// Keeps new pods of [`TestEnv::gated`] from being scheduled. Running pods stay. This is not an action.
     pub async fn close_gate(&self) -> Result<()> {
-        self.cluster.kubectl(["label", "nodes", "--all", &format!("{}-", self.namespace)]).await?;
-        // The scheduler learns of it by a watch: this pod shows when it has.
-        let mut probe = any_pod();
-        probe["spec"]["nodeSelector"] = json!({&self.namespace: "open"});
-        let probe: Pod = serde_json::from_value(probe)?;
-        let pods: Api<Pod> = Api::namespaced(self.cluster.client().await?, &self.namespace);
-        Ok(wait_for("the scheduler to find the gate closed", SOON, async || {
-            let name = pods.create(&PostParams::default(), &probe).await?.name_any();
-            let is_held = wait_for("the scheduler to look at a pod", SOON, async || {
-                let probe = pods.get(&name).await?;
-                let is_taken = probe.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
-                Ok((is_taken || is_unschedulable(&probe)).then_some(!is_taken))
-            })
-            .await?;
-            pods.delete(&name, &DeleteParams::default().grace_period(0)).await?;
-            Ok(is_held.then_some(()))
-        })
-        .await?)
+        Ok(self.cluster.gate(&self.namespace).close().await?)
     }
 
-    /// The action to make a quota such as `pods=0`. Waits until it refuses `further`, a manifest.
-    pub async fn limit(&mut self, hard: &str, further: &Value) -> Result<()> {
+    /// The action to create a quota such as `pods=0`. Waits until it refuses the manifest `further`.
+    pub async fn add_quota(&mut self, hard: &str, further: &Value) -> Result<()> {
         self.kubectl(&["create", "quota", QUOTA, &format!("--hard={hard}")]).await?;
-        Ok(wait_for("the quota to be in force", SOON, async || match self.refusal(further).await {
-            // Before its status is there, a quota refuses everything with another message.
+        Ok(wait_for("the quota to take effect", DEADLINE, async || match self.refusal(further).await {
+            // A quota without a status refuses everything, with another message.
             Some(message) if message.contains("exceeded quota") => Ok(Some(())),
             other => Err(format!("{other:?}"))?,
         })
         .await?)
     }
 
-    /// The action to delete the quota of [`Stage::limit`]. Waits until `further` is refused no more, and has what was
-    /// refused before be tried again at once.
-    pub async fn unlimit(&mut self, further: &Value) -> Result<()> {
+    /// The action to delete the quota of [`TestEnv::add_quota`]. Waits until the manifest `further` is accepted, and makes
+    /// the controllers retry at once.
+    pub async fn remove_quota(&mut self, further: &Value) -> Result<()> {
         self.kubectl(&["delete", "quota", QUOTA]).await?;
-        wait_for("the quota to be gone", SOON, async || match self.refusal(further).await {
+        wait_for("the quota to be gone", DEADLINE, async || match self.refusal(further).await {
             None => Ok(Some(())),
             Some(message) => Err(message)?,
         })
         .await?;
-        // The annotation reaches the ReplicaSet as well, and both controllers try again when they see it.
-        self.settle().await?;
+        // This annotates the Deployment and so its ReplicaSet. Both controllers retry when they see the change.
+        self.reconciled().await?;
         Ok(())
     }
 
-    /// Why the API server would not make the object of a manifest, if so.
+    /// Why the API server refuses to create the object of a manifest, or `None` if it accepts it.
     async fn refusal(&self, manifest: &Value) -> Option<String> {
         let namespace = format!("--namespace={}", self.namespace);
         let arguments = ["create", "--dry-run=server", "--filename=-", &namespace];
         self.cluster.kubectl_with_input(arguments, &manifest.to_string()).await.err().map(|error| error.to_string())
     }
 
-    /// Has the API server refuse to scale a ReplicaSet, so that the controller can't take its pods away before
-    /// [`Stage::release`]. This is no action.
-    pub async fn hold(&self, replica_set: &str) -> Result<()> {
+    /// Makes the API server refuse to scale a ReplicaSet, so that its pods stay until [`TestEnv::allow_scaling`]. This is
+    /// not an action.
+    pub async fn deny_scaling(&self, replica_set: &str) -> Result<()> {
         let matched = json!({"matchLabels": {"kubernetes.io/metadata.name": self.namespace}});
         let rules = json!([{
             "apiGroups": ["apps"],
@@ -258,13 +239,13 @@ impl<'a> Stage<'a> {
         self.scaling_is_refused(replica_set, true).await
     }
 
-    /// Ends [`Stage::hold`], and has the controller try again at once. This is no action.
-    pub async fn release(&self, replica_set: &str) -> Result<()> {
+    /// Ends [`TestEnv::deny_scaling`], and makes the controller retry at once. This is not an action.
+    pub async fn allow_scaling(&self, replica_set: &str) -> Result<()> {
         let kinds = "validatingadmissionpolicybindings,validatingadmissionpolicies";
         self.cluster.kubectl(["delete", kinds, &self.namespace]).await?;
         self.scaling_is_refused(replica_set, false).await?;
-        // The controller has forgotten the refusal, but looks whenever the ReplicaSet changes.
-        let patch = json!({"metadata": {"annotations": {"test/released": "yes"}}});
+        // The controller retries when the ReplicaSet changes.
+        let patch = json!({"metadata": {"annotations": {"test/scaling-allowed": "yes"}}});
         self.replica_sets.patch(replica_set, &PatchParams::default(), &Patch::Merge(patch)).await?;
         Ok(())
     }
@@ -272,7 +253,7 @@ impl<'a> Stage<'a> {
     async fn scaling_is_refused(&self, replica_set: &str, expected: bool) -> Result<()> {
         let parameters = PatchParams { dry_run: true, ..PatchParams::default() };
         let patch = Patch::Merge(json!({"spec": {"replicas": 7}}));
-        Ok(wait_for(format!("scaling {replica_set} to be refused: {expected}"), SOON, async || {
+        Ok(wait_for(format!("scaling {replica_set} to be refused: {expected}"), DEADLINE, async || {
             let is_refused = match self.replica_sets.patch(replica_set, &parameters, &patch).await {
                 Ok(_) => false,
                 Err(kube::Error::Api(status)) if status.code == 422 => true,
@@ -283,12 +264,12 @@ impl<'a> Stage<'a> {
         .await?)
     }
 
-    /// Waits until the controllers know all that has happened to the ReplicaSets of this namespace so far. They share
-    /// one watch, and what it shows last is one more ReplicaSet, of which its controller says that it has seen it.
-    pub async fn replica_sets_are_known(&self) -> Result<()> {
-        let probe = serde_json::from_value(any_replica_set())?;
+    /// Waits until the controllers have seen all changes of the ReplicaSets of this namespace so far. They share one watch,
+    /// so this creates another ReplicaSet and waits until its controller has observed it.
+    pub async fn replica_sets_are_observed(&self) -> Result<()> {
+        let probe = serde_json::from_value(probe_replica_set())?;
         let name = self.replica_sets.create(&PostParams::default(), &probe).await?.name_any();
-        wait_for("the controllers to see the newest ReplicaSet", SOON, async || {
+        wait_for("the controllers to observe the newest ReplicaSet", DEADLINE, async || {
             let status = self.replica_sets.get(&name).await?.status.unwrap_or_default();
             Ok(status.observed_generation.map(drop))
         })
@@ -297,23 +278,23 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// Fails the rollout that stands still, by a deadline that is over. With a short deadline from the beginning it
-    /// could fail before all of its pods are there, and once more after that. This is no action.
+    /// Makes a stalled rollout fail by setting a deadline that has passed. With a short deadline from the beginning, it could
+    /// fail before all of its pods exist, and then a second time. This is not an action.
     pub async fn fail_now(&self) -> Result<()> {
         let patch = json!({"spec": {"progressDeadlineSeconds": 1}});
         self.deployments.patch("web", &PatchParams::default(), &Patch::Merge(patch)).await?;
         Ok(())
     }
 
-    /// Waits until the recording has what the API server has: a watch lags behind a read.
+    /// Waits until the recording has the state of the API server, since a watch lags behind a read.
     async fn catch_up(&self) -> Result<()> {
-        Ok(wait_for("the watch to catch up", SOON, async || {
+        Ok(wait_for("the watch to catch up", DEADLINE, async || {
             let now = self.deployments.get_opt("web").await?;
             let version = now.and_then(|deployment| deployment.metadata.resource_version);
             let states = self.recording.deployment(0)?;
             let caught_up = match (version, states.last()) {
-                (Some(version), Some(last)) => !last.deleted && last.resource_version >= version.parse()?,
-                (None, Some(last)) => last.deleted,
+                (Some(version), Some(last)) => !last.is_deleted() && last.resource_version >= version.parse()?,
+                (None, Some(last)) => last.is_deleted(),
                 (version, None) => version.is_none(),
             };
             Ok(caught_up.then_some(()))
@@ -321,29 +302,29 @@ impl<'a> Stage<'a> {
         .await?)
     }
 
-    /// Every state of the Deployment since the newest action.
+    /// All states of the Deployment since the newest action.
     pub fn states(&self) -> Result<Vec<DeploymentState>> {
         self.recording.deployment(self.action)
     }
 
-    /// Every state of every ReplicaSet from the beginning to now.
+    /// All states of all ReplicaSets from the beginning.
     pub async fn replica_set_states(&self) -> Result<Vec<ReplicaSetState>> {
-        Ok(wait_for("the watch of ReplicaSets to catch up", SOON, async || {
+        Ok(wait_for("the watch of ReplicaSets to catch up", DEADLINE, async || {
             let now = self.replica_sets().await?;
             let states = self.recording.replica_sets()?;
-            let all_are_shown = now.iter().all(|set| states.contains(set));
-            let all_others_are_gone = states
+            let all_are_recorded = now.iter().all(|set| states.contains(set));
+            let all_others_are_deleted = states
                 .iter()
                 .filter(|state| now.iter().all(|set| set.uid != state.uid))
                 .all(|gone| states.iter().any(|state| state.uid == gone.uid && state.deleted));
-            Ok((all_are_shown && all_others_are_gone).then_some(states))
+            Ok((all_are_recorded && all_others_are_deleted).then_some(states))
         })
         .await?)
     }
 
-    /// The first state since the newest action that fulfils a condition.
+    /// Waits for the first state since the newest action that fulfils a condition, and returns it.
     pub async fn until(&self, what: &str, fulfils: impl Fn(&DeploymentState) -> bool) -> Result<DeploymentState> {
-        Ok(wait_for(format!("{what} in namespace {}", self.namespace), SOON, async || {
+        Ok(wait_for(format!("{what} in namespace {}", self.namespace), DEADLINE, async || {
             let states = self.states()?;
             match states.iter().find(|state| fulfils(state)) {
                 Some(state) => Ok(Some(state.clone())),
@@ -353,12 +334,12 @@ impl<'a> Stage<'a> {
         .await?)
     }
 
-    /// The first state with a reason in Progressing.
+    /// Waits for the first state whose condition Progressing has this reason.
     pub async fn until_reason(&self, reason: &str) -> Result<DeploymentState> {
         self.until(&format!("Progressing={reason}"), |state| state.reason() == Some(reason)).await
     }
 
-    /// Waits until a revision is rolled out by the counts, whatever the condition says.
+    /// Waits until a revision is complete according to the counts in the status, and ignores the condition.
     pub async fn rolled_out(&self, revision: i64) -> Result<DeploymentState> {
         self.until(&format!("the counts of revision {revision} to be complete"), |state| {
             state.revision == Some(revision) && state.is_complete_by_counts()
@@ -366,9 +347,9 @@ impl<'a> Stage<'a> {
         .await
     }
 
-    /// Waits until a revision is rolled out by the counts and by a condition that names its ReplicaSet.
+    /// Waits until a revision is complete according to the counts and to a condition that names its ReplicaSet.
     pub async fn complete(&self, revision: i64) -> Result<DeploymentState> {
-        let name = wait_for(format!("the ReplicaSet of revision {revision}"), SOON, async || {
+        let name = wait_for(format!("the ReplicaSet of revision {revision}"), DEADLINE, async || {
             let all = self.replica_sets().await?;
             Ok(all.into_iter().find(|set| set.revision == Some(revision)).map(|set| set.name))
         })
@@ -383,8 +364,8 @@ impl<'a> Stage<'a> {
         .await
     }
 
-    /// Waits until a revision has failed for good: with the one pod that a rolling update begins with, so that no
-    /// progress can follow, unless something else happens.
+    /// Waits until a revision has failed with the one pod that a rolling update starts with. Then no further progress can
+    /// follow without another action.
     pub async fn failed(&self, revision: i64) -> Result<DeploymentState> {
         self.until(&format!("revision {revision} to have failed with one pod"), |state| {
             state.revision == Some(revision)
@@ -395,14 +376,14 @@ impl<'a> Stage<'a> {
         .await
     }
 
-    /// The Deployment after the controller has gone over it once more, from the beginning to the end: what isn't
-    /// there by then doesn't come by itself.
+    /// Waits until the Deployment controller has reconciled the Deployment once more, and returns its state. What has not
+    /// happened by then doesn't happen without another action.
     ///
-    /// It is no action. It adds an annotation, and the controller reports the generation that this makes only at the
-    /// end of its work.
-    pub async fn settle(&mut self) -> Result<DeploymentState> {
-        self.settled += 1;
-        let patch = json!({"metadata": {"annotations": {"test/settle": self.settled.to_string()}}});
+    /// This is not an action. It adds an annotation, and the controller reports the new generation at the end of its
+    /// reconciliation.
+    pub async fn reconciled(&mut self) -> Result<DeploymentState> {
+        self.reconciled += 1;
+        let patch = json!({"metadata": {"annotations": {"test/reconciled": self.reconciled.to_string()}}});
         let patched = self.deployments.patch("web", &PatchParams::default(), &Patch::Merge(patch)).await?;
         let generation = patched.metadata.generation.context("no generation")?;
         self.until(&format!("generation {generation} to be observed"), |state| {
@@ -411,7 +392,7 @@ impl<'a> Stage<'a> {
         .await
     }
 
-    /// The ReplicaSets as they are now, in the order of their revisions.
+    /// The current ReplicaSets, sorted by revision.
     pub async fn replica_sets(&self) -> Result<Vec<ReplicaSetState>> {
         let list = self.replica_sets.list(&ListParams::default()).await?;
         let mut all: Vec<_> = list.items.iter().map(|set| ReplicaSetState::new(set, false)).collect();
@@ -419,56 +400,11 @@ impl<'a> Stage<'a> {
         Ok(all)
     }
 
-    /// The ReplicaSet whose first container has an image.
+    /// The ReplicaSet whose first container has this image.
     pub async fn replica_set(&self, image: &str) -> Result<ReplicaSetState> {
         let mut all = self.replica_sets().await?;
-        let place = all.iter().position(|set| set.image == image);
-        let place = place.with_context(|| format!("no ReplicaSet has the image {image}: {all:?}"))?;
-        Ok(all.swap_remove(place))
+        let index = all.iter().position(|set| set.image == image);
+        let index = index.with_context(|| format!("no ReplicaSet has the image {image}: {all:?}"))?;
+        Ok(all.swap_remove(index))
     }
-}
-
-/// The name of the quota that a test makes, which is in the messages of its refusals.
-const QUOTA: &str = "none";
-
-/// The manifest of a pod of nobody.
-pub fn any_pod() -> Value {
-    json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"generateName": "probe-"},
-        "spec": {"containers": [{"name": "app", "image": "probe:1"}]},
-    })
-}
-
-/// The manifest of a ReplicaSet of nobody, without pods.
-pub fn any_replica_set() -> Value {
-    let labels = json!({"app": "probe"});
-    json!({
-        "apiVersion": "apps/v1",
-        "kind": "ReplicaSet",
-        "metadata": {"generateName": "probe-"},
-        "spec": {
-            "replicas": 0,
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": any_pod()["spec"]},
-        },
-    })
-}
-
-fn is_unschedulable(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
-}
-
-/// Waits until the clock has left a second, so that no later time of the API server, which writes whole seconds,
-/// can equal it.
-pub async fn past(second: Timestamp) -> Result<()> {
-    past_by(second, 0).await
-}
-
-/// Waits until so many seconds have gone by since a time.
-pub async fn past_by(time: Timestamp, seconds: i64) -> Result<()> {
-    let end = time.checked_add(SignedDuration::from_secs(seconds + 1))?;
-    Ok(wait_for(format!("{end}"), SOON, async || Ok((Timestamp::now() >= end).then_some(()))).await?)
 }
