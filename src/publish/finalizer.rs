@@ -230,8 +230,8 @@ impl<R: Publishable> Publisher<R> {
         let api: Api<T> = Api::namespaced(self.context.runtime.client.clone(), &key.namespace);
         match api.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
             Ok(resource) => Ok(Some(resource)),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-            Err(kube::Error::Api(status)) if status.code == 409 => {
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+            Err(kube::Error::Api(status)) if status.is_conflict() => {
                 self.queue.add(key.clone());
                 Ok(None)
             }

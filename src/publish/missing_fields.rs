@@ -19,7 +19,10 @@ impl MissingFields {
     /// Compares a blueprint with the fields that the controller sends.
     #[must_use]
     pub fn of(blueprint: &Blueprint, naming: &Naming, vocabulary: &Vocabulary) -> Self {
-        blueprint.differences(&expected_fields(naming, vocabulary)).into_iter().collect()
+        let mut fields: Self = blueprint.differences(&expected_fields(naming, vocabulary)).into_iter().collect();
+        let always: Vec<&str> = vocabulary.always.iter().filter_map(|name| naming.property(name)).collect();
+        fields.required.retain(|name| !always.contains(&name.as_str()));
+        fields
     }
 
     /// The number of fields.
@@ -105,9 +108,9 @@ mod tests {
 
     const VOCABULARY: Vocabulary = Vocabulary {
         properties: &["status", "environment", "lead_time_hours"],
-        always: &["status"],
+        always: &["status", "cluster"],
         relations: &["group"],
-        further_properties: &["change"],
+        further_properties: &["change", "cluster"],
         further_relations: &["service"],
     };
 
@@ -120,8 +123,9 @@ mod tests {
     #[test]
     fn missing_and_required_fields_are_explained() {
         let schema = json!({
-            "properties": {"status": {"type": "string"}, "lead_time_hours": {"type": "number"}, "cost": {"type": "number"}},
-            "required": ["status", "lead_time_hours", "cost"],
+            "properties": {"status": {"type": "string"}, "lead_time_hours": {"type": "number"}, "cost": {"type": "number"}, "cluster": {}},
+            // Every entity has `cluster`, if the blueprint defines it.
+            "required": ["status", "lead_time_hours", "cost", "cluster"],
         });
         let missing = missing("{}", &schema, &json!({"service": {"target": "service", "required": true}}));
         assert_eq!(missing.properties, ["environment"]);

@@ -194,7 +194,7 @@ impl<R: Publishable> Publisher<R> {
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         match self.api(key).patch_status(&key.name, &parameters, &Patch::Apply(&patch)).await {
             Ok(written) => StatusWrite::Done(Box::new(written)),
-            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => StatusWrite::Gone,
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => StatusWrite::Gone,
             Err(error) => {
                 warn!(
                     kind = %R::kind(&()), namespace = %key.namespace, name = %key.name,

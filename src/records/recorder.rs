@@ -15,7 +15,7 @@ use super::retention::RetentionPolicy;
 use super::store::{RecordState, Records};
 use super::writer::{OnWritten, RecordWriter, WorkloadState, WriteResult};
 use crate::resources::SlimDoraDeployment;
-use crate::runtime::{Backoff, Context, WorkQueue, now};
+use crate::runtime::{Backoff, Context, WorkQueue, is_namespace_terminating, now};
 use crate::settings::ActiveSettings;
 use crate::workloads::{Index, Snapshot};
 
@@ -191,9 +191,7 @@ impl RolloutRecorder {
     /// Logs the first error of a workload, not those of its retries.
     fn log_error(&self, WorkloadState { uid, key, .. }: &WorkloadState, error: &kube::Error) {
         let WorkloadKey { namespace, kind, name } = key;
-        let is_terminating =
-            matches!(error, kube::Error::Api(status) if status.message.contains("because it is being terminated"));
-        if is_terminating {
+        if is_namespace_terminating(error) {
             debug!(
                 %namespace, %kind, workload = %name,
                 "the namespace is being deleted; its rollouts are no longer recorded",

@@ -12,7 +12,7 @@ use super::FileError;
 pub struct Vocabulary {
     /// Properties of Port's blueprint.
     pub properties: &'static [&'static str],
-    /// Properties of Port's blueprint that every entity has.
+    /// Properties that every entity has, as far as the blueprint defines them.
     pub always: &'static [&'static str],
     /// Relations of Port's blueprint.
     pub relations: &'static [&'static str],
@@ -25,7 +25,7 @@ pub struct Vocabulary {
 /// Properties and relations of deployments.
 pub const DEPLOYMENT: Vocabulary = Vocabulary {
     properties: &["deployment_time", "deployment_type", "environment", "status", "lead_time_hours"],
-    always: &["deployment_time", "deployment_type", "environment", "status"],
+    always: &["deployment_time", "deployment_type", "environment", "status", "cluster", "namespace"],
     relations: &["group"],
     further_properties: &[
         "change",
@@ -55,7 +55,7 @@ pub const INCIDENT: Vocabulary = Vocabulary {
         "time_to_resolve",
         "urgency",
     ],
-    always: &["incident_type", "status", "created_at"],
+    always: &["incident_type", "status", "created_at", "cluster", "namespace"],
     relations: &["group"],
     further_properties: &["cluster", "namespace"],
     further_relations: &["deployment"],

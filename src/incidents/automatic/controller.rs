@@ -25,7 +25,7 @@ use super::manifest::{
 };
 use crate::records::Records;
 use crate::resources::{DoraDeployment, DoraIncident};
-use crate::runtime::{Backoff, Context, now};
+use crate::runtime::{Backoff, Context, is_namespace_terminating, now};
 use crate::settings::ActiveSettings;
 use crate::workloads::{Index, WorkloadObject, unavailable_message};
 
@@ -278,9 +278,7 @@ impl AutoIncidentController {
     }
 
     fn log_failure(&self, uid: &Uid, error: &kube::Error) {
-        let is_terminating =
-            matches!(error, kube::Error::Api(status) if status.message.contains("because it is being terminated"));
-        if is_terminating {
+        if is_namespace_terminating(error) {
             debug!(%uid, "the namespace is being deleted, so no incident can be created in it");
         } else if !self.backoff.is_failing(uid) {
             warn!(
