@@ -63,7 +63,7 @@ async fn records_and_entities_are_equal_after_all_faults() -> TestResult {
     }))?;
     let namespace = setup.namespace("chaos").await?;
     let controller = setup.start_controller(&ENVIRONMENT).await?;
-    controller.logs("this replica leads").await?;
+    controller.leads().await?;
     let schedule = FaultSchedule::new(&setup.port, random.fork());
     let plan = Plan { rollouts, incidents, kills };
     let operations = Operations::new(setup.client().await?, &namespace, plan, &mut random);

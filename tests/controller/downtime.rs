@@ -273,7 +273,7 @@ async fn failed_rollout_found_paused_at_0_stays_failed() -> TestResult {
 async fn standby_records_what_happened_without_a_leader() -> TestResult {
     let setup = Installation::exclusive().await?;
     let mut leader = setup.start_controller(&[]).await?;
-    leader.logs("this replica leads").await?;
+    leader.leads().await?;
     let standby = setup.start_controller(&[]).await?;
     let [env, gone, undone] = [
         TestEnv::on(&setup, "standby").await?,
@@ -294,10 +294,10 @@ async fn standby_records_what_happened_without_a_leader() -> TestResult {
     gone.apply_stalled(&Web::broken(), 1).await?;
     gone.kubectl("delete deployment/web").await?;
     seconds_after(deadline, 1).await?;
-    assert!(!standby.process.log()?.contains("this replica leads"), "the standby must not lead yet");
+    assert!(!standby.is_leading()?, "the standby must not lead yet");
     let release = r#"--patch={"spec":{"holderIdentity":null}}"#;
     setup.kubectl(["--namespace", RELEASE, "patch", "lease", FIELD_MANAGER, "--type=merge", release]).await?;
-    standby.logs("this replica leads").await?;
+    standby.leads().await?;
     env.table(&[
         "web:1 Initial Superseded cancelled",
         "web:2 Release Superseded cancelled",

@@ -37,6 +37,9 @@ pub const SHORT_LEASE: (&str, &str) = ("LEASE_SECONDS", "15");
 /// The folder of the chart.
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/port-dora-controller");
 
+/// The message that a controller logs when it becomes the leader.
+const LEADS: &str = "this replica leads";
+
 /// How the cluster of an installation is shared between tests.
 enum Cluster {
     Shared(&'static LocalCluster),
@@ -432,6 +435,16 @@ impl Controller {
         })
         .await?;
         Ok(())
+    }
+
+    /// Waits until it is the leader.
+    pub async fn leads(&self) -> Result<(), Error> {
+        self.logs(LEADS).await.map(drop)
+    }
+
+    /// Whether it has become the leader.
+    pub fn is_leading(&self) -> Result<bool, Error> {
+        Ok(self.process.log()?.contains(LEADS))
     }
 
     /// Waits until its log contains `text`, and returns the log.

@@ -79,7 +79,7 @@ async fn undo(env: &TestEnv<'_>, first: &Web) -> TestResult {
 /// Starts a controller and waits until a new rollout is delivered. By then, the controller has handled the existing ones.
 async fn start(setup: &Installation, settings: &str) -> Result<Controller, Error> {
     let controller = setup.start_controller_with_settings(settings).await?;
-    controller.logs("this replica leads").await?;
+    controller.leads().await?;
     let after = TestEnv::on(setup, "after").await?;
     after.apply(&Web::default()).await?;
     after.table(&["web:1 Initial Succeeded success"]).await?;

@@ -71,7 +71,7 @@ async fn each_rollout_has_one_correct_record() -> TestResult {
     // expires, and none is killed in that time.
     kills.insert(0, Kill::TakeOver);
     let mut run = RandomRun { setup: &setup, controller, pod: PODS[0], observer, runs, kills, waits_for_lease: false };
-    run.controller.logs("this replica leads").await?;
+    run.controller.leads().await?;
     run.observer.send_heartbeats(&setup, &namespace).await?;
     let mut fleet = Fleet::new(&setup, &namespace, deployments, &mut random);
     fleet.create().await?;
@@ -85,7 +85,7 @@ async fn each_rollout_has_one_correct_record() -> TestResult {
             run.replace_controller(&mut fleet, &mut random).await?;
         }
     }
-    run.controller.logs("this replica leads").await?;
+    run.controller.leads().await?;
     let comparison = run.compare(&namespace).await;
     // After another start and a delivered rollout, nothing may have changed, and nothing may be added.
     run.start_again(Kill::StartAgain, &mut fleet, &mut random).await?;
@@ -123,11 +123,11 @@ impl RandomRun<'_> {
     /// Kills the controller and starts another one, while operations continue. Does nothing while the controller waits for the
     /// lease of the killed leader, since only this controller knows what has happened since then.
     async fn replace_controller(&mut self, fleet: &mut Fleet<'_>, random: &mut Rng) -> TestResult {
-        if self.waits_for_lease && !self.controller.process.log()?.contains("this replica leads") {
+        if self.waits_for_lease && !self.controller.is_leading()? {
             return Ok(());
         }
         self.waits_for_lease = false;
-        self.controller.logs("this replica leads").await?;
+        self.controller.leads().await?;
         if self.kills.is_empty() {
             self.kills = KILLS.to_vec();
             random.shuffle(&mut self.kills);
@@ -154,7 +154,7 @@ impl RandomRun<'_> {
             pause(random).await;
             fleet.run_operation(random).await?;
         }
-        if standby.process.log()?.contains("this replica leads") {
+        if standby.is_leading()? {
             // The leader has lost its lease, and with it the changes that it had not recorded.
             self.runs.downtimes.push(Downtime { killed: started, ready, records });
         }

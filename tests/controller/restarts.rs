@@ -60,17 +60,17 @@ async fn standby_takes_over_from_a_leader_that_ends() -> TestResult {
     let setup = Installation::exclusive().await?;
     let env = TestEnv::on(&setup, "standby").await?;
     let mut leader = setup.start_controller(&[]).await?;
-    leader.logs("this replica leads").await?;
+    leader.leads().await?;
     let standby = setup.start_controller(&[]).await?;
     env.apply(&Web::default()).await?;
     env.table(&["web:1 Initial Succeeded success"]).await?;
-    assert!(!standby.process.log()?.contains("this replica leads"), "two replicas are leading");
+    assert!(!standby.is_leading()?, "two replicas are leading");
     let status = leader.process.terminate(DEADLINE).await?;
     assert!(status.success(), "{status}");
     // The lease lasts longer than all waits of this test, so it can't have expired.
     let log = leader.process.log()?;
     assert!(log.contains("released leadership lease"), "{log}");
-    standby.logs("this replica leads").await?;
+    standby.leads().await?;
     env.kubectl("set image deployment/web app=app:v2").await?;
     let rows = env.table(&["web:1 Initial Succeeded success", "web:2 Release Succeeded success"]).await?;
     assert_eq!(writes(&rows), [1, 1]);
@@ -82,14 +82,14 @@ async fn standby_leads_once_the_lease_has_expired() -> TestResult {
     let setup = Installation::exclusive().await?;
     let env = TestEnv::on(&setup, "expired").await?;
     let mut leader = setup.start_controller(&[SHORT_LEASE]).await?;
-    leader.logs("this replica leads").await?;
+    leader.leads().await?;
     let standby = setup.start_controller(&[SHORT_LEASE]).await?;
     env.apply(&Web::default()).await?;
     env.table(&["web:1 Initial Succeeded success"]).await?;
     leader.process.kill()?;
     let log = leader.process.log()?;
     assert!(!log.contains("released leadership lease"), "{log}");
-    standby.logs("this replica leads").await?;
+    standby.leads().await?;
     env.kubectl("set image deployment/web app=app:v2").await?;
     env.table(&["web:1 Initial Succeeded success", "web:2 Release Succeeded success"]).await?;
     Ok(())

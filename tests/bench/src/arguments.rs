@@ -6,36 +6,36 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
-/// Measures memory and latency of the controller's binary on a real local cluster. Nothing here asserts a time: it fails
-/// only if an entity never arrives.
+/// Measures memory and latency of the binary of the controller on a real local cluster. It fails only if an entity never
+/// arrives, and asserts no times.
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
 pub struct Arguments {
-    /// The binary to measure. Default: the one beside this program.
+    /// The binary to measure. Default: the binary in the folder of this program.
     #[arg(long, value_name = "FILE")]
     controller: Option<PathBuf>,
-    /// Deployments that are there and complete before the controller is started.
+    /// Number of complete Deployments before the controller is started.
     #[arg(long, default_value_t = 5000, value_name = "NUMBER")]
     pub deployments: usize,
-    /// Namespaces that they are spread over.
+    /// Number of namespaces of these Deployments.
     #[arg(long, default_value_t = 20, value_name = "NUMBER")]
     pub namespaces: usize,
-    /// Delivered DoraDeployments of Deployments that are gone, there before the controller that is measured is started.
+    /// Number of delivered DoraDeployments of deleted Deployments before the measured controller is started.
     #[arg(long, default_value_t = 0, value_name = "NUMBER")]
     pub records: usize,
-    /// Rollouts, each of another Deployment.
+    /// Number of rollouts, each of another Deployment.
     #[arg(long, default_value_t = 600, value_name = "NUMBER")]
     pub rollouts: usize,
-    /// Rollouts that are started in a second, on schedule: none waits for another.
+    /// Number of rollouts per second. They start on schedule, without waiting for each other.
     #[arg(long, default_value_t = 20.0, value_name = "NUMBER")]
     pub rate: f64,
-    /// How long the controller is left alone, in seconds, before its settled memory is read.
+    /// Idle time in seconds before the settled memory of the controller is read.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     settle: u64,
-    /// How long to wait, in seconds, for the cluster to roll everything out and, after that, for each entity.
+    /// Deadline in seconds for the rollouts, and after that for the entities.
     #[arg(long, default_value_t = 900, value_name = "SECONDS")]
     deadline: u64,
-    /// Also write what was measured to this file, as JSON.
+    /// Also write the report to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }
@@ -44,7 +44,7 @@ impl Arguments {
     /// The arguments that the process was started with.
     ///
     /// # Errors
-    /// When they can't be measured with; the text says what to change.
+    /// When they are invalid. The error says what to change.
     pub fn from_command_line() -> Result<Self> {
         let arguments = Self::parse();
         ensure!(
@@ -53,19 +53,19 @@ impl Arguments {
         );
         ensure!(
             (1..=arguments.deployments).contains(&arguments.rollouts),
-            "--rollouts must be from 1 to {}, the number of Deployments: each is rolled out once",
+            "--rollouts must be from 1 to {}, the number of Deployments, since each is rolled out once",
             arguments.deployments
         );
         ensure!(arguments.rate.is_finite() && arguments.rate > 0.0, "--rate must be greater than 0");
         Ok(arguments)
     }
 
-    /// How long the controller is left alone.
+    /// The idle time before the settled memory is read.
     pub fn settle(&self) -> Duration {
         Duration::from_secs(self.settle)
     }
 
-    /// How long to wait for what may take long on a busy machine.
+    /// The deadline of waits.
     pub fn deadline(&self) -> Duration {
         Duration::from_secs(self.deadline)
     }
@@ -73,17 +73,17 @@ impl Arguments {
     /// The binary to measure.
     ///
     /// # Errors
-    /// When there is no such file.
+    /// When the file doesn't exist.
     pub fn controller(&self) -> Result<PathBuf> {
         let path = match &self.controller {
             Some(path) => path.clone(),
             None => std::env::current_exe()
-                .context("where this program is isn't known")?
+                .context("the path of this program is unknown")?
                 .with_file_name("port-dora-controller"),
         };
         ensure!(
             path.is_file(),
-            "there is no {}: run `cargo build --release --package port-dora-controller`, or name a binary with --controller",
+            "{} doesn't exist: run `cargo build --release --package port-dora-controller`, or set --controller",
             path.display()
         );
         Ok(path)

@@ -1,4 +1,4 @@
-//! The controller as a process: its start, and what it costs.
+//! The controller as a process, with its memory and CPU time.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
@@ -11,16 +11,16 @@ use port_sim::PortSim;
 use procfs::{ProcError, ProcResult};
 use serde::Serialize;
 
-/// The name that the controller is told the cluster has: the first part of each entity's identifier.
+/// The name of the cluster in the settings of the controller: the first part of the identifier of each entity.
 pub const CLUSTER_NAME: &str = "bench";
 
-/// How often readiness is asked for: the resolution of the time to ready.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// The interval between checks of the readiness, which is the resolution of the time to ready.
+const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
-/// How long the controller may take to end after SIGTERM.
-const TO_END: Duration = Duration::from_secs(30);
+/// The deadline for the end of the controller after SIGTERM.
+const TERMINATION_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Settings of the controller that the environment of this process must not change.
+/// Environment variables of this process that must not affect the controller.
 const CLEARED: [&str; 8] = [
     "CONFIG_FILE",
     "LOG_FORMAT",
@@ -32,7 +32,7 @@ const CLEARED: [&str; 8] = [
     "HTTPS_PROXY",
 ];
 
-/// The controller as a process, with an administrator's rights, reporting to a stand-in for Port.
+/// The controller as a process with the rights of an administrator, which sends to a stand-in for Port.
 #[derive(Debug)]
 pub struct Controller {
     process: Process,
@@ -41,16 +41,16 @@ pub struct Controller {
     started: Instant,
 }
 
-/// What a process holds of memory and has used of the processors at one moment.
+/// The memory and the CPU time of a process at one time.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Usage {
     /// Resident memory (`VmRSS`), in bytes.
     pub resident_bytes: u64,
-    /// Of it, what the process has allocated (`RssAnon`), in bytes; nearly all of the rest is the binary's own code.
+    /// The allocated part of it (`RssAnon`), in bytes. Nearly all of the rest is the code of the binary.
     pub allocated_bytes: u64,
-    /// The most that was ever resident (`VmHWM`), in bytes.
+    /// The peak of the resident memory (`VmHWM`), in bytes.
     pub peak_bytes: u64,
-    /// Time on the processors since the start, in seconds.
+    /// The CPU time since the start, in seconds.
     pub cpu_seconds: f64,
 }
 
@@ -58,7 +58,7 @@ impl Controller {
     /// Starts the binary.
     ///
     /// # Errors
-    /// When it can't be started.
+    /// When the binary can't be started.
     pub fn start(binary: &Path, cluster: &LocalCluster, namespace: &str, port: &PortSim) -> Result<Self> {
         let defaults = port_sim::Options::default();
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.to_string();
@@ -80,7 +80,7 @@ impl Controller {
         Ok(Self { process, address, http, started })
     }
 
-    /// Waits until `/readyz` answers with 200, and returns the time from the start to then.
+    /// Waits until `/readyz` answers with 200, and returns the time since the start.
     ///
     /// # Errors
     /// When the process ends or isn't ready in time.
@@ -93,17 +93,17 @@ impl Controller {
             if answer.is_ok_and(|answer| answer.status().is_success()) {
                 return Ok(self.started.elapsed());
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
         bail!("the controller isn't ready after {deadline:?}; its log is {}", self.process.log_path().display());
     }
 
-    /// Waits until it holds the lease, so that it records and delivers.
+    /// Waits until the controller is the leader.
     ///
     /// # Errors
-    /// When it doesn't in time.
+    /// When it doesn't become the leader in time.
     pub async fn leads(&self, deadline: Duration) -> Result<()> {
-        wait_for("the controller to lead", deadline, async || {
+        wait_for("the controller to be the leader", deadline, async || {
             let metrics = self.http.get(format!("http://{}/metrics", self.address)).send().await?.text().await?;
             Ok::<_, NotYet>(metrics.lines().any(|line| line == "port_dora_leader 1").then_some(()))
         })
@@ -111,37 +111,37 @@ impl Controller {
         .with_context(|| format!("its log is {}", self.process.log_path().display()))
     }
 
-    /// Waits until nothing waits to be delivered, which includes that the statuses are written.
+    /// Waits until no resource is pending: all entities are delivered, and all statuses are written.
     ///
     /// # Errors
-    /// When something still waits at the deadline.
+    /// When resources are still pending at the deadline.
     pub async fn settled(&self, deadline: Duration) -> Result<()> {
-        wait_for("nothing to wait for its delivery", deadline, async || {
+        wait_for("all resources to be delivered", deadline, async || {
             let answer = self.http.get(format!("http://{}/readyz", self.address)).send().await?.text().await?;
-            let waiting: Vec<_> =
+            let pending: Vec<_> =
                 answer.lines().filter(|line| line.contains("waiting") && !line.ends_with(": 0")).collect();
-            if waiting.is_empty() { Ok(Some(())) } else { Err(NotYet::from(waiting.join(", "))) }
+            if pending.is_empty() { Ok(Some(())) } else { Err(NotYet::from(pending.join(", "))) }
         })
         .await
         .with_context(|| format!("its log is {}", self.process.log_path().display()))
     }
 
-    /// What it holds and has used up to now.
+    /// The current memory and CPU time.
     ///
     /// # Errors
-    /// When it has ended.
+    /// When the process has ended.
     pub fn usage(&self) -> Result<Usage> {
         usage(self.process.id()).with_context(|| {
-            format!("the controller's memory can't be read; its log is {}", self.process.log_path().display())
+            format!("the memory of the controller can't be read; its log is {}", self.process.log_path().display())
         })
     }
 
-    /// Ends it as a kubelet does.
+    /// Stops the controller with SIGTERM, like a kubelet.
     ///
     /// # Errors
-    /// When it doesn't end.
+    /// When it doesn't end in time.
     pub async fn stop(mut self) -> Result<()> {
-        self.process.terminate(TO_END).await?;
+        self.process.terminate(TERMINATION_DEADLINE).await?;
         Ok(())
     }
 }

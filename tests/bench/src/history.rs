@@ -1,4 +1,4 @@
-//! Records from before: `DoraDeployment` resources of Deployments that are gone.
+//! Existing records: `DoraDeployment` resources of deleted Deployments.
 
 use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -7,10 +7,10 @@ use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde_json::json;
 
-/// Requests to the API server under way at once.
+/// Number of concurrent requests to the API server.
 const CREATIONS_IN_FLIGHT: usize = 32;
 
-/// Records of each Deployment.
+/// Number of records of each Deployment.
 const REVISIONS: usize = 10;
 
 /// The records of a namespace.
@@ -20,14 +20,14 @@ pub struct Records {
 }
 
 impl Records {
-    /// Those of `namespace`.
+    /// The records of `namespace`.
     pub fn new(client: &Client, namespace: &str) -> Self {
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("dora.port.io", "v1alpha1", "DoraDeployment"));
         Self { api: Api::namespaced_with(client.clone(), namespace, &kind), kind }
     }
 
-    /// Creates the record of this number, as the controller writes it and without a status. Returns the end of its identifier in Port,
-    /// after the cluster's name and the namespace.
+    /// Creates the record with this number, like the controller but without a status. Returns the end of its identifier in Port,
+    /// after the name of the cluster and the namespace.
     ///
     /// # Errors
     /// When the API server refuses it.
@@ -53,19 +53,19 @@ impl Records {
         self.api
             .create(&PostParams::default(), &record)
             .await
-            .with_context(|| format!("record {name} can't be created"))?;
+            .with_context(|| format!("failed to create the record of {name}"))?;
         Ok(format!("{name}:{revision}:{short_uid}"))
     }
 }
 
-/// Creates so many records in `namespace`.
+/// Creates this number of records in `namespace`.
 ///
 /// # Errors
 /// When the API server refuses one.
 pub async fn create(client: &Client, namespace: &str, records: usize) -> Result<()> {
-    let written = Records::new(client, namespace);
+    let all = Records::new(client, namespace);
     stream::iter(0..records)
-        .map(|number| written.create(number))
+        .map(|number| all.create(number))
         .buffer_unordered(CREATIONS_IN_FLIGHT)
         .try_for_each(async |_| anyhow::Ok(()))
         .await

@@ -1,4 +1,4 @@
-//! The load: rollouts that are started on schedule, and when each was complete and had arrived.
+//! The load: rollouts that start on a schedule, with the times of their completion and of their arrival in Port.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -19,38 +19,38 @@ use crate::observer::{Completion, Observer};
 use crate::statistics::{Spread, spread};
 use crate::workload::{Target, change_template};
 
-/// The blueprint of the entities that are waited for.
+/// The blueprint of the entities.
 pub const BLUEPRINT: &str = "dora_deployment";
 
-/// How often a small object is read from the API server.
-const READ_EVERY: Duration = Duration::from_millis(100);
+/// The interval between reads of a small object from the API server.
+const READ_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What the load showed.
+/// The results of the load.
 #[derive(Clone, Debug, Serialize)]
 pub struct Latency {
-    /// Rollouts that were started.
+    /// Number of started rollouts.
     pub rollouts: usize,
-    /// Of them, those whose entity has arrived.
+    /// Number of rollouts whose entity has arrived.
     pub arrived: usize,
-    /// Rollouts that were really started in a second.
+    /// The actual number of rollouts per second.
     pub rate: f64,
-    /// From the change of the template to the completed status, in milliseconds: the cluster's own part.
+    /// From the change of the template to the completed status, in milliseconds: the time of the cluster.
     pub rollout_milliseconds: Spread,
-    /// From the completed status to the entity, in milliseconds: the controller's part.
+    /// From the completed status to the entity, in milliseconds: the time of the controller.
     pub delivery_milliseconds: Spread,
-    /// What one small read from the API server took meanwhile, in milliseconds: how busy the cluster was.
+    /// Small reads from the API server during the load, in milliseconds: they show how busy the cluster was.
     pub read_milliseconds: Spread,
-    /// How much of the processors everything on this machine used meanwhile, from 0 to 1.
+    /// The busy part of the processors of this machine during the load, from 0 to 1.
     pub processors_busy: f64,
     /// Identifiers of entities that never arrived.
     pub missing: Vec<String>,
 }
 
-/// Starts a rollout of each of `targets`, `rate` in a second, and waits until the entities of all have arrived.
+/// Starts a rollout of each of `targets`, `rate` per second, and waits until all entities have arrived.
 ///
 /// # Errors
-/// When a Deployment can't be changed, or the cluster doesn't roll one out in time. An entity that doesn't arrive
-/// in time is no error here, but is named in the result.
+/// When a Deployment can't be changed, or a rollout isn't complete in time. An entity that doesn't arrive in time is not an
+/// error, but part of the result.
 pub async fn measure(
     cluster: &LocalCluster,
     client: &Client,
@@ -68,7 +68,7 @@ pub async fn measure(
             cluster.check()?;
             let complete = observer.complete(2);
             if complete < targets.len() {
-                Err(format!("{complete} are"))?;
+                Err(format!("{complete} of {} are", targets.len()))?;
             }
             Ok(Some(()))
         })
@@ -77,38 +77,19 @@ pub async fn measure(
     };
     let starts = tokio::select! {
         starts = all_complete => starts?,
-        result = read_again_and_again(client, &mut reads) => return Err(result),
+        result = read_repeatedly(client, &mut reads) => return Err(result),
     };
     let processors_busy = processors.busy_since()?;
-    let completions: Vec<(&Target, Completion)> = targets
+    let completions: Vec<Completion> = targets
         .iter()
         .map(|target| {
-            let seen = observer.second_completion(&target.name);
-            Ok((target, seen.with_context(|| format!("another Deployment than {} was rolled out", target.name))?))
+            let completion = observer.second_completion(&target.name);
+            completion.with_context(|| format!("another Deployment than {} was rolled out", target.name))
         })
         .collect::<Result<_>>()?;
-    let identifiers: Vec<_> = completions.iter().map(|(target, seen)| identifier(target, seen)).collect();
-    // When the time is over, what is missing shows below.
-    let _ = wait_for("all entities to arrive", deadline, async || {
-        let missing = identifiers.iter().filter(|identifier| port.entity(BLUEPRINT, identifier).is_none()).count();
-        if missing > 0 {
-            Err(format!("{missing} are missing"))?;
-        }
-        Ok::<_, NotYet>(Some(()))
-    })
-    .await;
-
-    let arrivals = arrivals(&port.requests(), port.started_at());
-    let mut delivery = Vec::new();
-    let mut missing = Vec::new();
-    for (identifier, (_, completion)) in identifiers.into_iter().zip(&completions) {
-        match arrivals.get(&identifier).filter(|_| port.entity(BLUEPRINT, &identifier).is_some()) {
-            Some(arrived) => delivery.push(milliseconds(completion.seen, *arrived)),
-            None => missing.push(identifier),
-        }
-    }
+    let (delivery, missing) = deliveries(port, targets, &completions, deadline).await;
     let rollout =
-        starts.iter().zip(&completions).map(|(started, (_, seen))| milliseconds(*started, seen.seen)).collect();
+        starts.iter().zip(&completions).map(|(started, completion)| milliseconds(*started, completion.seen)).collect();
     Ok(Latency {
         rollouts: targets.len(),
         arrived: delivery.len(),
@@ -121,14 +102,44 @@ pub async fn measure(
     })
 }
 
-/// Starts them on schedule, whether or not earlier ones have been answered, and returns when each was sent.
+/// Waits until the entities of all completions have arrived or the deadline has passed. Returns the times from the completed
+/// status to the entity in milliseconds, and the identifiers of missing entities.
+async fn deliveries(
+    port: &PortSim,
+    targets: &[Target],
+    completions: &[Completion],
+    deadline: Duration,
+) -> (Vec<f64>, Vec<String>) {
+    let identifiers: Vec<_> =
+        targets.iter().zip(completions).map(|(target, completion)| identifier(target, completion)).collect();
+    // After the deadline, the missing entities are part of the result.
+    let _ = wait_for("all entities to arrive", deadline, async || {
+        let missing = identifiers.iter().filter(|identifier| port.entity(BLUEPRINT, identifier).is_none()).count();
+        if missing > 0 {
+            Err(format!("{missing} are missing"))?;
+        }
+        Ok::<_, NotYet>(Some(()))
+    })
+    .await;
+    let arrivals = arrivals(&port.requests(), port.started_at());
+    let (mut times, mut missing) = (Vec::new(), Vec::new());
+    for (identifier, completion) in identifiers.into_iter().zip(completions) {
+        match arrivals.get(&identifier).filter(|_| port.entity(BLUEPRINT, &identifier).is_some()) {
+            Some(arrived) => times.push(milliseconds(completion.seen, *arrived)),
+            None => missing.push(identifier),
+        }
+    }
+    (times, missing)
+}
+
+/// Starts rollouts on schedule, without waiting for answers to earlier requests. Returns the times of the requests.
 async fn start_on_schedule(client: &Client, targets: &[Target], rate: f64) -> Result<Vec<Instant>> {
-    let begin = tokio::time::Instant::now();
+    let start = tokio::time::Instant::now();
     let mut requests = JoinSet::new();
     let mut starts = Vec::with_capacity(targets.len());
     let interval = Duration::from_secs_f64(1.0 / rate);
     for (target, number) in targets.iter().zip(0..) {
-        tokio::time::sleep_until(begin + interval * number).await;
+        tokio::time::sleep_until(start + interval * number).await;
         starts.push(Instant::now());
         let (client, target) = (client.clone(), target.clone());
         requests.spawn(async move { change_template(&client, &target).await });
@@ -139,21 +150,22 @@ async fn start_on_schedule(client: &Client, targets: &[Target], rate: f64) -> Re
     Ok(starts)
 }
 
-/// Reads one small object ten times a second, for ever, and notes how long each took. Ends only with an error.
-async fn read_again_and_again(client: &Client, milliseconds_taken: &mut Vec<f64>) -> anyhow::Error {
+/// Reads a small object ten times per second, and adds the time of each read. Returns only with an error.
+async fn read_repeatedly(client: &Client, milliseconds_taken: &mut Vec<f64>) -> anyhow::Error {
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    let mut interval = tokio::time::interval(READ_EVERY);
+    let mut interval = tokio::time::interval(READ_INTERVAL);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
         let asked = Instant::now();
         if let Err(error) = namespaces.get("kube-system").await {
-            return anyhow::Error::from(error).context("the API server doesn't answer a read");
+            return anyhow::Error::from(error).context("failed to read from the API server");
         }
         milliseconds_taken.push(milliseconds(asked, Instant::now()));
     }
 }
 
+/// The actual number of starts per second.
 fn real_rate(starts: &[Instant]) -> f64 {
     match (starts, starts.len()) {
         ([first, .., last], count) => {
@@ -165,14 +177,14 @@ fn real_rate(starts: &[Instant]) -> f64 {
     }
 }
 
-/// The identifier that the controller gives to the entity of a rollout.
+/// The identifier of the entity of a rollout.
 fn identifier(target: &Target, completion: &Completion) -> String {
     let Target { namespace, name } = target;
     let uid: String = completion.uid.chars().take(8).collect();
     format!("{CLUSTER_NAME}:{namespace}:{name}:{}:{uid}", completion.revision)
 }
 
-/// When each entity was first stored: when the first request that carried it was answered with success.
+/// When each entity was first stored: the time of the first successful answer to a request with this entity.
 fn arrivals(requests: &[Request], zero: Instant) -> HashMap<String, Instant> {
     let mut arrivals = HashMap::new();
     for request in requests {
@@ -191,7 +203,7 @@ fn identifiers_in(body: &Value) -> impl Iterator<Item = &str> {
     std::iter::once(body).chain(several).filter_map(|entity| entity["identifier"].as_str())
 }
 
-/// Below zero, if the bench's own watch was the later one.
+/// The time between two instants in milliseconds. It is negative if the watch of the bench was slower than the controller.
 pub fn milliseconds(from: Instant, to: Instant) -> f64 {
     let forward = to.saturating_duration_since(from).as_secs_f64();
     let backward = from.saturating_duration_since(to).as_secs_f64();
@@ -214,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_that_was_late_shows_as_a_time_below_zero() {
+    fn late_watch_shows_as_a_negative_time() {
         let now = Instant::now();
         assert!((milliseconds(now, now + Duration::from_millis(20)) - 20.0).abs() < 0.001);
         assert!((milliseconds(now + Duration::from_millis(20), now) + 20.0).abs() < 0.001);

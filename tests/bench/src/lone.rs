@@ -1,4 +1,4 @@
-//! Lone records: how soon each is on its way to Port once it is written.
+//! Single records: the time from the write of a record to its request to Port.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,8 @@ use crate::history::Records;
 use crate::load::{BLUEPRINT, milliseconds};
 use crate::statistics::{Spread, spread};
 
-/// Writes so many records in `namespace`, each when the one before has arrived, and returns how many milliseconds there were from the
-/// answer of the API server to the request at Port.
+/// Writes this number of records in `namespace`, each after the one before has arrived. Returns the times from the answer of the
+/// API server to the request to Port, in milliseconds.
 ///
 /// # Errors
 /// When the API server refuses one, or one doesn't arrive in time.
@@ -24,12 +24,12 @@ pub async fn measure(
     records: usize,
     deadline: Duration,
 ) -> Result<Spread> {
-    let written = Records::new(client, namespace);
+    let all = Records::new(client, namespace);
     let mut taken = Vec::with_capacity(records);
     for number in 0..records {
-        let identifier = format!("{CLUSTER_NAME}:{namespace}:{}", written.create(number).await?);
+        let identifier = format!("{CLUSTER_NAME}:{namespace}:{}", all.create(number).await?);
         let answered = Instant::now();
-        wait_for("the lone record to arrive", deadline, async || {
+        wait_for("the single record to arrive", deadline, async || {
             Ok::<_, NotYet>(port.entity(BLUEPRINT, &identifier).is_some().then_some(()))
         })
         .await?;
@@ -38,7 +38,7 @@ pub async fn measure(
             .iter()
             .rev()
             .find(|request| request.body.as_ref().is_some_and(|body| body["identifier"] == identifier.as_str()))
-            .context("a lone record arrived among others")?;
+            .context("a single record arrived in a bulk request")?;
         taken.push(milliseconds(answered, port.started_at() + request.received_after));
     }
     Ok(spread(taken))

@@ -1,4 +1,4 @@
-//! What the figures were measured on, and of what.
+//! The machine and the commit of a measurement.
 
 use std::process::Command;
 
@@ -8,20 +8,21 @@ use procfs::sys::kernel::Version;
 use procfs::{CpuInfo, CurrentSI, KernelStats, LoadAverage, Meminfo};
 use serde::Serialize;
 
-/// The machine, as it was when the bench began.
+/// The machine at the start of the bench.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
-    /// Processors.
+    /// Number of processors.
     pub cores: usize,
-    /// What they call themselves.
+    /// Model of the processors.
     pub processor: String,
     /// Memory in bytes.
     pub memory_bytes: u64,
     /// Version of Linux.
     pub kernel: String,
-    /// Processes that wanted to run in the last minute, on average: above the number of cores, others disturb.
+    /// Average number of runnable processes in the last minute. Above the number of processors, other processes disturb the
+    /// measurement.
     pub load: f32,
-    /// The commit that the checkout is at, with `-dirty` if it has changes.
+    /// The commit of the checkout, with `-dirty` if it has changes.
     pub commit: String,
 }
 
@@ -29,7 +30,7 @@ impl Machine {
     /// This machine.
     ///
     /// # Errors
-    /// When /proc doesn't say.
+    /// When /proc can't be read.
     pub fn current() -> Result<Self> {
         let processors = CpuInfo::current()?;
         let Version { major, minor, patch } = Version::current()?;
@@ -53,7 +54,7 @@ fn commit() -> Option<String> {
     (output.status.success() && !commit.is_empty()).then_some(commit)
 }
 
-/// What the processors had done at one moment, in ticks since the machine was started.
+/// The time of all processors since the start of the machine, in ticks.
 #[derive(Clone, Copy, Debug)]
 pub struct Processors {
     busy: u64,
@@ -61,19 +62,19 @@ pub struct Processors {
 }
 
 impl Processors {
-    /// Up to now.
+    /// The current times.
     ///
     /// # Errors
-    /// When /proc doesn't say.
+    /// When /proc can't be read.
     pub fn current() -> Result<Self> {
         let total = KernelStats::current()?.total;
         let waiting = total.iowait.unwrap_or_default();
-        // What a hypervisor took away could not be used.
+        // Time that the hypervisor gave to other machines counts as busy.
         let others = [total.irq, total.softirq, total.steal].into_iter().flatten().sum::<u64>();
         Ok(Self { busy: total.user + total.nice + total.system + others, idle: total.idle + waiting })
     }
 
-    /// How much of them everything on this machine has used since then, from 0 to 1.
+    /// The busy part of the processors since then, from 0 to 1.
     ///
     /// # Errors
     /// As [`Processors::current`].

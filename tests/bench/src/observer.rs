@@ -1,7 +1,7 @@
-//! A watch of the bench's own: when each Deployment was seen complete, independently of the controller.
+//! A watch of the bench, which shows the completion of each Deployment independently of the controller.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -13,13 +13,14 @@ use kube::api::ObjectMeta;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
 
-/// A rollout that was seen complete: `Progressing` with reason `NewReplicaSetAvailable`, for a ReplicaSet that it had
-/// not named before.
+/// A completed rollout: the condition `Progressing` has the reason `NewReplicaSetAvailable`, and names a ReplicaSet that it
+/// did not name before.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Completion {
     /// The ReplicaSet that the condition names.
@@ -28,22 +29,23 @@ pub struct Completion {
     pub revision: i64,
     /// The UID of the Deployment.
     pub uid: String,
-    /// When the watch had delivered it.
+    /// When the watch delivered it.
     pub seen: Instant,
 }
 
-/// Watches all Deployments, in a thread of its own, so that no other work of the bench delays what it sees.
+/// Watches all Deployments in a thread of its own, so that other work of the bench doesn't delay it.
 #[derive(Debug)]
 pub struct Observer {
-    seen: Arc<Mutex<Seen>>,
+    completions: Arc<Mutex<Completions>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// The completions so far.
 #[derive(Debug, Default)]
-struct Seen {
+struct Completions {
     /// By the name of the Deployment.
-    completions: HashMap<String, Vec<Completion>>,
+    by_name: HashMap<String, Vec<Completion>>,
     interruptions: usize,
 }
 
@@ -55,8 +57,8 @@ impl Observer {
     pub async fn start(cluster: &LocalCluster) -> Result<Self> {
         let kubeconfig = cluster.kubeconfig().to_path_buf();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let seen = Arc::new(Mutex::new(Seen::default()));
-        let writer = Arc::clone(&seen);
+        let completions = Arc::new(Mutex::new(Completions::default()));
+        let writer = Arc::clone(&completions);
         let (started, has_started) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let run = async move {
@@ -74,28 +76,28 @@ impl Observer {
             runtime.block_on(async {
                 tokio::select! {
                     () = run => {}
-                    // Dropping the sender ends it.
+                    // The drop of the sender ends the watch.
                     _ = stopped => {}
                 }
             });
         })?;
-        has_started.await.context("the thread of the bench's own watch ended")??;
-        Ok(Self { seen, stop: Some(stop), thread: Some(thread) })
+        has_started.await.context("the thread of the watch ended")??;
+        Ok(Self { completions, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// How many Deployments were seen complete at so many revisions at least.
+    /// The number of Deployments with at least this number of completed revisions.
     pub fn complete(&self, revisions: usize) -> usize {
-        lock(&self.seen).completions.values().filter(|completions| completions.len() >= revisions).count()
+        self.completions.lock().by_name.values().filter(|completions| completions.len() >= revisions).count()
     }
 
-    /// The rollout of a Deployment that was seen complete as the second one: the first is its creation.
+    /// The second completed rollout of a Deployment. The first one is its creation.
     pub fn second_completion(&self, name: &str) -> Option<Completion> {
-        lock(&self.seen).completions.get(name)?.get(1).cloned()
+        self.completions.lock().by_name.get(name)?.get(1).cloned()
     }
 
-    /// How often the watch was interrupted: what was seen around then was seen late.
+    /// How often the watch was interrupted. Completions around an interruption are seen late.
     pub fn interruptions(&self) -> usize {
-        lock(&self.seen).interruptions
+        self.completions.lock().interruptions
     }
 }
 
@@ -103,45 +105,40 @@ impl Drop for Observer {
     fn drop(&mut self) {
         self.stop.take();
         if let Some(thread) = self.thread.take() {
-            // It has panicked if this fails, and has said so.
+            // An error means that the thread has panicked. The message is already printed.
             let _ = thread.join();
         }
     }
 }
 
-/// A poisoned lock still guards whole entries.
-fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
-    seen.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn watch(client: Client, seen: &Mutex<Seen>) {
+async fn watch(client: Client, completions: &Mutex<Completions>) {
     let api = Api::<WatchedDeployment>::all(client);
     let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
     while let Some(event) = events.next().await {
         let now = Instant::now();
         match event {
-            Ok(Event::Apply(deployment) | Event::InitApply(deployment)) => lock(seen).note(deployment, now),
+            Ok(Event::Apply(deployment) | Event::InitApply(deployment)) => completions.lock().add(deployment, now),
             Ok(Event::Init | Event::InitDone | Event::Delete(_)) => {}
             Err(error) => {
-                lock(seen).interruptions += 1;
-                eprintln!("bench: the bench's own watch was interrupted: {error}");
+                completions.lock().interruptions += 1;
+                eprintln!("bench: the watch was interrupted: {error}");
             }
         }
     }
 }
 
-impl Seen {
-    fn note(&mut self, deployment: WatchedDeployment, now: Instant) {
+impl Completions {
+    fn add(&mut self, deployment: WatchedDeployment, now: Instant) {
         let Some((name, completion)) = deployment.completion(now) else { return };
-        let completions = self.completions.entry(name).or_default();
-        // The condition goes on naming the former ReplicaSet for a moment after a change.
+        let completions = self.by_name.entry(name).or_default();
+        // For a moment after a change, the condition still names the old ReplicaSet.
         if completions.iter().all(|known| known.replica_set != completion.replica_set) {
             completions.push(completion);
         }
     }
 }
 
-/// A Deployment with only what is looked at: decoding all of it would take time from what is measured.
+/// A Deployment with only the needed fields. Decoding all fields would take CPU time from the controller.
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = Deployment)]
 struct WatchedDeployment {
@@ -198,8 +195,8 @@ mod tests {
     }
 
     #[test]
-    fn a_rollout_counts_once_and_only_when_the_condition_names_its_replica_set() {
-        let mut seen = Seen::default();
+    fn completion_counts_once_and_names_its_replica_set() {
+        let mut completions = Completions::default();
         let start = Instant::now();
         let complete = "NewReplicaSetAvailable";
         for (revision, reason, replica_set) in [
@@ -209,9 +206,10 @@ mod tests {
             ("2", complete, "web-2"),
             ("2", complete, "web-2"),
         ] {
-            seen.note(deployment(revision, reason, replica_set), start);
+            completions.add(deployment(revision, reason, replica_set), start);
         }
-        let seen: Vec<_> = seen.completions["web"].iter().map(|one| (one.revision, one.replica_set.as_str())).collect();
-        assert_eq!(seen, [(1, "web-1"), (2, "web-2")]);
+        let found: Vec<_> =
+            completions.by_name["web"].iter().map(|one| (one.revision, one.replica_set.as_str())).collect();
+        assert_eq!(found, [(1, "web-1"), (2, "web-2")]);
     }
 }

@@ -2,18 +2,18 @@
 
 use serde::Serialize;
 
-/// How values are spread. All are 0 if there are no values.
+/// Percentiles of values. All are 0 if there are no values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Spread {
-    /// Half of the values are not larger.
+    /// The median.
     pub p50: f64,
-    /// 99 of 100 values are not larger.
+    /// The 99th percentile.
     pub p99: f64,
     /// The largest value.
     pub max: f64,
 }
 
-/// Sums up values: each percentile is one of them (nearest rank).
+/// The percentiles of values by nearest rank, so each percentile is one of the values.
 pub fn spread(mut values: Vec<f64>) -> Spread {
     values.sort_by(f64::total_cmp);
     let percentile = |percent: usize| {
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_values_that_occurred() {
+    fn percentiles_are_existing_values() {
         assert_eq!(spread((1..=200).rev().map(f64::from).collect()), Spread { p50: 100.0, p99: 198.0, max: 200.0 });
         assert_eq!(spread(vec![3.0]), Spread { p50: 3.0, p99: 3.0, max: 3.0 });
         assert_eq!(spread(Vec::new()), Spread::default());

@@ -1,4 +1,4 @@
-//! The Deployments that the controller watches: as large as such that teams really run.
+//! The Deployments that the controller watches, with the size of real Deployments.
 
 use anyhow::{Context, Result};
 use cluster::LocalCluster;
@@ -8,20 +8,20 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-/// What `kubectl apply` leaves behind.
+/// The annotation of `kubectl apply`.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 const CONTAINER: &str = "app";
 const FIRST_IMAGE: &str = "registry.example.com/shop/storefront-service:v1.41.0";
 const NEXT_IMAGE: &str = "registry.example.com/shop/storefront-service:v1.42.0";
 
-/// Requests to the API server under way at once while the Deployments are created.
+/// Number of concurrent requests that create Deployments.
 const CREATIONS_IN_FLIGHT: usize = 32;
 
-/// Objects that the mean size is taken of.
+/// Number of objects from which the mean size is computed.
 const SAMPLE: usize = 200;
 
-/// A Deployment of the workload.
+/// A Deployment of the bench.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// Its namespace.
@@ -30,16 +30,16 @@ pub struct Target {
     pub name: String,
 }
 
-/// Mean sizes of what the API server answers with, in bytes of JSON for each object.
+/// Mean sizes of the objects of the API server, in bytes of JSON.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct MeanSizes {
-    /// Of the Deployments.
+    /// The mean size of a Deployment.
     pub deployment_bytes: usize,
-    /// Of their ReplicaSets.
+    /// The mean size of a ReplicaSet.
     pub replica_set_bytes: usize,
 }
 
-/// Creates so many Deployments, spread over so many new namespaces, and returns without waiting for their rollouts.
+/// Creates Deployments in new namespaces, without waiting for their rollouts.
 ///
 /// # Errors
 /// When the API server refuses one.
@@ -65,7 +65,7 @@ pub async fn create(
             Api::<Deployment>::namespaced(client.clone(), &target.namespace)
                 .create(&as_kubectl(), &serde_json::from_value(manifest(target))?)
                 .await
-                .with_context(|| format!("Deployment {}/{} can't be created", target.namespace, target.name))
+                .with_context(|| format!("failed to create Deployment {}/{}", target.namespace, target.name))
         })
         .buffer_unordered(CREATIONS_IN_FLIGHT)
         .try_for_each(async |_| anyhow::Ok(()))
@@ -73,7 +73,7 @@ pub async fn create(
     Ok(targets)
 }
 
-/// Gives the pod template of a Deployment another image: a rollout.
+/// Starts a rollout by changing the image of a Deployment.
 ///
 /// # Errors
 /// When the API server refuses it.
@@ -83,11 +83,11 @@ pub async fn change_template(client: &Client, target: &Target) -> Result<()> {
     Api::<Deployment>::namespaced(client.clone(), &target.namespace)
         .patch(&target.name, &parameters, &Patch::Strategic(patch))
         .await
-        .with_context(|| format!("Deployment {}/{} can't be changed", target.namespace, target.name))?;
+        .with_context(|| format!("failed to change Deployment {}/{}", target.namespace, target.name))?;
     Ok(())
 }
 
-/// The mean sizes of Deployments and ReplicaSets, of a sample.
+/// The mean sizes of a sample of Deployments and ReplicaSets.
 ///
 /// # Errors
 /// When they can't be listed.
@@ -101,7 +101,7 @@ pub async fn mean_sizes(client: &Client) -> Result<MeanSizes> {
 async fn mean_size(client: &Client, plural: &str) -> Result<usize> {
     let request = kube::core::Request::new(format!("/apis/apps/v1/{plural}"))
         .list(&kube::api::ListParams::default().limit(u32::try_from(SAMPLE)?))?;
-    let list: Value = client.request(request).await.with_context(|| format!("the {plural} can't be listed"))?;
+    let list: Value = client.request(request).await.with_context(|| format!("failed to list the {plural}"))?;
     let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
     let total: usize = items.iter().map(|item| item.to_string().len()).sum();
     total.checked_div(items.len()).with_context(|| format!("there are no {plural}"))
@@ -111,7 +111,7 @@ fn as_kubectl() -> PostParams {
     PostParams { field_manager: Some("kubectl-client-side-apply".to_owned()), ..PostParams::default() }
 }
 
-/// The manifest as `kubectl apply` sends it: with itself in an annotation.
+/// The manifest with the annotation of `kubectl apply`.
 fn manifest(target: &Target) -> Value {
     let mut manifest = plain_manifest(target);
     let applied = manifest.to_string();

@@ -1,10 +1,10 @@
-//! `make demo`: the whole way, from a rollout and an incident to Port, on this machine and without any account.
+//! `make demo`: shows rollouts and incidents on their way to Port, on this machine and without an account.
 
 mod controller;
 mod report;
+mod scenario;
 mod screen;
 mod shell;
-mod story;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -15,20 +15,20 @@ use clap::Parser;
 use cluster::Binaries;
 use tokio::signal::unix::{SignalKind, signal};
 
+use scenario::{Scenario, StopWhen};
 use screen::Screen;
-use story::{Stage, Until};
 
-/// The root of the checkout, from where the examples and the chart are named as a user names them.
+/// The root of the checkout, where users run commands with the examples and the chart.
 const CHECKOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
-/// What a shell reports for a program that Ctrl-C ended.
+/// The exit code of a program that was ended by Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
-/// Shows the whole way from a rollout and an incident to Port, on a cluster and with a stand-in for Port that end with it.
+/// Shows how rollouts and incidents get from Kubernetes to Port, with a local cluster and a stand-in for Port.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// Keep the cluster, the controller and the stand-in for Port running at the end, until Ctrl-C.
+    /// Keep the cluster, the controller and the stand-in for Port running until Ctrl-C.
     #[arg(long)]
     keep: bool,
 }
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(code) => code,
         Err(error) => {
-            // Nothing is left to tell it to if stderr is closed.
+            // If stderr is closed, the error can't be shown.
             let _ = writeln!(io::stderr(), "demo: {error:#}");
             ExitCode::FAILURE
         }
@@ -46,49 +46,51 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {
     std::env::set_current_dir(CHECKOUT)
-        .with_context(|| format!("{CHECKOUT}, the checkout that this demo was built from, can't be entered"))?;
-    let until = if arguments.keep {
-        Until::Interrupted
+        .with_context(|| format!("failed to enter {CHECKOUT}, the checkout of this demo"))?;
+    let stop_when = if arguments.keep {
+        StopWhen::Interrupted
     } else if io::stdin().is_terminal() && io::stdout().is_terminal() {
-        Until::Enter
+        StopWhen::EnterPressed
     } else {
-        Until::Shown
+        StopWhen::Finished
     };
     let screen = Screen::new();
-    screen.line("From Kubernetes to Port: a local cluster, the controller, and a stand-in for Port.")?;
-    screen.line("Nothing leaves this machine, and everything ends with the demo.")?;
-    // Before there is a runtime, so that a signal ends a build as it ends any program.
+    screen.line("This demo shows how rollouts and incidents in Kubernetes get to Port.")?;
+    screen.line("It runs a local cluster, the controller and a stand-in for Port, and stops them at the end.")?;
+    screen.line("Nothing leaves this machine.")?;
+    // Before the runtime is started, so that a signal ends a build as it ends any program.
     Binaries::ensure()?;
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(until_interrupted(screen, until))
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(until_interrupted(screen, stop_when))
 }
 
-async fn until_interrupted(screen: Screen, until: Until) -> Result<ExitCode> {
+/// Runs the demo until it ends or a signal arrives.
+async fn until_interrupted(screen: Screen, stop_when: StopWhen) -> Result<ExitCode> {
     let (mut interrupt, mut terminate, mut hangup) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
     tokio::select! {
-        result = demo(&screen, until) => result.map(|()| ExitCode::SUCCESS),
-        // What has been started by then ends as it is dropped.
+        result = demo(&screen, stop_when) => result.map(|()| ExitCode::SUCCESS),
+        // All processes end when the scenario is dropped.
         _ = interrupt.recv() => {
-            screen.line("\nEnded by Ctrl-C, with everything that the demo started.")?;
-            Ok(if until == Until::Interrupted { ExitCode::SUCCESS } else { INTERRUPTED.into() })
+            screen.line("\nCtrl-C: the cluster, the controller and the stand-in for Port are stopped.")?;
+            Ok(if stop_when == StopWhen::Interrupted { ExitCode::SUCCESS } else { INTERRUPTED.into() })
         }
-        _ = terminate.recv() => Err(anyhow!("ended by SIGTERM")),
-        _ = hangup.recv() => Err(anyhow!("ended by SIGHUP: the terminal is gone")),
+        _ = terminate.recv() => Err(anyhow!("stopped by SIGTERM")),
+        _ = hangup.recv() => Err(anyhow!("stopped by SIGHUP: the terminal was closed")),
     }
 }
 
-async fn demo(screen: &Screen, until: Until) -> Result<()> {
-    let begun = Instant::now();
-    let mut stage = Stage::set_up(screen).await?;
-    let logs = stage.logs();
-    let played = async {
-        stage.play().await?;
-        stage.show_result(begun.elapsed())?;
-        stage.linger(until).await
+async fn demo(screen: &Screen, stop_when: StopWhen) -> Result<()> {
+    let start = Instant::now();
+    let mut scenario = Scenario::start(screen).await?;
+    let logs = scenario.logs();
+    let steps = async {
+        scenario.run().await?;
+        scenario.show_result(start.elapsed())?;
+        scenario.wait_for_user(stop_when).await
     };
-    // Whatever failed, the reason is in one of the logs, which stay.
-    played.await.map_err(|error| {
-        anyhow!("{error:#}\nThe logs of the controller and of each part of the cluster are in {}", logs.display())
+    // The logs are kept, and show the reason of a failure.
+    steps.await.map_err(|error| {
+        anyhow!("{error:#}\nThe logs of the controller and of the cluster are in {}", logs.display())
     })?;
-    stage.take_down().await
+    scenario.stop().await
 }

@@ -1,26 +1,26 @@
-//! What Port received, as tables and lines.
+//! The entities that Port has received, as tables and lines.
 
 use comfy_table::{Table, presets};
 use jiff::SignedDuration;
 use port_sim::Entity;
 use serde_json::Value;
 
-/// A deployment or an incident in one line.
+/// One line for a deployment or an incident.
 pub(crate) fn line(entity: &Entity) -> String {
     let measured = [("lead_time_hours", "lead time"), ("time_to_resolve", "time to resolve")]
         .into_iter()
         .find_map(|(property, name)| Some(format!(" · {name} {}", hours(entity, property)?)))
         .unwrap_or_default();
-    format!("Port: {} · {}{measured}", title(entity), property(entity, "status"))
+    format!("→ Port has received: {} · {}{measured}", title(entity), property(entity, "status"))
 }
 
-/// The deployments in the order in which they arrived.
+/// The deployments, in the order of their arrival.
 pub(crate) fn deployments(entities: &[Entity]) -> Table {
-    let mut table = table(["app", "revision", "environment", "status", "deployment time", "lead time"]);
+    let mut table = table(["Workload", "Revision", "Environment", "Status", "Deployment time", "Lead time"]);
     for entity in entities {
-        let (app, revision) = app_and_revision(entity);
+        let (workload, revision) = workload_and_revision(entity);
         table.add_row([
-            app,
+            workload,
             revision,
             property(entity, "environment"),
             property(entity, "status"),
@@ -31,9 +31,9 @@ pub(crate) fn deployments(entities: &[Entity]) -> Table {
     table
 }
 
-/// The incidents in the order in which they arrived.
+/// The incidents, in the order of their arrival.
 pub(crate) fn incidents(entities: &[Entity]) -> Table {
-    let mut table = table(["incident", "priority", "status", "created at", "time to resolve"]);
+    let mut table = table(["Incident", "Priority", "Status", "Created at", "Time to resolve"]);
     for entity in entities {
         table.add_row([
             title(entity).to_owned(),
@@ -56,8 +56,8 @@ fn title(entity: &Entity) -> &str {
     entity.title.as_deref().unwrap_or(&entity.identifier)
 }
 
-/// From the identifier `<cluster>:<namespace>:<name>:<revision>:<UID>`.
-fn app_and_revision(entity: &Entity) -> (String, String) {
+/// Workload and revision from the identifier `<cluster>:<namespace>:<name>:<revision>:<UID>`.
+fn workload_and_revision(entity: &Entity) -> (String, String) {
     match entity.identifier.split(':').collect::<Vec<_>>().as_slice() {
         [_, namespace, name, revision, _] => (format!("{namespace}/{name}"), (*revision).to_owned()),
         _ => (entity.identifier.clone(), String::new()),
@@ -72,7 +72,7 @@ fn property(entity: &Entity, name: &str) -> String {
     }
 }
 
-/// The hours as Port has them, and what that is in the words of a clock.
+/// The hours in Port, followed by the same duration in hours, minutes and seconds.
 fn hours(entity: &Entity, property: &str) -> Option<String> {
     let hours = entity.properties.get(property)?.as_f64()?;
     let duration = SignedDuration::try_from_secs_f64((hours * 3600.0).round()).ok()?;
@@ -95,15 +95,15 @@ mod tests {
     }
 
     #[test]
-    fn hours_are_told_as_port_has_them_and_as_a_clock_does() {
+    fn hours_are_shown_as_number_and_as_duration() {
         let lead_time = |value| hours(&entity("a", &json!({ "lead_time_hours": value })), "lead_time_hours");
         assert_eq!(lead_time(json!(1.5)).as_deref(), Some("1.5 h (1h 30m)"));
         assert_eq!(lead_time(json!(0.0033)).as_deref(), Some("0.0033 h (12s)"));
-        assert_eq!(lead_time(json!(null)), None, "unknown is not zero");
+        assert_eq!(lead_time(json!(null)), None, "an unknown duration must not be 0");
     }
 
     #[test]
-    fn table_names_app_and_revision_and_leaves_unknown_cells_empty() {
+    fn table_leaves_unknown_cells_empty() {
         let shown = deployments(&[
             entity("demo:shop:web:3:01234567", &json!({ "status": "failed", "environment": "production" })),
             entity("invoices", &json!({ "status": "success" })),

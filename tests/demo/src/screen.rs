@@ -1,4 +1,4 @@
-//! What the person who watches is shown.
+//! The output for the user.
 
 use std::cell::Cell;
 use std::fmt::Display;
@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 
 use anyhow::{Context as _, Result};
 
-/// Number of the steps that [`Screen::step`] counts.
+/// The number of steps.
 const STEPS: u32 = 8;
 
 /// The standard output, line by line.
@@ -17,23 +17,23 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// The standard output of this process, before the first step.
+    /// The standard output of this process.
     pub(crate) fn new() -> Self {
         Self { stdout: io::stdout(), step: Cell::new(0) }
     }
 
-    /// Begins the next step.
+    /// Shows the heading of the next step.
     pub(crate) fn step(&self, title: &str) -> Result<()> {
         self.step.set(self.step.get() + 1);
         self.line(format!("\n[{}/{STEPS}] {title}", self.step.get()))
     }
 
-    /// Writes a line, or several.
+    /// Writes one or several lines.
     ///
     /// # Errors
-    /// When nobody reads any more, as after `| head`.
+    /// When the reader has closed the pipe, as with `| head`.
     pub(crate) fn line(&self, text: impl Display) -> Result<()> {
         let mut stdout = self.stdout.lock();
-        writeln!(stdout, "{text}").and_then(|()| stdout.flush()).context("can't write to the standard output")
+        writeln!(stdout, "{text}").and_then(|()| stdout.flush()).context("failed to write to standard output")
     }
 }

@@ -1,4 +1,4 @@
-//! The commands that a user would type, run as they are shown.
+//! The commands of a user, which are shown and run.
 
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -11,10 +11,10 @@ use tokio::time::timeout;
 
 use crate::screen::Screen;
 
-/// How long a command may take. kubectl's own deadlines, which have better messages, are shorter.
+/// The deadline of a command. The timeouts of kubectl are shorter, since they have better messages.
 const DEADLINE: Duration = Duration::from_mins(2);
 
-/// Runs commands with the cluster's kubectl and Helm, as the cluster's administrator.
+/// Runs commands with kubectl and Helm as the administrator of the cluster.
 #[derive(Debug)]
 pub(crate) struct Shell<'a> {
     screen: &'a Screen,
@@ -24,12 +24,12 @@ pub(crate) struct Shell<'a> {
 }
 
 impl<'a> Shell<'a> {
-    /// A shell for `cluster`.
+    /// Prepares the environment for commands on `cluster`.
     pub(crate) fn new(screen: &'a Screen, cluster: &LocalCluster) -> Result<Self> {
         let programs = utf8(cluster.binaries().folder())?;
         let path = std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".to_owned());
         let home = cluster.folder().join("home");
-        std::fs::create_dir_all(&home).with_context(|| format!("can't create {}", home.display()))?;
+        std::fs::create_dir_all(&home).with_context(|| format!("failed to create {}", home.display()))?;
         Ok(Self {
             screen,
             path: format!("{programs}:{path}"),
@@ -38,26 +38,26 @@ impl<'a> Shell<'a> {
         })
     }
 
-    /// Shows `line`, runs it, and lets it write to the standard output.
+    /// Shows and runs the command `line`. Its output goes to the standard output.
     ///
     /// # Errors
-    /// When it fails, or takes longer than 2 minutes.
+    /// When the command fails or takes longer than 2 minutes.
     pub(crate) async fn run(&self, line: &str) -> Result<()> {
         let status = self.status(line).await?;
         if !status.success() {
-            bail!("`{line}` failed ({status}); what it said is shown above");
+            bail!("`{line}` failed ({status}): see its output above");
         }
         Ok(())
     }
 
-    /// The same for a command that is meant to fail.
+    /// Shows and runs a command that must fail.
     ///
     /// # Errors
-    /// When it succeeds, or takes longer than 2 minutes.
+    /// When the command succeeds or takes longer than 2 minutes.
     pub(crate) async fn run_to_failure(&self, line: &str) -> Result<()> {
         let status = self.status(line).await?;
         if status.success() {
-            bail!("`{line}` was expected to fail and succeeded");
+            bail!("`{line}` succeeded, but must fail");
         }
         Ok(())
     }
@@ -67,17 +67,17 @@ impl<'a> Shell<'a> {
         let mut child = Command::new("/bin/sh")
             .arg("-c")
             .arg(format!("exec 2>&1\n{line}"))
-            // kubectl and Helm keep their settings and caches in the home folder: neither those of this machine's user
-            // nor what they set in the environment matters here.
+            // kubectl and Helm read settings and caches from the home folder and the environment. Those of the user must not
+            // affect the demo.
             .env_clear()
             .envs([("PATH", &self.path), ("HOME", &self.home), ("KUBECONFIG", &self.kubeconfig)])
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .context("can't start /bin/sh")?;
+            .context("failed to start /bin/sh")?;
         match timeout(DEADLINE, child.wait()).await {
-            Ok(status) => status.with_context(|| format!("can't wait for `{line}`")),
-            Err(_) => bail!("`{line}` still ran after {DEADLINE:?}"),
+            Ok(status) => status.with_context(|| format!("failed to wait for `{line}`")),
+            Err(_) => bail!("`{line}` was still running after {DEADLINE:?}"),
         }
     }
 }
@@ -85,5 +85,5 @@ impl<'a> Shell<'a> {
 fn utf8(path: &Path) -> Result<String> {
     path.to_str()
         .map(str::to_owned)
-        .with_context(|| format!("{} is no UTF-8; set XDG_CACHE_HOME to a folder whose name is", path.display()))
+        .with_context(|| format!("{} is not UTF-8: set XDG_CACHE_HOME to a folder whose path is", path.display()))
 }

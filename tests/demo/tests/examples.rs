@@ -1,4 +1,4 @@
-//! The examples and the README say what is true of this version.
+//! Checks that the examples and the README match this version.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ const README: &str = include_str!("../../../README.md");
 
 fn example(name: &str) -> Result<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
-    std::fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))
+    std::fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))
 }
 
 #[test]
@@ -19,16 +19,16 @@ fn settings_in_the_example_are_the_defaults() -> Result<()> {
 }
 
 #[test]
-fn settings_for_the_published_model_of_deployments_are_accepted() -> Result<()> {
+fn settings_for_the_published_blueprint_are_accepted() -> Result<()> {
     let settings = FileSettings::parse(&example("deployment-blueprint.yaml")?)?;
     assert_eq!(settings.blueprints.deployment, "deployment");
     Ok(())
 }
 
 #[test]
-fn incident_in_the_readme_is_the_example_of_five_lines() -> Result<()> {
+fn readme_shows_the_example_incident() -> Result<()> {
     let incident = example("incident.yaml")?;
-    assert!(README.contains(&format!("```yaml\n{incident}```")), "the README shows another incident than {incident}");
+    assert!(README.contains(&format!("```yaml\n{incident}```")), "the README must show this incident: {incident}");
     assert_eq!(incident.lines().count(), 5);
     Ok(())
 }
@@ -37,8 +37,8 @@ fn incident_in_the_readme_is_the_example_of_five_lines() -> Result<()> {
 fn every_example_is_named_in_the_readme() -> Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
     for entry in std::fs::read_dir(folder)? {
-        let name = entry?.file_name().into_string().ok().context("the name of an example is no UTF-8")?;
-        assert!(README.contains(&format!("examples/{name}")), "{name} isn't named");
+        let name = entry?.file_name().into_string().ok().context("the name of an example is not UTF-8")?;
+        assert!(README.contains(&format!("examples/{name}")), "the README doesn't name {name}");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the demo does, step by step.
+//! The steps of the demo.
 
 use std::io;
 use std::path::PathBuf;
@@ -17,86 +17,86 @@ use crate::screen::Screen;
 use crate::shell::Shell;
 use crate::{controller, report};
 
-/// Namespace, release and Deployment of the controller, and its lease.
+/// The name of the namespace, the release, the Deployment and the lease of the controller.
 const CONTROLLER: &str = "port-dora-controller";
 
-/// Client ID and secret of the stand-in for Port.
+/// The client ID and the client secret of the stand-in for Port.
 const CREDENTIALS: (&str, &str) = ("demo-id", "demo-secret");
 
-/// Ends when the app is rolled out, and fails when its rollout does.
+/// Waits until the rollout of the app is complete, and fails if the rollout fails.
 const ROLLOUT_STATUS: &str = "kubectl -n shop rollout status deployment/web --timeout=60s";
 
-/// The entities of the app and its incidents begin so: `<cluster>:<namespace>:`.
-const ENTITIES: &str = "demo:shop:";
+/// The prefix of the identifiers of the app and its incidents: `<cluster>:<namespace>:`.
+const PREFIX: &str = "demo:shop:";
 
-/// The incident of examples/incident.yaml.
-const BY_HAND: &str = "checkout-down";
+/// The name of the incident in examples/incident.yaml.
+const MANUAL_INCIDENT: &str = "checkout-down";
 
-/// How the name of the incident begins that the controller opens for the third revision; the rest is of its UID.
-const BY_ITSELF: &str = "web-3-";
+/// The prefix of the name of the incident that the controller opens for the third revision. The rest depends on the UID.
+const AUTOMATIC_INCIDENT: &str = "web-3-";
 
-/// How long Port may take to know something, and the controller to start and to end.
-const SOON: Duration = Duration::from_mins(1);
+/// The deadline for entities to arrive, and for the controller to start and to stop.
+const DEADLINE: Duration = Duration::from_mins(1);
 
-/// How often it is looked whether everything still runs while a person looks at the page.
-const LOOK: Duration = Duration::from_secs(1);
+/// The interval of checks that everything is still running.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the demo waits for before it takes everything down.
+/// When the demo stops the cluster.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Until {
-    /// Nothing.
-    Shown,
-    /// The key Enter.
-    Enter,
-    /// Ctrl-C.
+pub(crate) enum StopWhen {
+    /// After the last step.
+    Finished,
+    /// When the user presses Enter.
+    EnterPressed,
+    /// When the user presses Ctrl-C.
     Interrupted,
 }
 
-/// Everything that takes part.
+/// The cluster, the controller and the stand-in for Port.
 #[derive(Debug)]
-pub(crate) struct Stage<'a> {
+pub(crate) struct Scenario<'a> {
     screen: &'a Screen,
     shell: Shell<'a>,
-    // Dropped from the first to the last, should the demo fail: the controller ends before what it talks to.
+    // Fields are dropped in this order, so the controller ends before Port and the cluster.
     controller: Option<Process>,
     port: PortSim,
     cluster: LocalCluster,
 }
 
-impl<'a> Stage<'a> {
+impl<'a> Scenario<'a> {
     /// Starts the cluster and the stand-in for Port.
-    pub(crate) async fn set_up(screen: &'a Screen) -> Result<Self> {
-        screen.step("Start a Kubernetes cluster: the real control plane, without root; its pods are simulated")?;
-        let begun = Instant::now();
+    pub(crate) async fn start(screen: &'a Screen) -> Result<Self> {
+        screen.step("Start a Kubernetes cluster: the control plane is real, the pods are simulated")?;
+        let start = Instant::now();
         let cluster = LocalCluster::start(ClusterOptions::default()).await?;
-        screen.line(format!("Ready after {:.1} s.", begun.elapsed().as_secs_f64()))?;
+        screen.line(format!("The cluster is ready after {:.1} s.", start.elapsed().as_secs_f64()))?;
         let shell = Shell::new(screen, &cluster)?;
         shell.run("kubectl version").await?;
 
-        screen.step("Start a stand-in for Port, which answers as Port's API does")?;
+        screen.step("Start a stand-in for Port, which has the same API")?;
         let (client_id, client_secret) = CREDENTIALS;
         let port = PortSim::start(Options {
             client_id: client_id.to_owned(),
             client_secret: client_secret.to_owned(),
             ..Options::default()
         })?;
-        screen.line(format!("What it holds: {}/ (a page that refreshes itself)", port.base_url()))?;
+        screen.line(format!("Open {}/ in a browser to see the entities that it receives.", port.base_url()))?;
         Ok(Self { screen, shell, controller: None, port, cluster })
     }
 
-    /// Where the logs are; they stay when everything else has ended.
+    /// The folder of the logs. It is kept after the demo.
     pub(crate) fn logs(&self) -> PathBuf {
         self.cluster.folder().join("logs")
     }
 
-    /// From the installation to a resolved incident.
-    pub(crate) async fn play(&mut self) -> Result<()> {
+    /// Runs the steps from the installation to the resolved incidents.
+    pub(crate) async fn run(&mut self) -> Result<()> {
         self.install().await?;
         self.roll_out().await?;
         self.release().await?;
-        self.break_it().await?;
-        self.mend_it().await?;
-        self.look().await
+        self.release_broken_version().await?;
+        self.roll_back().await?;
+        self.list_records().await
     }
 
     async fn install(&mut self) -> Result<()> {
@@ -112,14 +112,14 @@ impl<'a> Stage<'a> {
             ))
             .await?;
         self.screen.line(
-            "Pods are simulated here, so one of the controller would do nothing: hence replicaCount=0. The controller runs\n\
-             as a process beside the cluster, made from the Deployment that the chart installed: with its environment,\n\
-             settings and credentials, and with the token and so the rights of the chart's ServiceAccount, and no others.",
+            "The pods of this cluster are simulated, so a pod of the controller would do nothing: therefore replicaCount=0.\n\
+             The controller runs as a process beside the cluster, with the environment, the settings and the credentials\n\
+             of the installed Deployment, and only with the rights of its ServiceAccount.",
         )?;
         let running = controller::start(&self.cluster, CONTROLLER, CONTROLLER).await?;
         self.controller = Some(running);
         let leases: Api<Lease> = Api::namespaced(self.cluster.client().await?, CONTROLLER);
-        wait(&mut self.controller, "the controller to hold its lease", async || {
+        wait(&mut self.controller, "the controller to become the leader", async || {
             let lease = leases.get(CONTROLLER).await?;
             let holder = lease.spec.and_then(|spec| spec.holder_identity);
             if holder.as_deref() == Some(controller::REPLICA) { Ok(Some(())) } else { Err(format!("{holder:?}"))? }
@@ -129,7 +129,7 @@ impl<'a> Stage<'a> {
     }
 
     async fn roll_out(&mut self) -> Result<()> {
-        self.screen.step("Roll out an app; an annotation says when its commit was made")?;
+        self.screen.step("Deploy an app, with the time of its commit in an annotation")?;
         self.shell.run("kubectl create namespace shop").await?;
         self.apply_version(None, 90).await?;
         self.rollout_status().await?;
@@ -137,48 +137,49 @@ impl<'a> Stage<'a> {
     }
 
     async fn release(&mut self) -> Result<()> {
-        self.screen.step("Release its next version")?;
+        self.screen.step("Release the next version")?;
         self.apply_version(Some("1.1"), 40).await?;
         self.rollout_status().await?;
         self.port_has_deployment(2, "success").await
     }
 
-    async fn break_it(&mut self) -> Result<()> {
-        self.screen.step("Release a version whose image can't be pulled, and open an incident")?;
+    async fn release_broken_version(&mut self) -> Result<()> {
+        self.screen.step("Release a version whose image does not exist, and open an incident")?;
         self.apply_version(Some("broken"), 12).await?;
         self.shell.run("cat examples/incident.yaml").await?;
         self.shell.run("kubectl -n shop apply -f examples/incident.yaml").await?;
-        self.port_has_incident(BY_HAND, "open").await?;
-        self.screen
-            .line("Kubernetes calls a rollout failed when it makes no progress for 10 minutes. Make it 8 seconds:")?;
+        self.port_has_incident(MANUAL_INCIDENT, "open").await?;
+        self.screen.line(
+            "By default, a rollout fails after 10 minutes without progress. For the demo, this is set to 8 seconds:",
+        )?;
         self.shell.run("kubectl -n shop patch deployment/web -p '{\"spec\":{\"progressDeadlineSeconds\":8}}'").await?;
         self.shell.run_to_failure(ROLLOUT_STATUS).await?;
         self.port_has_deployment(3, "failed").await?;
-        self.screen.line("A rollout that fails in production opens an incident by itself:")?;
-        self.port_has_incident(BY_ITSELF, "open").await
+        self.screen.line("The controller opens an incident for a rollout that fails in production:")?;
+        self.port_has_incident(AUTOMATIC_INCIDENT, "open").await
     }
 
-    async fn mend_it(&mut self) -> Result<()> {
-        self.screen.step("Roll back, which resolves the one incident, and resolve the other")?;
+    async fn roll_back(&mut self) -> Result<()> {
+        self.screen.step("Roll back, which resolves the incident of the rollout, and resolve the other incident")?;
         self.shell.run("kubectl -n shop rollout undo deployment/web").await?;
         self.rollout_status().await?;
         self.port_has_deployment(4, "success").await?;
-        self.port_has_incident(BY_ITSELF, "resolved").await?;
+        self.port_has_incident(AUTOMATIC_INCIDENT, "resolved").await?;
         self.shell
             .run("kubectl -n shop patch dinc checkout-down --type=merge -p '{\"spec\":{\"status\":\"resolved\"}}'")
             .await?;
-        self.port_has_incident(BY_HAND, "resolved").await
+        self.port_has_incident(MANUAL_INCIDENT, "resolved").await
     }
 
-    async fn look(&mut self) -> Result<()> {
-        self.screen.step("Scale the app, which is no deployment, and see what was recorded and delivered")?;
+    async fn list_records(&mut self) -> Result<()> {
+        self.screen.step("Scale the app, which is not a deployment, and list all records")?;
         self.shell.run("kubectl -n shop scale deployment/web --replicas=3").await?;
         self.rollout_status().await?;
         self.shell.run("kubectl -n shop get ddep,dinc").await
     }
 
-    /// Applies the example with another tag than its own. Image and commit go in one request, as a pipeline should do
-    /// it: an annotation that came before the image would be kept with the version before.
+    /// Applies the example, with another tag if one is given. Image and commit are changed in one request, as a pipeline should
+    /// do: an annotation that is set before the image belongs to the version before.
     async fn apply_version(&self, tag: Option<&str>, committed_minutes_ago: i64) -> Result<()> {
         let committed = Timestamp::now() - SignedDuration::from_mins(committed_minutes_ago);
         let annotate = format!(
@@ -197,36 +198,34 @@ impl<'a> Stage<'a> {
         self.shell.run(ROLLOUT_STATUS).await
     }
 
-    /// The two tables, and where to look on.
+    /// Shows the two tables, and the address of the page.
     pub(crate) fn show_result(&self, took: Duration) -> Result<()> {
         let received = |blueprint| {
             let mut entities = self.port.entities(blueprint);
-            entities.retain(|entity| entity.identifier.starts_with(ENTITIES));
+            entities.retain(|entity| entity.identifier.starts_with(PREFIX));
             entities
         };
-        self.screen.line("\nWhat Port received from the namespace shop:")?;
+        self.screen.line("\nPort has received these deployments and incidents from the namespace shop:")?;
         self.screen.line(report::deployments(&received("dora_deployment")))?;
         self.screen.line(report::incidents(&received("dora_incident")))?;
-        self.screen.line(format!("All of it took {:.0} s. The page: {}/", took.as_secs_f64(), self.port.base_url()))
+        self.screen.line(format!("The demo took {:.0} s. Entities: {}/", took.as_secs_f64(), self.port.base_url()))
     }
 
-    /// Lets a person look around.
-    pub(crate) async fn linger(&mut self, until: Until) -> Result<()> {
-        match until {
-            Until::Shown => {
-                self.screen.line("It ends with the demo; `make demo KEEP=1` keeps everything running until Ctrl-C.")
-            }
-            Until::Enter => {
-                self.screen.line("Press Enter to end everything (`make demo KEEP=1` keeps it until Ctrl-C).")?;
-                let entered = enter();
+    /// Keeps everything running until the user stops the demo.
+    pub(crate) async fn wait_for_user(&mut self, stop_when: StopWhen) -> Result<()> {
+        match stop_when {
+            StopWhen::Finished => self.screen.line("Run `make demo KEEP=1` to keep everything running until Ctrl-C."),
+            StopWhen::EnterPressed => {
+                self.screen.line("Press Enter to stop. `make demo KEEP=1` keeps everything running until Ctrl-C.")?;
+                let enter = enter_pressed();
                 tokio::select! {
-                    _ = entered => Ok(()),
+                    _ = enter => Ok(()),
                     error = self.failure() => Err(error),
                 }
             }
-            Until::Interrupted => {
+            StopWhen::Interrupted => {
                 self.screen.line(format!(
-                    "Everything keeps running until Ctrl-C. Try more of it in another terminal:\n\
+                    "Everything keeps running until Ctrl-C. To use the cluster in another terminal, run:\n\
                      export KUBECONFIG='{}'\n\
                      export KUBECACHEDIR='{}'\n\
                      export PATH='{}':\"$PATH\"",
@@ -235,35 +234,35 @@ impl<'a> Stage<'a> {
                     self.cluster.binaries().folder().display(),
                 ))?;
                 if let Some(controller) = &self.controller {
-                    self.screen.line(format!("The controller's log: {}", controller.log_path().display()))?;
+                    self.screen.line(format!("Log of the controller: {}", controller.log_path().display()))?;
                 }
                 Err(self.failure().await)
             }
         }
     }
 
-    /// Ends everything in the order in which a cluster's node would.
-    pub(crate) async fn take_down(self) -> Result<()> {
+    /// Stops the controller, the stand-in for Port and the cluster.
+    pub(crate) async fn stop(self) -> Result<()> {
         let Self { screen, shell: _, controller, port, cluster } = self;
         if let Some(mut controller) = controller {
-            controller.terminate(SOON).await?;
+            controller.terminate(DEADLINE).await?;
         }
         port.stop().await;
         cluster.stop().await?;
-        screen.line("Everything that the demo started has ended.")
+        screen.line("The cluster, the controller and the stand-in for Port are stopped.")
     }
 
-    /// Returns only when something ends that should run.
+    /// Returns only when the controller or a component of the cluster ends.
     async fn failure(&mut self) -> anyhow::Error {
         loop {
             if let Err(error) = self.cluster.check().map_err(anyhow::Error::from).and_then(|()| self.check()) {
                 return error;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
     }
 
-    /// Whether the controller runs.
+    /// Checks that the controller is running.
     fn check(&mut self) -> Result<()> {
         match &mut self.controller {
             None => Ok(()),
@@ -276,38 +275,38 @@ impl<'a> Stage<'a> {
 
     async fn port_has_deployment(&mut self, revision: i64, status: &str) -> Result<()> {
         // Identifiers are <cluster>:<namespace>:<name>:<revision>:<UID>.
-        let prefix = format!("{ENTITIES}web:{revision}:");
+        let prefix = format!("{PREFIX}web:{revision}:");
         self.port_has("dora_deployment", &prefix, status).await
     }
 
     async fn port_has_incident(&mut self, name: &str, status: &str) -> Result<()> {
-        self.port_has("dora_incident", &format!("{ENTITIES}{name}"), status).await
+        self.port_has("dora_incident", &format!("{PREFIX}{name}"), status).await
     }
 
     async fn port_has(&mut self, blueprint: &str, prefix: &str, status: &str) -> Result<()> {
         let (port, screen) = (&self.port, self.screen);
-        let look = || {
+        let find = || {
             let mut entities = port.entities(blueprint).into_iter();
             entities.find(|entity| entity.identifier.starts_with(prefix))
         };
         let what = format!("Port to have {blueprint} {prefix} with status {status}");
-        let entity = wait(&mut self.controller, &what, async || match look() {
+        let entity = wait(&mut self.controller, &what, async || match find() {
             Some(entity) if entity.properties.get("status").is_some_and(|value| value == status) => Ok(Some(entity)),
             Some(entity) => Err(format!("status {:?}", entity.properties.get("status")))?,
-            None => Err("it isn't there".into()),
+            None => Err("it is missing".into()),
         })
         .await?;
         screen.line(report::line(&entity))
     }
 }
 
-/// Waits for a condition, but not for a controller that has ended.
+/// Waits for a condition, and fails at once if the controller has ended.
 async fn wait<T>(
     controller: &mut Option<Process>,
     what: &str,
     mut check: impl AsyncFnMut() -> Result<Option<T>, cluster::NotYet>,
 ) -> Result<T> {
-    wait_for(what, SOON, async || {
+    wait_for(what, DEADLINE, async || {
         if let Some(controller) = controller.as_mut()
             && let Some(status) = controller.exit_status()?
         {
@@ -319,17 +318,17 @@ async fn wait<T>(
 }
 
 fn ended(controller: &Process, status: ExitStatus) -> anyhow::Error {
-    let said = controller.log().unwrap_or_else(|error| error.to_string());
-    let last = said.lines().last().unwrap_or("nothing");
-    anyhow!("the controller has ended ({status}); it said last: {last}")
+    let log = controller.log().unwrap_or_else(|error| error.to_string());
+    let last = log.lines().last().unwrap_or("the log is empty");
+    anyhow!("the controller has ended ({status}); the last line of its log: {last}")
 }
 
-/// Comes when Enter is pressed, or the standard input ends. In a thread that nothing waits for: a read of a terminal
-/// can't be given up, and would keep the runtime from ending.
-fn enter() -> oneshot::Receiver<()> {
+/// Receives a message when Enter is pressed or the standard input ends. The read is in a thread of its own, since a read of a
+/// terminal can't be cancelled and would block the end of the runtime.
+fn enter_pressed() -> oneshot::Receiver<()> {
     let (pressed, is_pressed) = oneshot::channel();
     std::thread::spawn(move || {
-        // An error is an input that has ended.
+        // An error means that the standard input is closed.
         let _ = io::stdin().read_line(&mut String::new());
         let _ = pressed.send(());
     });
