@@ -65,7 +65,7 @@ check: check-format check-lints check-walls check-docs check-crds check-chart ch
 check-format:
 	cargo fmt --all --check
 
-# --locked: a Cargo.lock that doesn't fit the manifests fails here, instead of being written anew.
+# --locked: a Cargo.lock that doesn't fit the manifests fails here, instead of being rewritten.
 .PHONY: check-lints
 check-lints:
 	cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -114,7 +114,7 @@ fmt: ## format the code
 	cargo fmt --all
 
 .PHONY: crds
-crds: ## write the custom resource definitions anew, from the types in src/resources
+crds: ## generate the custom resource definitions from the types in src/resources
 	@generated=$$(mktemp -d); trap 'rm -rf "$$generated"' EXIT; \
 	cargo run --package port-dora-controller -- crds --directory "$$generated"; \
 	for folder in crds $(CHART)/files/crds; do \

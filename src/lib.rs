@@ -1,11 +1,13 @@
 //! `port-dora-controller` records how every rollout in a Kubernetes cluster ends, and reports deployments and incidents to Port.
 //!
-//! # The way of the data
+//! # The flow of data
 //!
 //! ```text
-//! Kubernetes ─watch─▶ workloads ─▶ rollout (decides) ─▶ records ─▶ DoraDeployment ─┐
-//!                                                         │                        ├─▶ publish ─▶ port-client ─▶ Port
-//!                           alertmanager ─▶ incidents ◀───┘     DoraIncident ──────┘
+//! Kubernetes ─watch─▶ workloads ─▶ rollout (decides) ─▶ records ─┬─▶ DoraDeployment ────────────┐
+//!                                                                │                              ├─▶ publish ─▶ port-client ─▶ Port
+//!                                                                └─▶ incidents ─▶ DoraIncident ─┘
+//!                                                                                      ▲
+//!                                           Alertmanager ─▶ alertmanager ──────────────┘
 //! ```
 //!
 //! The cluster is the queue. The controller writes each rollout to a custom resource before it sends anything, so that nothing is lost

@@ -68,8 +68,8 @@ async fn retry_until_ok<T, F: Future<Output = Result<T, kube::Error>>>(
             Ok(value) => return value,
             Err(error) => warn!(
                 error = &error as &dyn std::error::Error,
-                "failed to read {resource}; retrying. Check that the API server is reachable and that the ClusterRole is that of \
-                 this version",
+                "failed to read {resource}; retrying (if this persists, check that the API server is reachable and that the \
+                 ClusterRole is that of this version)",
             ),
         }
         tokio::time::sleep(backoff.next_delay(&())).await;

@@ -152,7 +152,7 @@ impl<R: Publishable> Publisher<R> {
                 self.context.runtime.metrics.delivery_failed(&kind, error.reason());
                 condition::explain(&error)
             }
-            Err(_) => "Port did not answer in time".to_owned(),
+            Err(_) => "Port did not respond in time".to_owned(),
         };
         let remaining = terminating.remaining(Timestamp::now());
         if remaining.is_zero() {

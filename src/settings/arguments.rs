@@ -47,7 +47,7 @@ pub struct RunArguments {
     /// Settings file (YAML).
     #[arg(long, env = "CONFIG_FILE", global = true, value_name = "FILE")]
     pub config_file: Option<PathBuf>,
-    /// File with the bearer token that Alertmanager sends to POST /alertmanager; read again when it changes. Without this file, the
+    /// File with the bearer token that Alertmanager sends to POST /alertmanager; read for each request. Without this file, the
     /// controller receives no alerts.
     #[arg(long, env = "ALERTMANAGER_TOKEN_FILE", global = true, value_name = "FILE")]
     pub alertmanager_token_file: Option<PathBuf>,

@@ -284,8 +284,8 @@ impl AutoIncidentController {
             warn!(
                 %uid,
                 error = error as &dyn std::error::Error,
-                "failed to read or write the incidents of a workload; retrying. If this continues, check that the custom resource \
-                 definitions and the ClusterRole are those of this version",
+                "failed to read or write the incidents of a workload; retrying (if this persists, check that the custom resource \
+                 definitions and the ClusterRole are those of this version)",
             );
         }
     }
