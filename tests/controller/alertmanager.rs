@@ -36,7 +36,8 @@ impl Alertmanager {
         self.folder.join("token").display().to_string()
     }
 
-    /// Starts the process, with a configuration that sends notifications to `controller` and repeats them after a second.
+    /// Starts the process, with a configuration that sends notifications to `controller` and repeats them after a
+    /// second.
     async fn start(&self, setup: &Installation, controller: &Controller) -> Result<Process, Error> {
         let config = json!({
             "route": {
@@ -202,7 +203,8 @@ async fn alert_of_a_missing_namespace_opens_an_incident() -> TestResult {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_token_file_there_is_no_receiver() -> TestResult {
     let setup = Installation::shared().await;
-    // In this namespace, the controller has no right to hold a lease, so it can't replace the leader of the shared installation.
+    // In this namespace, the controller has no right to hold a lease, so it can't replace the leader of the shared
+    // installation.
     let namespace = setup.namespace("no-receiver").await?;
     let controller = setup.start_controller(&[("POD_NAMESPACE", &namespace)]).await?;
     let answer = reqwest::Client::new().post(controller.url("/alertmanager")).json(&Value::Null).send().await?;

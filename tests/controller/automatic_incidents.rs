@@ -64,8 +64,8 @@ async fn incident_of(env: &TestEnv<'_>, row: &Row) -> Result<String, Error> {
     Ok(name)
 }
 
-/// Makes the only pod of `web` ready or unready, waits until the Deployment is available or not, and returns the time of that
-/// transition.
+/// Makes the only pod of `web` ready or unready, waits until the Deployment is available or not, and returns the time
+/// of that transition.
 async fn set_ready(env: &TestEnv<'_>, ready: bool) -> Result<Timestamp, Error> {
     let status = if ready { "True" } else { "False" };
     let pod = env.kubectl("get pods --selector=app=web --output=jsonpath={.items[0].metadata.name}").await?;

@@ -6,7 +6,7 @@ use cluster::{DEADLINE, wait_for};
 use futures::future::try_join_all;
 use port_client::{Client, ClientOptions, Credentials, Entity, UpsertOptions};
 use port_dora_controller::resources::DoraDeployment;
-use port_sim::{Entity as Stored, Options};
+use port_sim::Options;
 use serde_json::{Value, json};
 
 use crate::fixture::{self, Controller, Installation, RELEASE, SAME_POD, deployment, incident};
@@ -18,8 +18,8 @@ const PUBLISHED_MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/dep
 const INCIDENTS: &str = "/v1/blueprints/dora_incident";
 const DEPLOYMENTS: &str = "/v1/blueprints/dora_deployment";
 
-/// A time longer than the wait of the controller after a refusal before it reads the blueprints, and shorter than its wait
-/// before it reads them again.
+/// A time longer than the wait of the controller after a refusal before it reads the blueprints, and shorter than its
+/// wait before it reads them again.
 const QUIET: Duration = Duration::from_secs(4);
 
 /// A blueprint with these properties and relations, as the body of a request to Port.
@@ -55,6 +55,18 @@ fn small_incidents(required: &[&str]) -> Value {
         "incident_type": text(), "status": text(), "created_at": time(), "priority": text(), "cost_centre": text(),
     });
     blueprint("dora_incident", &properties, required, &json!({}))
+}
+
+/// A blueprint of deployments with more fields than the default, with enums, and without the lead time.
+fn large_deployments() -> Value {
+    let properties = json!({
+        "deployment_time": time(), "deployment_type": text(), "environment": one_of(&["Production", "Staging"]),
+        "status": one_of(&["SUCCESS", "FAILED"]), "change": text(), "started_at": time(), "duration_hours": {"type": "number"},
+        "failure": text(), "commit_sha": text(), "repository": text(), "cluster": text(), "namespace": text(),
+        "deployment": text(), "revision": {"type": "number"},
+    });
+    let relations = json!({"group": one("group"), "service": one("service")});
+    blueprint("dora_deployment", &properties, &[], &relations)
 }
 
 /// Another client of Port.
@@ -121,30 +133,10 @@ async fn entity_contains_only_what_the_blueprint_defines() -> TestResult {
     setup.port.create_blueprint(&small_incidents(&[]))?;
     setup.port.create_blueprint(&blueprint("service", &json!({}), &[], &json!({})))?;
     put(&setup, "service", "shop").await?;
-    let properties = json!({
-        "deployment_time": time(), "deployment_type": text(), "environment": one_of(&["Production", "Staging"]),
-        "status": one_of(&["SUCCESS", "FAILED"]), "change": text(), "started_at": time(), "duration_hours": {"type": "number"},
-        "failure": text(), "commit_sha": text(), "repository": text(), "cluster": text(), "namespace": text(),
-        "deployment": text(), "revision": {"type": "number"},
-    });
-    let relations = json!({"group": one("group"), "service": one("service")});
-    setup.port.create_blueprint(&blueprint("dora_deployment", &properties, &[], &relations))?;
+    setup.port.create_blueprint(&large_deployments())?;
     let controller = setup.start_controller(&[]).await?;
     let namespace = setup.namespace("blueprints").await?;
-
-    setup.apply_in(&namespace, &incident("down", "priority: high, urgency: high, description: It is down")).await?;
-    let entity = setup.incident(&namespace, "down", "open").await?;
-    setup.condition(&namespace, "dinc/down", "Synced", "Delivered").await?;
-    let names: Vec<_> = entity.properties.keys().collect();
-    assert_eq!(names, ["created_at", "incident_type", "priority", "status"]);
-    assert!(entity.relations.is_empty(), "{:?}", entity.relations);
-    wait_for_missing_fields(&controller, "dora_incident", 6).await?;
-    wait_for_missing_fields(&controller, "dora_deployment", 1).await?;
-    // The Events, one for each blueprint, name all missing fields.
-    let missing =
-        ["description", "incident_url", "resolved_at", "time_to_resolve", "urgency", "group", "lead_time_hours"];
-    let names_all = |notes: &str| missing.iter().all(|name| notes.contains(name));
-    setup.event_that(RELEASE, RELEASE, "BlueprintIncomplete", names_all).await?;
+    check_small_incident(&setup, &namespace, &controller).await?;
 
     // One rollout succeeds, one fails, and one has an environment that the blueprint doesn't allow.
     let annotations = "dora.port.io/commit-sha: 4f2a, dora.port.io/repository: shop.git, dora.port.io/service: shop, \
@@ -197,6 +189,25 @@ async fn entity_contains_only_what_the_blueprint_defines() -> TestResult {
     }
     let refused: Vec<_> = writes(&setup).into_iter().filter(|write| write.ends_with("Some(422)")).collect();
     assert!(refused.is_empty(), "invalid values must not be sent: {refused:?}");
+    Ok(())
+}
+
+/// Checks that an incident is delivered without the fields that [`small_incidents`] doesn't define, and that they are
+/// reported.
+async fn check_small_incident(setup: &Installation, namespace: &str, controller: &Controller) -> TestResult {
+    setup.apply_in(namespace, &incident("down", "priority: high, urgency: high, description: It is down")).await?;
+    let entity = setup.incident(namespace, "down", "open").await?;
+    setup.condition(namespace, "dinc/down", "Synced", "Delivered").await?;
+    let names: Vec<_> = entity.properties.keys().collect();
+    assert_eq!(names, ["created_at", "incident_type", "priority", "status"]);
+    assert!(entity.relations.is_empty(), "{:?}", entity.relations);
+    wait_for_missing_fields(controller, "dora_incident", 6).await?;
+    wait_for_missing_fields(controller, "dora_deployment", 1).await?;
+    // The Events, one for each blueprint, name all missing fields.
+    let missing =
+        ["description", "incident_url", "resolved_at", "time_to_resolve", "urgency", "group", "lead_time_hours"];
+    let names_all = |notes: &str| missing.iter().all(|name| notes.contains(name));
+    setup.event_that(RELEASE, RELEASE, "BlueprintIncomplete", names_all).await?;
     Ok(())
 }
 
@@ -297,12 +308,11 @@ async fn example_settings_fit_the_published_blueprint() -> TestResult {
     let entities = wait_for("the deployments in Port", DEADLINE, async || {
         let mut entities = setup.entities("deployment", &namespace);
         entities.sort_by(|one, other| one.identifier.cmp(&other.identifier));
-        let text = |entity: &Stored, property: &str| fixture::text(entity, property);
         let found: Vec<_> = entities
             .iter()
             .map(|entity| {
                 let name = entity.identifier.split(':').nth(2).unwrap_or_default().to_owned();
-                (name, text(entity, "environment"), text(entity, "deploymentStatus"))
+                (name, fixture::text(entity, "environment"), fixture::text(entity, "deploymentStatus"))
             })
             .collect();
         let wanted =

@@ -60,7 +60,8 @@ async fn restart_is_recorded_but_not_published() -> TestResult {
     let restarted = env.table(&["web:1 Initial Succeeded success", "web:2 Restart Succeeded NotPublished"]).await?;
     let why = &restarted[1].record.status.as_ref().unwrap().conditions[0].message;
     assert!(why.contains("publish.changes.Restart"), "{why}");
-    // A complete manifest without the annotation restartedAt: the first ReplicaSet is re-used, and nothing else changes.
+    // A complete manifest without the annotation restartedAt: the first ReplicaSet is re-used, and nothing else
+    // changes.
     env.kubectl_with_input("replace --filename=-", &Web::default().manifest()).await?;
     let replaced = env
         .table(&[
@@ -214,8 +215,8 @@ async fn restart_of_a_failed_rollout_fails() -> TestResult {
     Ok(())
 }
 
-/// Deletes the ReplicaSet with this image. If it is the current one, waits until the Deployment controller has created it
-/// again.
+/// Deletes the ReplicaSet with this image. If it is the current one, waits until the Deployment controller has created
+/// it again.
 async fn delete_replica_set(env: &TestEnv<'_>, image: &str) -> TestResult {
     let deleted = env.replica_set(image).await?.metadata;
     let current = revision_of(&env.web().await?);

@@ -1,6 +1,6 @@
-//! Rollouts and incidents while Port fails in all known ways and the controller is killed repeatedly. Afterwards, each record
-//! is delivered, each entity equals its record, and there are no other entities. No request was sent while Port had asked for
-//! a pause.
+//! Rollouts and incidents while Port fails in all known ways and the controller is killed repeatedly. Afterwards, each
+//! record is delivered, each entity equals its record, and there are no other entities. No request was sent while Port
+//! had asked for a pause.
 //!
 //! `make test` runs a short form. The long form is:
 //!
@@ -8,7 +8,8 @@
 //! CHAOS_ROLLOUTS=500 CHAOS_INCIDENTS=50 CHAOS_KILLS=10 cargo test --test controller chaos
 //! ```
 //!
-//! The test prints its seed. `CHAOS_SEED` repeats a run with the same operations and the same faults, but with another timing.
+//! The test prints its seed. `CHAOS_SEED` repeats a run with the same operations and the same faults, but with another
+//! timing.
 
 mod comparison;
 mod fault_schedule;
@@ -35,8 +36,8 @@ const ENVIRONMENT: [(&str, &str); 2] = [SAME_POD[0], ("RUST_LOG", "info,port_dor
 /// The longest pause between two operations.
 const LONGEST_PAUSE_MILLISECONDS: u64 = 250;
 
-/// The deadline for all deliveries after the faults end. The delay between retries doubles while Port fails, and a request
-/// without an answer times out after 30 s.
+/// The deadline for all deliveries after the faults end. The delay between retries doubles while Port fails, and a
+/// request without an answer times out after 30 s.
 const RECOVERY: Duration = DEADLINE.saturating_mul(3);
 
 #[expect(clippy::print_stdout, reason = "the seed is needed to repeat a run")]

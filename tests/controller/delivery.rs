@@ -1,4 +1,5 @@
-//! The delivery of records to Port: many pending records in bulk, a single one at once, in order, and again after failures.
+//! The delivery of records to Port: many pending records in bulk, a single one at once, in order, and again after
+//! failures.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -157,11 +158,10 @@ async fn try_bulk() -> Result<bool, Error> {
     let api: Api<DoraIncident> = Api::namespaced(setup.client().await?, &namespace);
     setup.apply_in(&namespace, &incident("lone", "priority: high, deletionPolicy: Delete")).await?;
     setup.condition(&namespace, "dinc/lone", "Synced", "Delivered").await?;
-    let sent = writes(&setup, INCIDENTS);
-    let paths: Vec<_> = sent.iter().map(|request| request.path.as_str()).collect();
+    let paths: Vec<_> = writes(&setup, INCIDENTS).into_iter().map(|request| request.path).collect();
     assert_eq!(paths, [INCIDENTS], "a single request, sent once");
-    // Delete this incident. Otherwise the controller would look up its cause again, and it would be pending like the others.
-    // Because of the finalizer, the controller forgets it before the fourth of the next requests can start.
+    // Delete this incident. Otherwise the controller would look up its cause again, and it would be pending like the
+    // others. Because of the finalizer, the controller forgets it before the fourth of the next requests can start.
     api.delete("lone", &DeleteParams::default()).await?;
     wait_for("the incident to be gone", DEADLINE, async || Ok(api.get_opt("lone").await?.is_none().then_some(())))
         .await?;
@@ -211,8 +211,8 @@ async fn try_bulk() -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Waits until this number of incidents is pending while four of five requests are held. Returns false if a held request
-/// timed out and another one was sent.
+/// Waits until this number of incidents is pending while four of five requests are held. Returns false if a held
+/// request timed out and another one was sent.
 async fn wait_for_pending(setup: &Installation, controller: &Controller, count: usize) -> Result<bool, Error> {
     let line = format!("DoraIncident waiting to be delivered: {count}");
     let is_held = wait_for(format!("{line:?} in /readyz"), DEADLINE, async || {
@@ -408,8 +408,8 @@ async fn reverted_fields_of_a_lost_answer_are_cleared() -> TestResult {
     setup.condition(&namespace, "dinc/answer-lost", "Synced", "Unreachable").await?;
     setup.apply_in(&namespace, &incident("answer-lost", "status: open")).await?;
     setup.port.clear_fault(lost);
-    // Port stores the entity, and the controller is killed before it can update the status. If the request had already timed
-    // out, this tries again with another incident.
+    // Port stores the entity, and the controller is killed before it can update the status. If the request had already
+    // timed out, this tries again with another incident.
     setup.port.set_fault(Fault::new(Effect::NeverAnswer).path_prefix(INCIDENTS).body_contains("controller-lost"))?;
     let mut controller_lost = None;
     for number in 0..ATTEMPTS {

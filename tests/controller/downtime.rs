@@ -36,19 +36,10 @@ fn commits(rows: &[Row]) -> Vec<Option<&str>> {
 async fn missed_revisions_are_recorded_from_replica_sets() -> TestResult {
     let setup = Installation::exclusive().await?;
     let mut controller = setup.start_controller(&SAME_POD).await?;
-    let remembered = TestEnv::on(&setup, "remembered").await?;
-    let returned = TestEnv::on(&setup, "returned").await?;
-    let [none_kept, one_kept] = [TestEnv::on(&setup, "none-kept").await?, TestEnv::on(&setup, "one-kept").await?];
-    for env in [&remembered, &returned, &none_kept, &one_kept] {
-        env.apply(&Web::default()).await?;
-    }
-    for (env, limit) in [(&none_kept, 0), (&one_kept, 1)] {
-        let patch = format!(r#"{{"spec":{{"revisionHistoryLimit":{limit}}}}}"#);
-        env.kubectl(&format!("patch deployment/web --patch={patch}")).await?;
-    }
-    for env in [&remembered, &returned, &none_kept, &one_kept] {
-        env.table(&["web:1 Initial Succeeded success"]).await?;
-    }
+    let remembered = with_history_limit(&setup, "remembered", 10).await?;
+    let returned = with_history_limit(&setup, "returned", 10).await?;
+    let none_kept = with_history_limit(&setup, "none-kept", 0).await?;
+    let one_kept = with_history_limit(&setup, "one-kept", 1).await?;
     controller.process.kill()?;
 
     release(&remembered, "app:v2", "two").await?;
@@ -56,14 +47,7 @@ async fn missed_revisions_are_recorded_from_replica_sets() -> TestResult {
     release(&remembered, "other:broken", "three").await?;
     remembered.until("revision 3", |web| (revision_of(web) == Some(3)).then_some(())).await?;
     release(&remembered, "app:v4", "four").await?;
-    // Two rollbacks after the change.
-    returned.kubectl("set image deployment/web app=app:v2").await?;
-    for revision in 2..=4 {
-        returned.complete(revision).await?;
-        if revision < 4 {
-            returned.kubectl("rollout undo deployment/web").await?;
-        }
-    }
+    roll_back_twice(&returned).await?;
     for env in [&none_kept, &one_kept] {
         for revision in 2..=5 {
             release(env, &format!("app:v{revision}"), "unseen").await?;
@@ -76,33 +60,18 @@ async fn missed_revisions_are_recorded_from_replica_sets() -> TestResult {
     one_kept.pruned(&["app:v1", "app:v2", "app:v3"]).await?;
     let mut controller = setup.start_controller(&SAME_POD).await?;
 
-    let rows = remembered
-        .table(&[
-            "web:1 Initial Succeeded success",
-            "web:2 Release Unobserved unknown",
-            "web:3 Release Unobserved unknown",
-            "web:4 Release Succeeded success",
-        ])
-        .await?;
-    assert_eq!(
-        commits(&rows),
-        [None, Some("two"), Some("three"), Some("four")],
-        "each record has the commit of its own ReplicaSet"
-    );
+    let expected = [
+        "web:1 Initial Succeeded success",
+        "web:2 Release Unobserved unknown",
+        "web:3 Release Unobserved unknown",
+        "web:4 Release Succeeded success",
+    ];
+    let rows = remembered.table(&expected).await?;
+    assert_eq!(commits(&rows), [None, Some("two"), Some("three"), Some("four")], "each from its ReplicaSet");
     assert_eq!([rows[1].started(), rows[2].started()], [(created(&second), Exact), (created(&third), Exact)]);
     assert_eq!([&rows[1].record.spec.finished_at, &rows[2].record.spec.finished_at], [&None, &None]);
     assert_eq!(rows[3].finished(), (last_progress(&last), Exact), "the time is not that of the discovery");
-    let rows_returned = returned
-        .table(&[
-            "web:1 Initial Succeeded success",
-            "web:2 Release Unobserved unknown",
-            // Neither start nor end is known.
-            "web:3 Rollback Unobserved NotPublished",
-            "web:4 Rollback Succeeded success",
-        ])
-        .await?;
-    assert_eq!([&rows_returned[2].record.spec.started_at, &rows_returned[2].record.spec.finished_at], [&None, &None]);
-    assert_eq!(rows_returned[3].record.spec.started_at, None);
+    check_rollbacks(&returned).await?;
     none_kept.table(&["web:1 Initial Succeeded success", "web:5 ? Succeeded success, 3 unseen before"]).await?;
     one_kept
         .table(&[
@@ -116,17 +85,47 @@ async fn missed_revisions_are_recorded_from_replica_sets() -> TestResult {
     controller.process.kill()?;
     let _controller = setup.start_controller(&SAME_POD).await?;
     release(&remembered, "app:v5", "five").await?;
-    let again = remembered
+    let again = remembered.table(&[&expected[..], &["web:5 Release Succeeded success"]].concat()).await?;
+    assert_eq!(writes(&again), [1; 5]);
+    assert_eq!(versions(&again[..4]), versions(&rows));
+    Ok(())
+}
+
+/// An environment in which revision 1 is delivered, with this `revisionHistoryLimit`.
+async fn with_history_limit<'a>(setup: &'a Installation, prefix: &str, limit: u32) -> Result<TestEnv<'a>, Error> {
+    let env = TestEnv::on(setup, prefix).await?;
+    env.apply(&Web::default()).await?;
+    let patch = format!(r#"{{"spec":{{"revisionHistoryLimit":{limit}}}}}"#);
+    env.kubectl(&format!("patch deployment/web --patch={patch}")).await?;
+    env.table(&["web:1 Initial Succeeded success"]).await?;
+    Ok(env)
+}
+
+/// Rolls out revision 2, and rolls back twice.
+async fn roll_back_twice(env: &TestEnv<'_>) -> TestResult {
+    env.kubectl("set image deployment/web app=app:v2").await?;
+    for revision in 2..=4 {
+        env.complete(revision).await?;
+        if revision < 4 {
+            env.kubectl("rollout undo deployment/web").await?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks the records after [`roll_back_twice`] during a downtime.
+async fn check_rollbacks(env: &TestEnv<'_>) -> TestResult {
+    let rows = env
         .table(&[
             "web:1 Initial Succeeded success",
             "web:2 Release Unobserved unknown",
-            "web:3 Release Unobserved unknown",
-            "web:4 Release Succeeded success",
-            "web:5 Release Succeeded success",
+            // Neither start nor end is known.
+            "web:3 Rollback Unobserved NotPublished",
+            "web:4 Rollback Succeeded success",
         ])
         .await?;
-    assert_eq!(writes(&again), [1; 5]);
-    assert_eq!(versions(&again[..4]), versions(&rows));
+    assert_eq!([&rows[2].record.spec.started_at, &rows[2].record.spec.finished_at], [&None, &None]);
+    assert_eq!(rows[3].record.spec.started_at, None);
     Ok(())
 }
 
@@ -325,12 +324,12 @@ async fn fail_and_fix(env: &TestEnv<'_>) -> TestResult {
     Ok(())
 }
 
-/// Rolls back to the first revision of [`fail_and_fix`], and rolls out a fourth revision before the deadline of the third one
-/// passes. If the machine is too slow for that, tries again in another namespace with a longer deadline. Returns the last
-/// environment, and the time when the deadline has passed.
+/// Rolls back to the first revision of [`fail_and_fix`], and rolls out a fourth revision before the deadline of the
+/// third one passes. If the machine is too slow for that, tries again in another namespace with a longer deadline.
+/// Returns the last environment, and the time when the deadline has passed.
 ///
-/// With Recreate, no condition describes a re-used `ReplicaSet`. So the standby measures the time itself, and must forget it
-/// when the rollout is superseded.
+/// With Recreate, no condition describes a re-used `ReplicaSet`. So the standby measures the time itself, and must
+/// forget it when the rollout is superseded.
 async fn overtake_in_time<'a>(
     setup: &'a Installation,
     standby: &Controller,

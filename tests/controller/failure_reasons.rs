@@ -70,8 +70,8 @@ async fn failure_names_the_quota_that_refuses_pods() -> TestResult {
     assert_eq!(rows[2].failure(), refusal);
     env.extend_deadline().await?;
     env.kubectl("delete quota/none").await?;
-    // The ReplicaSet controller retries refused pods with increasing delays, or when the ReplicaSet changes. An annotation of
-    // the Deployment changes its ReplicaSet.
+    // The ReplicaSet controller retries refused pods with increasing delays, or when the ReplicaSet changes. An
+    // annotation of the Deployment changes its ReplicaSet.
     wait_for("a pod that is not refused", DEADLINE, async || {
         let web = env.reconciled().await?;
         Ok((updated_replicas(&web) > 0).then_some(()))

@@ -28,7 +28,8 @@ pub const CLUSTER: &str = "test";
 /// The namespace and the release name of the chart.
 pub const RELEASE: &str = "port-dora-controller";
 
-/// The environment of a controller whose container restarts in the same pod. It still holds the lease, so it leads at once.
+/// The environment of a controller whose container restarts in the same pod. It still holds the lease, so it leads at
+/// once.
 pub const SAME_POD: [(&str, &str); 1] = [("POD_NAME", "same-pod")];
 
 /// The environment of a controller with a short lease, for tests that wait until it expires.
@@ -101,7 +102,8 @@ impl Installation {
     /// Installs the chart in a cluster.
     async fn on(cluster: Cluster) -> Result<Self, Error> {
         let installation = Self { cluster, port: PortSim::start(Options::default())?, folder: tempfile::tempdir()? };
-        // The pods of this cluster are simulated, so the controller runs beside it, with the service account of the chart.
+        // The pods of this cluster are simulated, so the controller runs beside it, with the service account of the
+        // chart.
         installation
             .helm([
                 "upgrade",
@@ -119,8 +121,8 @@ impl Installation {
         Ok(installation)
     }
 
-    /// Starts a controller with the service account of the chart, and waits until it is ready. `environment` adds variables to
-    /// the default environment, or replaces them. An empty value removes a variable.
+    /// Starts a controller with the service account of the chart, and waits until it is ready. `environment` adds
+    /// variables to the default environment, or replaces them. An empty value removes a variable.
     pub async fn start_controller(&self, environment: &[(&str, &str)]) -> Result<Controller, Error> {
         self.ready(self.start_controller_at_once(environment).await?).await
     }
@@ -187,7 +189,8 @@ impl Installation {
         Ok((self.start_controller(&environment).await?, id, secret))
     }
 
-    /// Starts a controller with this settings file, always in the same pod (see [`SAME_POD`]), so that it leads at once.
+    /// Starts a controller with this settings file, always in the same pod (see [`SAME_POD`]), so that it leads at
+    /// once.
     pub async fn start_controller_with_settings(&self, settings: &str) -> Result<Controller, Error> {
         let file = self.file("settings.yaml");
         std::fs::write(&file, settings)?;
@@ -208,8 +211,8 @@ impl Installation {
         entities
     }
 
-    /// Waits until Port has exactly the `expected` deployments of `namespace`, and returns them. Each is given as name and
-    /// revision, such as `web:1`, and its status.
+    /// Waits until Port has exactly the `expected` deployments of `namespace`, and returns them. Each is given as name
+    /// and revision, such as `web:1`, and its status.
     pub async fn deployments(&self, namespace: &str, expected: &[(&str, &str)]) -> Result<Vec<Entity>, Error> {
         let entities = wait_for(format!("the deployments {expected:?} in Port"), DEADLINE, async || {
             let entities = self.entities("dora_deployment", namespace);
@@ -272,7 +275,8 @@ impl Installation {
         Ok(records)
     }
 
-    /// Waits until the condition `kind` of a resource such as `dinc/down` has this reason, and returns its status and message.
+    /// Waits until the condition `kind` of a resource such as `dinc/down` has this reason, and returns its status and
+    /// message.
     pub async fn condition(
         &self,
         namespace: &str,
@@ -320,8 +324,8 @@ impl Installation {
         Ok(Api::namespaced_with(self.client().await?, namespace, &resource))
     }
 
-    /// Waits until the record of the only rollout in `namespace` has the condition Synced=True. If the controller or the API
-    /// server ends before that, the controller sends the entity again.
+    /// Waits until the record of the only rollout in `namespace` has the condition Synced=True. If the controller or
+    /// the API server ends before that, the controller sends the entity again.
     pub async fn delivered(&self, namespace: &str, rollout: &str) -> Result<(), Error> {
         let records = self.outcomes(namespace, &[(rollout, "Succeeded")]).await?;
         let name = records[0].metadata.name.clone().unwrap_or_default();
@@ -353,8 +357,8 @@ impl Installation {
         Ok(notes)
     }
 
-    /// Whether a service account may use `verb` on a resource in the namespace `target`, or in all namespaces if `target` is
-    /// empty. The resource is given as `plural.group/subresource`, such as `deployments.apps`.
+    /// Whether a service account may use `verb` on a resource in the namespace `target`, or in all namespaces if
+    /// `target` is empty. The resource is given as `plural.group/subresource`, such as `deployments.apps`.
     pub async fn can(
         &self,
         (namespace, account): (&str, &str),
@@ -377,8 +381,8 @@ impl Installation {
         Ok(answer.status.ok_or("the review has no status")?.allowed)
     }
 
-    /// Waits until the condition Progressing of a Deployment has this reason and its generation is observed, and returns the
-    /// Deployment.
+    /// Waits until the condition Progressing of a Deployment has this reason and its generation is observed, and
+    /// returns the Deployment.
     pub async fn progressing(&self, namespace: &str, name: &str, reason: &str) -> Result<Deployment, Error> {
         let api: Api<Deployment> = Api::namespaced(self.client().await?, namespace);
         let deployment = wait_for(format!("Deployment {name} to be {reason}"), DEADLINE, async || {
@@ -463,8 +467,8 @@ pub fn text(entity: &Entity, property: &str) -> String {
     entity.properties.get(property).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// The manifest of a Deployment with one pod. `metadata` and `template` are the annotations of the Deployment and of its pod
-/// template, as YAML without braces.
+/// The manifest of a Deployment with one pod. `metadata` and `template` are the annotations of the Deployment and of
+/// its pod template, as YAML without braces.
 pub fn deployment(name: &str, image: &str, metadata: &str, template: &str) -> String {
     format!(
         r#"

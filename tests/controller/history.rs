@@ -76,7 +76,8 @@ async fn undo(env: &TestEnv<'_>, first: &Web) -> TestResult {
     Ok(())
 }
 
-/// Starts a controller and waits until a new rollout is delivered. By then, the controller has handled the existing ones.
+/// Starts a controller and waits until a new rollout is delivered. By then, the controller has handled the existing
+/// ones.
 async fn start(setup: &Installation, settings: &str) -> Result<Controller, Error> {
     let controller = setup.start_controller_with_settings(settings).await?;
     controller.leads().await?;

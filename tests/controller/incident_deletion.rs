@@ -101,7 +101,8 @@ async fn missed_deletion_follows_a_pending_upsert() -> TestResult {
         assert!(setup.port.entity("dora_incident", &format!("test:{namespace}:{name}")).is_none(), "{name}");
     }
 
-    // An incident is deleted while its upsert is held. If the upsert timed out by then, this tries again with another incident.
+    // An incident is deleted while its upsert is held. If the upsert timed out by then, this tries again with another
+    // incident.
     for number in 0.. {
         let (name, title) = (format!("slow-{number}"), format!("made-up-slow-{number}"));
         let slow = Fault::new(Effect::HandleOnceCleared).method("POST").body_contains(&title).times(1);

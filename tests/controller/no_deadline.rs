@@ -92,8 +92,8 @@ async fn stalled_rollout_without_a_deadline_fails() -> TestResult {
 #[tokio::test(flavor = "multi_thread")]
 async fn steady_rollout_without_a_deadline_does_not_fail() -> TestResult {
     let setup = Installation::exclusive().await?;
-    // Each pod is ready before `failAfter` has passed, and all of them together take twice as long. A machine that is too slow
-    // gets a longer time.
+    // Each pod is ready before `failAfter` has passed, and all of them together take twice as long. A machine that is
+    // too slow gets a longer time.
     for (fail_after, ready_after) in [(FAIL_AFTER, "4s"), (24, "16s"), (90, "60s")] {
         let mut controller = setup.start_controller_with_settings(&settings(fail_after)).await?;
         let env = TestEnv::on(&setup, "steady").await?;

@@ -9,7 +9,8 @@ use port_dora_controller::resources::{DoraDeployment, RevisionReference, Workloa
 
 use crate::web::Web;
 
-/// Whether a Deployment and its ReplicaSets have all the pods that they want, and the status of the Deployment counts them.
+/// Whether a Deployment and its ReplicaSets have all the pods that they want, and the status of the Deployment counts
+/// them.
 pub fn is_stable(deployment: &Deployment, replica_sets: &[ReplicaSet]) -> bool {
     let is_complete = |set: &ReplicaSet| {
         let (wanted, status) = (set.spec.as_ref().and_then(|spec| spec.replicas), set.status.as_ref());

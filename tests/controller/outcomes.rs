@@ -67,7 +67,8 @@ async fn open_rollout_is_superseded_or_abandoned() -> TestResult {
     assert_eq!(gone[0].version(), rows[0].version());
     assert_eq!(gone[1].finished().1, Observed);
 
-    // A new Deployment with the same name has its own revision 1. Finished records don't change when a Deployment is deleted.
+    // A new Deployment with the same name has its own revision 1. Finished records don't change when a Deployment is
+    // deleted.
     env.apply(&Web::default()).await?;
     let expected = [
         "web:1 Initial Superseded cancelled",

@@ -1,5 +1,5 @@
-//! Random operations on many Deployments while the controller is killed repeatedly. At the end, the records are compared with
-//! the states that a watch has delivered: each rollout has one record, with the right outcome.
+//! Random operations on many Deployments while the controller is killed repeatedly. At the end, the records are
+//! compared with the states that a watch has delivered: each rollout has one record, with the right outcome.
 //!
 //! `make test` runs a short form. The long form is:
 //!
@@ -67,8 +67,8 @@ async fn each_rollout_has_one_correct_record() -> TestResult {
     let runs = ControllerRuns::default();
     let mut kills = vec![Kill::StartAgain, Kill::StartTwice];
     random.shuffle(&mut kills);
-    // The kills are used from the last to the first. The take-over comes last: after it, no controller leads until the lease
-    // expires, and none is killed in that time.
+    // The kills are used from the last to the first. The take-over comes last: after it, no controller leads until the
+    // lease expires, and none is killed in that time.
     kills.insert(0, Kill::TakeOver);
     let mut run = RandomRun { setup: &setup, controller, pod: PODS[0], observer, runs, kills, waits_for_lease: false };
     run.controller.leads().await?;
@@ -120,8 +120,8 @@ struct RandomRun<'a> {
 }
 
 impl RandomRun<'_> {
-    /// Kills the controller and starts another one, while operations continue. Does nothing while the controller waits for the
-    /// lease of the killed leader, since only this controller knows what has happened since then.
+    /// Kills the controller and starts another one, while operations continue. Does nothing while the controller waits
+    /// for the lease of the killed leader, since only this controller knows what has happened since then.
     async fn replace_controller(&mut self, fleet: &mut Fleet<'_>, random: &mut Rng) -> TestResult {
         if self.waits_for_lease && !self.controller.is_leading()? {
             return Ok(());

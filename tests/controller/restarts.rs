@@ -108,8 +108,8 @@ async fn interrupted_watch_is_resumed() -> TestResult {
     setup.deployments(&namespace, &[("web:1", "success"), ("web:2", "success")]).await?;
     assert_eq!(controller.get("/livez").await?.0, 200);
     wait_for("all deliveries in the metrics", DEADLINE, async || {
-        // These include the rollout of the Deployment of the chart, if it was open when the controller started. They also
-        // include entities that were sent twice, because the API server ended before their status was written.
+        // These include the rollout of the Deployment of the chart, if it was open when the controller started. They
+        // also include entities that were sent twice, because the API server ended before their status was written.
         let delivered: u64 = setup.port.entities("dora_deployment").iter().map(|entity| entity.writes).sum();
         let (_, metrics) = controller.get("/metrics").await?;
         let line = format!("port_dora_resources_delivered_total{{kind=\"DoraDeployment\"}} {delivered}\n");

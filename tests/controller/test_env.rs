@@ -72,9 +72,9 @@ impl Row {
         has_one && self.ended_since_installation && !has_name && spec.environment.as_deref() == Some("production")
     }
 
-    /// The row as text, such as `web:2 Release Succeeded success`: Deployment and revision, change, outcome, and the status in
-    /// Port or the reason why it is not reported. `…` stands for a change that the controller has not handled yet.
-    /// `, 3 unseen before` follows if revisions before this one were missed.
+    /// The row as text, such as `web:2 Release Succeeded success`: Deployment and revision, change, outcome, and the
+    /// status in Port or the reason why it is not reported. `…` stands for a change that the controller has not handled
+    /// yet. `, 3 unseen before` follows if revisions before this one were missed.
     fn line(&self) -> String {
         let spec = &self.record.spec;
         let (name, revision) = rollout_of(&self.record)
@@ -101,9 +101,9 @@ impl TestEnv<'static> {
         TestEnv::on(Installation::shared().await, prefix).await
     }
 
-    /// An environment whose namespace has the annotation `dora.port.io/environment`, and further annotations. `first` creates
-    /// the first records. They show whether the controller already knew the annotations, since the watches of namespaces and
-    /// Deployments are not synchronised. If not, this tries again with another namespace.
+    /// An environment whose namespace has the annotation `dora.port.io/environment`, and further annotations. `first`
+    /// creates the first records. They show whether the controller already knew the annotations, since the watches of
+    /// namespaces and Deployments are not synchronised. If not, this tries again with another namespace.
     pub async fn in_environment(
         prefix: &str,
         environment: &str,
@@ -167,27 +167,28 @@ impl<'a> TestEnv<'a> {
         self.set_deadline("web", 600).await
     }
 
-    /// Makes the rollout of this Deployment fail by setting a deadline that has passed. The rollout must have stalled, see
-    /// [`TestEnv::stalled`]: after further progress, Kubernetes would let it fail a second time.
+    /// Makes the rollout of this Deployment fail by setting a deadline that has passed. The rollout must have stalled,
+    /// see [`TestEnv::stalled`]: after further progress, Kubernetes would let it fail a second time.
     pub async fn fail_now(&self, name: &str) -> Result<(), Error> {
         self.set_deadline(name, 1).await
     }
 
-    /// Applies a rollout that can't succeed, and makes it fail when it has stalled. So the pods have the same state at each
-    /// failure.
+    /// Applies a rollout that can't succeed, and makes it fail when it has stalled. So the pods have the same state at
+    /// each failure.
     pub async fn apply_failing(&self, web: &Web) -> Result<(), Error> {
         self.apply_stalled(web, usize::try_from(web.replicas)?).await?;
         self.fail_now(web.name).await
     }
 
-    /// Applies a rollout that can't succeed, with a long deadline, and waits until it has stalled with this number of pods.
+    /// Applies a rollout that can't succeed, with a long deadline, and waits until it has stalled with this number of
+    /// pods.
     pub async fn apply_stalled(&self, web: &Web, pods: usize) -> Result<(), Error> {
         self.apply(&Web { deadline: 600, ..web.clone() }).await?;
         self.stalled(web, pods).await
     }
 
-    /// Waits until a rollout that can't succeed has stalled: the Deployment counts this number of updated pods, and each pod is
-    /// in its final state.
+    /// Waits until a rollout that can't succeed has stalled: the Deployment counts this number of updated pods, and
+    /// each pod is in its final state.
     pub async fn stalled(&self, web: &Web, pods: usize) -> Result<(), Error> {
         let client = self.setup.client().await?;
         let deployments: Api<Deployment> = Api::namespaced(client.clone(), &self.namespace);
@@ -221,8 +222,9 @@ impl<'a> TestEnv<'a> {
         Ok(())
     }
 
-    /// Waits until the records of this namespace are exactly these, and returns them. Each is written as in [`Row::line`], and
-    /// they are sorted by name, revision and age. Checks that Port has an entity of each reported record, and no other.
+    /// Waits until the records of this namespace are exactly these, and returns them. Each is written as in
+    /// [`Row::line`], and they are sorted by name, revision and age. Checks that Port has an entity of each reported
+    /// record, and no other.
     pub async fn table(&self, expected: &[&str]) -> Result<Vec<Row>, Error> {
         let api: Api<DoraDeployment> = Api::namespaced(self.setup.client().await?, &self.namespace);
         let leases: Api<Lease> = Api::namespaced(self.setup.client().await?, RELEASE);
@@ -308,7 +310,8 @@ impl<'a> TestEnv<'a> {
         Ok(api.get("web").await?)
     }
 
-    /// Waits until the Deployment `web` has this revision and is complete according to its counts. Ignores the condition.
+    /// Waits until the Deployment `web` has this revision and is complete according to its counts. Ignores the
+    /// condition.
     pub async fn complete(&self, revision: i64) -> Result<Deployment, Error> {
         self.until(&format!("revision {revision} to be complete"), |web| {
             let (wanted, status) = (web.spec.as_ref()?.replicas?, web.status.as_ref()?);
@@ -334,8 +337,8 @@ impl<'a> TestEnv<'a> {
         Ok(web)
     }
 
-    /// Waits until the Deployment controller has reconciled the Deployment `web` once more. For this, the Deployment gets an
-    /// annotation. What has not happened by then doesn't happen without another change.
+    /// Waits until the Deployment controller has reconciled the Deployment `web` once more. For this, the Deployment
+    /// gets an annotation. What has not happened by then doesn't happen without another change.
     pub async fn reconciled(&self) -> Result<Deployment, Error> {
         let api: Api<Deployment> = Api::namespaced(self.setup.client().await?, &self.namespace);
         let annotation = json!({"metadata": {"annotations": {"test/reconciled": Timestamp::now().to_string()}}});
@@ -374,8 +377,8 @@ impl<'a> TestEnv<'a> {
         Ok(all)
     }
 
-    /// Waits until no ReplicaSet has one of these images. The Deployment controller removes old ReplicaSets some time after the
-    /// completion of a rollout.
+    /// Waits until no ReplicaSet has one of these images. The Deployment controller removes old ReplicaSets some time
+    /// after the completion of a rollout.
     pub async fn pruned(&self, images: &[&str]) -> Result<(), Error> {
         for image in images {
             wait_for(format!("the ReplicaSet of {image} to be gone"), DEADLINE, async || {

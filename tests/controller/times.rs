@@ -45,8 +45,8 @@ async fn rollout_lasts_from_replica_set_to_condition() -> TestResult {
     assert_eq!(failed[1].started(), (created(&env.replica_set("app:broken").await?), Exact));
     assert_eq!(failed[1].finished(), (completed_at, Exact));
 
-    // For a moment after the undo, the condition still has the failure of revision 2. The ReplicaSet is an old one, so the
-    // start of its rollout is known only from the watch.
+    // For a moment after the undo, the condition still has the failure of revision 2. The ReplicaSet is an old one, so
+    // the start of its rollout is known only from the watch.
     let before = Timestamp::now();
     env.apply(&v1).await?;
     env.record(3, "in progress", |spec| spec.outcome == Outcome::InProgress).await?;
@@ -108,11 +108,12 @@ fn recreate(env: &TestEnv<'_>, image: &'static str) -> Web {
     env.gated(Web { recreate: true, ..Web::image(image) })
 }
 
-/// An environment in which `app:v2` replaces `app:v1`, its pod waits at the gate, and the condition names its ReplicaSet.
+/// An environment in which `app:v2` replaces `app:v1`, its pod waits at the gate, and the condition names its
+/// ReplicaSet.
 ///
 /// Only one write replaces the success of `app:v1` in the condition: it sets NewReplicaSetCreated together with the new
-/// revision. If it conflicts with another write, it is lost, and the condition keeps the success of `app:v1`. Then this tries
-/// again with another Deployment.
+/// revision. If it conflicts with another write, it is lost, and the condition keeps the success of `app:v1`. Then this
+/// tries again with another Deployment.
 async fn recreated() -> Result<TestEnv<'static>, Error> {
     for _ in 0..ATTEMPTS {
         let env = TestEnv::new("recreate").await?;
@@ -311,8 +312,8 @@ async fn revision_starts_when_its_replica_set_is_created() -> TestResult {
 
 /// An environment in which a quota refuses the ReplicaSet of `app:v2`, the records of `app:v1`, and the Deployment.
 ///
-/// The API server sees the quota through a watch. If the watch is late, nothing is refused. Then this tries again in another
-/// namespace.
+/// The API server sees the quota through a watch. If the watch is late, nothing is refused. Then this tries again in
+/// another namespace.
 async fn refused() -> Result<(TestEnv<'static>, Vec<Row>, Deployment), Error> {
     for _ in 0..ATTEMPTS {
         let env = TestEnv::new("refused").await?;
@@ -349,10 +350,12 @@ async fn adopted_replica_set_is_not_a_rollout() -> TestResult {
     Ok(())
 }
 
-/// An environment whose Deployment has adopted a stray ReplicaSet after two rollouts, and the records of these rollouts.
+/// An environment whose Deployment has adopted a stray ReplicaSet after two rollouts, and the records of these
+/// rollouts.
 ///
-/// If the stray ReplicaSet has pods, the condition is updated as after a rollout. The Deployment controller does so only if it
-/// writes its status while it still counts these pods. If they are gone by then, this tries again with another Deployment.
+/// If the stray ReplicaSet has pods, the condition is updated as after a rollout. The Deployment controller does so
+/// only if it writes its status while it still counts these pods. If they are gone by then, this tries again with
+/// another Deployment.
 async fn with_stray(prefix: &str, pods: i32) -> Result<(TestEnv<'static>, Vec<Row>), Error> {
     for _ in 0..ATTEMPTS {
         let env = TestEnv::new(prefix).await?;

@@ -42,7 +42,8 @@ impl Web {
         Self { image, ..Self::default() }
     }
 
-    /// An image that can't be pulled, with a deadline of 2 s. Times are whole seconds, so a deadline of 1 s can pass at once.
+    /// An image that can't be pulled, with a deadline of 2 s. Times are whole seconds, so a deadline of 1 s can pass at
+    /// once.
     pub fn broken() -> Self {
         Self { image: "app:broken", deadline: 2, ..Self::default() }
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
-/// Measures memory and latency of the binary of the controller on a real local cluster. It fails only if an entity never
-/// arrives, and asserts no times.
+/// Measures memory and latency of the binary of the controller on a real local cluster. It fails only if an entity
+/// never arrives, and asserts no times.
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
 pub struct Arguments {

@@ -26,8 +26,8 @@ impl Records {
         Self { api: Api::namespaced_with(client.clone(), namespace, &kind), kind }
     }
 
-    /// Creates the record with this number, like the controller but without a status. Returns the end of its identifier in Port,
-    /// after the name of the cluster and the namespace.
+    /// Creates the record with this number, like the controller but without a status. Returns the end of its identifier
+    /// in Port, after the name of the cluster and the namespace.
     ///
     /// # Errors
     /// When the API server refuses it.

@@ -49,8 +49,8 @@ pub struct Latency {
 /// Starts a rollout of each of `targets`, `rate` per second, and waits until all entities have arrived.
 ///
 /// # Errors
-/// When a Deployment can't be changed, or a rollout isn't complete in time. An entity that doesn't arrive in time is not an
-/// error, but part of the result.
+/// When a Deployment can't be changed, or a rollout isn't complete in time. An entity that doesn't arrive in time is
+/// not an error, but part of the result.
 pub async fn measure(
     cluster: &LocalCluster,
     client: &Client,
@@ -102,8 +102,8 @@ pub async fn measure(
     })
 }
 
-/// Waits until the entities of all completions have arrived or the deadline has passed. Returns the times from the completed
-/// status to the entity in milliseconds, and the identifiers of missing entities.
+/// Waits until the entities of all completions have arrived or the deadline has passed. Returns the times from the
+/// completed status to the entity in milliseconds, and the identifiers of missing entities.
 async fn deliveries(
     port: &PortSim,
     targets: &[Target],
@@ -203,7 +203,8 @@ fn identifiers_in(body: &Value) -> impl Iterator<Item = &str> {
     std::iter::once(body).chain(several).filter_map(|entity| entity["identifier"].as_str())
 }
 
-/// The time between two instants in milliseconds. It is negative if the watch of the bench was slower than the controller.
+/// The time between two instants in milliseconds. It is negative if the watch of the bench was slower than the
+/// controller.
 pub fn milliseconds(from: Instant, to: Instant) -> f64 {
     let forward = to.saturating_duration_since(from).as_secs_f64();
     let backward = from.saturating_duration_since(to).as_secs_f64();

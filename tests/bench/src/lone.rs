@@ -12,8 +12,8 @@ use crate::history::Records;
 use crate::load::{BLUEPRINT, milliseconds};
 use crate::statistics::{Spread, spread};
 
-/// Writes this number of records in `namespace`, each after the one before has arrived. Returns the times from the answer of the
-/// API server to the request to Port, in milliseconds.
+/// Writes this number of records in `namespace`, each after the one before has arrived. Returns the times from the
+/// answer of the API server to the request to Port, in milliseconds.
 ///
 /// # Errors
 /// When the API server refuses one, or one doesn't arrive in time.

@@ -19,8 +19,8 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// Version of Linux.
     pub kernel: String,
-    /// Average number of runnable processes in the last minute. Above the number of processors, other processes disturb the
-    /// measurement.
+    /// Average number of runnable processes in the last minute. Above the number of processors, other processes disturb
+    /// the measurement.
     pub load: f32,
     /// The commit of the checkout, with `-dirty` if it has changes.
     pub commit: String,

@@ -2,8 +2,8 @@
 //! ready, and the time from a completed rollout to its entity in the stand-in for Port.
 //!
 //! First the real controllers of Kubernetes roll out the Deployments, each with one pod that KWOK simulates. Then the
-//! controller is started, and its memory is read after an idle time. Then some of the Deployments are rolled out on a fixed
-//! schedule. All times are from the clock of this process, since Kubernetes writes times in whole seconds.
+//! controller is started, and its memory is read after an idle time. Then some of the Deployments are rolled out on a
+//! fixed schedule. All times are from the clock of this process, since Kubernetes writes times in whole seconds.
 
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "a program for the terminal")]
 
@@ -183,7 +183,8 @@ async fn prepare(arguments: &Arguments, setup: &Installation<'_>, observer: &Obs
     Ok((targets, existing))
 }
 
-/// Creates records, and lets a controller deliver them before the measured one starts. Returns the time of the delivery.
+/// Creates records, and lets a controller deliver them before the measured one starts. Returns the time of the
+/// delivery.
 async fn deliver_history(records: usize, setup: &Installation<'_>) -> Result<Duration> {
     let deadline = setup.deadline;
     say(&format!("creating and delivering {records} records"));

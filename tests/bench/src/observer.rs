@@ -19,8 +19,8 @@ use tokio::sync::oneshot;
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
 
-/// A completed rollout: the condition `Progressing` has the reason `NewReplicaSetAvailable`, and names a ReplicaSet that it
-/// did not name before.
+/// A completed rollout: the condition `Progressing` has the reason `NewReplicaSetAvailable`, and names a ReplicaSet
+/// that it did not name before.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Completion {
     /// The ReplicaSet that the condition names.

@@ -48,8 +48,8 @@ impl LocalCluster {
     /// Creates a namespace with a new name that begins with `prefix`, and waits until pods can be created in it.
     ///
     /// # Errors
-    /// When the API server refuses it, for instance because `prefix` is not a DNS label, or the controller manager doesn't
-    /// create the default service account within the deadline of the cluster.
+    /// When the API server refuses it, for instance because `prefix` is not a DNS label, or the controller manager
+    /// doesn't create the default service account within the deadline of the cluster.
     pub async fn namespace(&self, prefix: &str) -> Result<String> {
         let client = self.client().await?;
         let namespace = Namespace {
@@ -138,8 +138,8 @@ impl LocalCluster {
         command
             .args(arguments)
             .env("KUBECONFIG", self.kubeconfig())
-            // By default, kubectl caches the resources of a server in the home folder, under its port. Another cluster may
-            // have used that port before.
+            // By default, kubectl caches the resources of a server in the home folder, under its port. Another cluster
+            // may have used that port before.
             .env("KUBECACHEDIR", self.folder().join("kubectl"))
             .env_remove("HELM_NAMESPACE")
             .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })

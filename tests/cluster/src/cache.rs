@@ -63,8 +63,8 @@ impl ClusterFolder {
         }
     }
 
-    /// Locks a folder that the user chose: a new one, an empty one, or that of a stopped cluster, whose state and logs are
-    /// then removed.
+    /// Locks a folder that the user chose: a new one, an empty one, or that of a stopped cluster, whose state and logs
+    /// are then removed.
     pub(crate) fn take(path: &Path) -> Result<Self> {
         create_folder(path)?;
         let path = path.canonicalize().map_err(Error::file("resolve", path))?;
@@ -93,8 +93,8 @@ impl ClusterFolder {
     }
 }
 
-/// Removes the folders of stopped clusters except the newest [`KEPT_CLUSTERS`]. Failures are ignored, since they must not
-/// prevent a cluster from starting.
+/// Removes the folders of stopped clusters except the newest [`KEPT_CLUSTERS`]. Failures are ignored, since they must
+/// not prevent a cluster from starting.
 fn prune(clusters: &Path) {
     let Ok(entries) = fs::read_dir(clusters) else { return };
     let mut unused: Vec<(SystemTime, PathBuf)> = entries

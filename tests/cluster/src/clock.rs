@@ -1,5 +1,5 @@
-//! Waits for the clock. Kubernetes writes times in whole seconds, so two times differ only if a second has passed between
-//! them.
+//! Waits for the clock. Kubernetes writes times in whole seconds, so two times differ only if a second has passed
+//! between them.
 
 use k8s_openapi::jiff::Timestamp;
 

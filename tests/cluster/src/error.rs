@@ -9,7 +9,8 @@ use crate::wait::WaitError;
 /// The result of the functions of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong with a local cluster. The message of each error contains its cause, so that a failed test shows it.
+/// What can go wrong with a local cluster. The message of each error contains its cause, so that a failed test shows
+/// it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -1,6 +1,6 @@
-//! A real Kubernetes cluster on this machine, for tests, demo and bench: etcd, kube-apiserver,
-//! kube-controller-manager and kube-scheduler, and a node that KWOK simulates. The real controllers roll out Deployments;
-//! only the pods are simulated.
+//! A real Kubernetes cluster on this machine, for tests, demo and bench: etcd, kube-apiserver, kube-controller-manager
+//! and kube-scheduler, and a node that KWOK simulates. The real controllers roll out Deployments; only the pods are
+//! simulated.
 //!
 //! It needs Go to build the programs once (see the crate `programs`). It needs neither root nor a container runtime.
 //! Several clusters can run at once.

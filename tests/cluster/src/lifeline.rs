@@ -1,10 +1,10 @@
-//! Ends the processes of a cluster when their owner ends, even by SIGKILL: then no destructor runs, and statics are never
-//! dropped.
+//! Ends the processes of a cluster when their owner ends, even by SIGKILL: then no destructor runs, and statics are
+//! never dropped.
 //!
-//! The owner holds the write end of a pipe. Two small shell processes wait at its read end. The end of file comes when the
-//! owner ends or closes the pipe. Then:
-//! * the leader of the process group of the cluster sends SIGKILL to its own group. It names no process ids, so it can't
-//!   hit another process that has got the id of an ended one;
+//! The owner holds the write end of a pipe. Two small shell processes wait at its read end. The end of file comes when
+//! the owner ends or closes the pipe. Then:
+//! * the leader of the process group of the cluster sends SIGKILL to its own group. It names no process ids, so it
+//!   can't hit another process that has got the id of an ended one;
 //! * the cleaner, which is not in that group, waits until the group is gone and removes the data of etcd.
 //!
 //! Both have process groups of their own, so Ctrl-C at a terminal reaches only the owner, and the owner decides.
@@ -18,8 +18,9 @@ use crate::error::{Error, Result};
 
 const LEADER: &str = "while read -r _; do :; done; kill -s KILL 0";
 
-/// Processes whose new parent doesn't collect them stay in the group as zombies, which write nothing any more. `ps` tells
-/// them from processes that a busy machine has not killed yet. The limit of 5 minutes is for machines without `ps`.
+/// Processes whose new parent doesn't collect them stay in the group as zombies, which write nothing any more. `ps`
+/// tells them from processes that a busy machine has not killed yet. The limit of 5 minutes is for machines without
+/// `ps`.
 const CLEANER: &str = r#"
 while read -r _; do :; done
 looks=0
@@ -42,7 +43,8 @@ pub(crate) struct Lifeline {
 }
 
 impl Lifeline {
-    /// Starts the two processes: when this process ends, the processes in [`Lifeline::group`] are killed and `data` is removed.
+    /// Starts the two processes: when this process ends, the processes in [`Lifeline::group`] are killed and `data` is
+    /// removed.
     pub(crate) fn start(data: &Path) -> Result<Self> {
         let (watched, owner) = pipe().map_err(Error::process("make a pipe for", "the cluster"))?;
         let shell = |script: &str| {

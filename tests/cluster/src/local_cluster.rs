@@ -30,8 +30,8 @@ use crate::wait::{NotYet, Wait};
 /// How often a start is retried with other ports, because another process has taken a port before it was used.
 const PORT_ATTEMPTS: usize = 5;
 
-/// The value of GOGC: the garbage collector runs when the heap has grown by this percentage. With Go's default of 100, it
-/// takes a fifth of the CPU time of the programs.
+/// The value of GOGC: the garbage collector runs when the heap has grown by this percentage. With Go's default of 100,
+/// it takes a fifth of the CPU time of the programs.
 const GARBAGE_PERCENT: &str = "400";
 
 /// Options for the start of a cluster.
@@ -51,9 +51,9 @@ impl Default for ClusterOptions {
 
 /// A real Kubernetes control plane on 127.0.0.1, with one simulated node that has room for 100,000 pods.
 ///
-/// It ends with [`LocalCluster::stop`], when it is dropped, or when this process ends, even by SIGKILL.
-/// It is not bound to an async runtime, so tests with different runtimes can share one. A [`kube::Client`] is bound to the
-/// runtime that created it, so each test creates its own with [`LocalCluster::client`].
+/// It ends with [`LocalCluster::stop`], when it is dropped, or when this process ends, even by SIGKILL. It is not bound
+/// to an async runtime, so tests with different runtimes can share one. A [`kube::Client`] is bound to the runtime that
+/// created it, so each test creates its own with [`LocalCluster::client`].
 #[derive(Debug)]
 pub struct LocalCluster {
     pub(crate) binaries: Binaries,
@@ -80,8 +80,8 @@ impl LocalCluster {
     /// Builds missing programs first: see [`Binaries::ensure`].
     ///
     /// # Errors
-    /// When a program can't be built, the folder can't be used, or a component of the control plane ends or isn't ready in
-    /// time. The error names the log of that component and shows its end.
+    /// When a program can't be built, the folder can't be used, or a component of the control plane ends or isn't ready
+    /// in time. The error names the log of that component and shows its end.
     pub async fn start(options: ClusterOptions) -> Result<Self> {
         let binaries = tokio::task::spawn_blocking(Binaries::ensure).await??;
         let mut cluster = Self::prepare(binaries, options)?;
@@ -149,7 +149,8 @@ impl LocalCluster {
         self.start_component(Component::ApiServer).await
     }
 
-    /// Kills a component of the control plane with SIGKILL, and waits until it is gone. Does nothing if it isn't running.
+    /// Kills a component of the control plane with SIGKILL, and waits until it is gone. Does nothing if it isn't
+    /// running.
     ///
     /// # Errors
     /// When the process can't be signalled or waited for.
@@ -158,7 +159,8 @@ impl LocalCluster {
         child.kill().and_then(|()| child.wait()).map(drop).map_err(Error::process("stop", component.name()))
     }
 
-    /// Starts a component of the control plane unless it is running. Waits until etcd or the API server accepts requests.
+    /// Starts a component of the control plane unless it is running. Waits until etcd or the API server accepts
+    /// requests.
     ///
     /// # Errors
     /// When the component can't be started, ends, or isn't ready in time.
@@ -293,8 +295,8 @@ impl LocalCluster {
         self.check()
     }
 
-    /// Waits for the default service account of a namespace. The controller manager creates it, and without it, no pod can
-    /// be created there.
+    /// Waits for the default service account of a namespace. The controller manager creates it, and without it, no pod
+    /// can be created there.
     pub(crate) async fn wait_for_default_account(&self, client: kube::Client, namespace: &str) -> Result<()> {
         let accounts: Api<ServiceAccount> = Api::namespaced(client, namespace);
         let mut wait = self.wait(&format!("the default service account of namespace {namespace}"));

@@ -8,8 +8,8 @@ use crate::wait::NotYet;
 /// The name of the node.
 pub(crate) const NAME: &str = "kwok-0";
 
-/// Whether the node accepts pods. KWOK sets the condition Ready. Then the controller manager removes the taint of new nodes:
-/// a pod that is created before that fails to be scheduled, and the scheduler retries it only minutes later.
+/// Whether the node accepts pods. KWOK sets the condition Ready. Then the controller manager removes the taint of new
+/// nodes: a pod that is created before that fails to be scheduled, and the scheduler retries it only minutes later.
 pub(crate) fn accepts_pods(node: &Node) -> Result<Option<()>, NotYet> {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     let ready = conditions

@@ -5,14 +5,14 @@ use std::ops::RangeInclusive;
 
 use crate::error::{Error, Result};
 
-/// A range below the ports of outgoing connections (from 32768 on Linux, 49152 on macOS), so that no client connection can
-/// take the port of an API server while it restarts.
+/// A range below the ports of outgoing connections (from 32768 on Linux, 49152 on macOS), so that no client connection
+/// can take the port of an API server while it restarts.
 pub(crate) const RANGE: RangeInclusive<u16> = 10_000..=32_000;
 
 const ATTEMPTS: usize = 200;
 
-/// Finds different free ports. Another process can still take one of them before it is used, so the caller must retry with
-/// other ports in that case.
+/// Finds different free ports. Another process can still take one of them before it is used, so the caller must retry
+/// with other ports in that case.
 pub(crate) fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
     // All ports are held until the last one is found, so that they differ.
     let mut held = Vec::with_capacity(COUNT);

@@ -16,8 +16,8 @@ use crate::wait::Wait;
 /// Lines of the log that a failed test shows.
 const SHOWN_LINES: usize = 60;
 
-/// A running program that a test has started. It is killed when it is dropped, and then the end of its log is shown if the
-/// test has failed. It also ends with the cluster, and so with this process.
+/// A running program that a test has started. It is killed when it is dropped, and then the end of its log is shown if
+/// the test has failed. It also ends with the cluster, and so with this process.
 #[derive(Debug)]
 pub struct Process {
     name: String,

@@ -8,8 +8,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 /// How long tests wait for a condition. It is long, for machines that run other things as well. No test asserts it.
 pub const DEADLINE: Duration = Duration::from_mins(4);
 
-/// Bounds of the interval between two checks of [`wait_for`], which is an eighth of the time waited so far. Checks cost the
-/// cluster time, and a long wait needs no frequent checks.
+/// Bounds of the interval between two checks of [`wait_for`], which is an eighth of the time waited so far. Checks cost
+/// the cluster time, and a long wait needs no frequent checks.
 const INTERVALS: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(250));
 
 /// Why a condition isn't met yet. It is converted from every type that implements [`Display`], so that `?` works on all
@@ -46,11 +46,11 @@ impl Display for WaitError {
 
 impl std::error::Error for WaitError {}
 
-/// Calls `check` until it returns `Ok(Some(value))`, and returns that value. Checks are frequent at first, and then come
-/// every quarter of a second.
+/// Calls `check` until it returns `Ok(Some(value))`, and returns that value. Checks are frequent at first, and then
+/// come every quarter of a second.
 ///
-/// `Ok(None)` and `Err(reason)` both mean "not yet"; the newest reason becomes part of the error. A check is cancelled at
-/// the deadline, so a request that hangs can't block the test.
+/// `Ok(None)` and `Err(reason)` both mean "not yet"; the newest reason becomes part of the error. A check is cancelled
+/// at the deadline, so a request that hangs can't block the test.
 ///
 /// # Errors
 /// When `deadline` has passed. The error contains `what` and the newest reason.
@@ -85,8 +85,8 @@ pub async fn wait_for<T>(
 
 /// One wait, check by check: [`wait_for`] is a loop over [`Wait::poll`].
 ///
-/// The compiler can't prove that a future which calls an async closure is `Send` (rust-lang/rust issue 110338), so methods
-/// whose futures must be `Send` have a loop of their own.
+/// The compiler can't prove that a future which calls an async closure is `Send` (rust-lang/rust issue 110338), so
+/// methods whose futures must be `Send` have a loop of their own.
 #[derive(Debug)]
 pub(crate) struct Wait {
     what: String,

@@ -106,7 +106,8 @@ async fn port_of(kubeconfig: &Path) -> Result<u16> {
     port(contents["clusters"][0]["cluster"]["server"].as_str().context("no server")?)
 }
 
-/// The cluster whose components the tests stop. One test uses it at a time: starting a cluster takes longer than most tests.
+/// The cluster whose components the tests stop. One test uses it at a time: starting a cluster takes longer than most
+/// tests.
 async fn exclusive() -> Result<(&'static LocalCluster, MutexGuard<'static, ()>)> {
     static TURN: Mutex<()> = Mutex::const_new(());
     let turn = TURN.lock().await;

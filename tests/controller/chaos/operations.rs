@@ -106,8 +106,8 @@ impl Operations {
         }
     }
 
-    /// Sets another image of the Deployment, and waits until the Deployment controller has observed it, so that each image is a
-    /// rollout.
+    /// Sets another image of the Deployment, and waits until the Deployment controller has observed it, so that each
+    /// image is a rollout.
     async fn roll_out(&self, deployment: usize, image: usize, fails: bool) -> Result<(), Error> {
         let name = format!("web-{deployment}");
         let tag = if fails { "broken" } else { "v1" };

@@ -1,5 +1,5 @@
-//! Checks that the controller keeps the pauses that Port asks for. The log of the controller contains each request that is sent
-//! and each answer that is read, in order, so network delays don't matter.
+//! Checks that the controller keeps the pauses that Port asks for. The log of the controller contains each request that
+//! is sent and each answer that is read, in order, so network delays don't matter.
 
 use jiff::{SignedDuration, Timestamp};
 use port_sim::Request;
@@ -12,8 +12,8 @@ const SENT: &str = "sending a request to Port";
 /// The tolerance between the clock of the log and the clock that measures a pause.
 const DRIFT: SignedDuration = SignedDuration::from_millis(10);
 
-/// The requests that a controller sent after it had read an answer that asks for a pause, one line each. `logs` has one entry
-/// for each process, since the next process doesn't know of the pause.
+/// The requests that a controller sent after it had read an answer that asks for a pause, one line each. `logs` has one
+/// entry for each process, since the next process doesn't know of the pause.
 pub fn sent_during_pause(logs: &[String], requests: &[Request]) -> Vec<String> {
     let asked = requests.iter().filter_map(|request| Some((request, pause(request)?)));
     let of_each = asked.flat_map(|(request, pause)| logs.iter().map(move |log| (request, pause, log)));

@@ -102,8 +102,8 @@ impl<'a> Comparison<'a> {
         .collect()
     }
 
-    /// Checks that the outcome of a record changes only in the allowed order, that its identity doesn't change, and that it is
-    /// not deleted.
+    /// Checks that the outcome of a record changes only in the allowed order, that its identity doesn't change, and
+    /// that it is not deleted.
     fn check_history(&mut self, name: &str, history: &RecordHistory) {
         if history.is_deleted {
             self.add(&format!("the record {name} was deleted"));
@@ -204,8 +204,8 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Whether the record was created after the Deployment and its ReplicaSets were deleted, since no controller was leading
-    /// before.
+    /// Whether the record was created after the Deployment and its ReplicaSets were deleted, since no controller was
+    /// leading before.
     fn was_recorded_after_deletion(&self, rollout: &ExpectedRollout<'_>) -> bool {
         let is_record = |history: &&RecordHistory| {
             let reference = history.last().and_then(rollout_of);
@@ -229,8 +229,8 @@ impl<'a> Comparison<'a> {
     fn is_right(&self, rollout: &ExpectedRollout<'_>, outcome: Outcome) -> bool {
         let missed = |at: Option<Instant>| at.is_some_and(|at| self.is_missed(at));
         let expected = rollout.outcome();
-        // If the Deployment controller measures no deadline, the controller counts from the last progress that it saw. It saw
-        // the same progress as the observer, but not at the same time.
+        // If the Deployment controller measures no deadline, the controller counts from the last progress that it saw.
+        // It saw the same progress as the observer, but not at the same time.
         let tolerance = self.observed.heartbeats.tolerance(rollout.started, rollout.left.unwrap_or_else(Instant::now));
         let stalls = rollout.untracked_stalls.iter();
         let may_have_failed =
@@ -292,8 +292,8 @@ impl<'a> Comparison<'a> {
         self.observed.deployments[rollout.uid].states.last().is_some_and(|state| state.paused)
     }
 
-    /// Checks that a rollback reverts the record that was in effect. If that is a restart, the restarted revision is reverted
-    /// as well.
+    /// Checks that a rollback reverts the record that was in effect. If that is a restart, the restarted revision is
+    /// reverted as well.
     fn check_rollbacks(&mut self) {
         let records = self.records();
         let mut reverted: BTreeMap<(&str, i64), i64> = BTreeMap::new();

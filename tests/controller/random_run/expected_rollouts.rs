@@ -24,17 +24,45 @@ pub struct ExpectedRollout<'a> {
     pub is_deleted: bool,
     pub failed: Option<Instant>,
     pub completed: Option<Instant>,
-    /// The times of completion in the conditions. There are several if the Deployment was paused and resumed afterwards.
+    /// The times of completion in the conditions. There are several if the Deployment was paused and resumed
+    /// afterwards.
     pub completions: Vec<Timestamp>,
     /// The times without progress for which the Deployment controller measures no deadline.
     pub untracked_stalls: Vec<(Instant, Instant)>,
     pub deadline: Duration,
-    /// The times during which the condition doesn't show the state of the rollout: the Deployment is paused or was just resumed,
-    /// or the Deployment controller doesn't track the rollout.
+    /// The times during which the condition doesn't show the state of the rollout: the Deployment is paused or was just
+    /// resumed, or the Deployment controller doesn't track the rollout.
     pub unclear: Vec<(Instant, Instant)>,
 }
 
-impl ExpectedRollout<'_> {
+impl<'a> ExpectedRollout<'a> {
+    /// A rollout that has just started. `changes` are the fields `change` and `change_by_number`.
+    fn new(
+        (uid, name): (&'a str, &'a str),
+        revision: i64,
+        replica_set: &'a ObservedReplicaSet,
+        [change, change_by_number]: [ChangeKind; 2],
+        started: Instant,
+    ) -> Self {
+        Self {
+            uid,
+            name,
+            revision,
+            replica_set,
+            change,
+            change_by_number,
+            started,
+            left: None,
+            is_deleted: false,
+            failed: None,
+            completed: None,
+            completions: Vec::new(),
+            untracked_stalls: Vec::new(),
+            deadline: Duration::ZERO,
+            unclear: Vec::new(),
+        }
+    }
+
     /// The outcome, before a later rollback.
     pub fn outcome(&self) -> Outcome {
         match (self.completed, self.failed, self.left) {
@@ -62,8 +90,8 @@ pub fn expected_rollouts(observed: &Observations) -> Vec<ExpectedRollout<'_>> {
 /// When each revision was first observed, by UID of the Deployment and revision.
 pub type Numbered<'a> = BTreeMap<(&'a str, i64), Instant>;
 
-/// When the revisions that appeared while their Deployment was paused were first observed. Such a revision has no pods until
-/// the resume, but a controller that was down can't know that.
+/// When the revisions that appeared while their Deployment was paused were first observed. Such a revision has no pods
+/// until the resume, but a controller that was down can't know that.
 pub fn numbered_while_paused(observed: &Observations) -> Numbered<'_> {
     let mut numbered = BTreeMap::new();
     for (uid, history) in &observed.deployments {
@@ -96,7 +124,8 @@ fn of_deployment<'a>(
         }
         let is_same = rollouts.last().is_some_and(|last| last.replica_set.uid == replica_set.uid);
         let was_numbered = numbered.contains_key(&(uid, revision));
-        // While the Deployment is paused, an undo only changes the numbers, and the template may change again before the resume.
+        // While the Deployment is paused, an undo only changes the numbers, and the template may change again before
+        // the resume.
         let has_pods = state.is_observed && (state.updated > 0 || state.replicas == 0);
         if !is_same && (state.paused || was_numbered && !has_pods) {
             continue;
@@ -108,23 +137,8 @@ fn of_deployment<'a>(
                 last.left = Some(state.at);
             }
             tracker = RolloutTracker { outdated: tracker.outdated.take(), ..RolloutTracker::default() };
-            rollouts.push(ExpectedRollout {
-                uid,
-                name: &history.name,
-                revision,
-                replica_set,
-                change: change(revision, replica_set, ran_before),
-                change_by_number: change(revision, replica_set, numbered_before),
-                started: state.at,
-                left: None,
-                is_deleted: false,
-                failed: None,
-                completed: None,
-                completions: Vec::new(),
-                untracked_stalls: Vec::new(),
-                deadline: Duration::ZERO,
-                unclear: Vec::new(),
-            });
+            let changes = [ran_before, numbered_before].map(|before| change(revision, replica_set, before));
+            rollouts.push(ExpectedRollout::new((uid, &history.name), revision, replica_set, changes, state.at));
         }
         let next = history.states.get(index + 1).map(|next| next.at).or(history.deleted).unwrap_or_else(Instant::now);
         if let Some(rollout) = rollouts.last_mut() {

@@ -1,5 +1,5 @@
-//! Measures the lag of the controller and of the observer. A Deployment without pods is changed regularly. For each change, this
-//! keeps the time when it was sent, and the times when the observer saw the change and its record.
+//! Measures the lag of the controller and of the observer. A Deployment without pods is changed regularly. For each
+//! change, this keeps the time when it was sent, and the times when the observer saw the change and its record.
 
 use std::time::{Duration, Instant};
 
@@ -81,8 +81,8 @@ impl Heartbeats {
 
     /// The time until which all changes were recorded when the controller was killed; `None` if nothing was recorded.
     ///
-    /// The controller sees the changes of all Deployments in order, but writes several records at once. Another record may take
-    /// longer than that of the heartbeat.
+    /// The controller sees the changes of all Deployments in order, but writes several records at once. Another record
+    /// may take longer than that of the heartbeat.
     pub fn recorded_until(&self, killed: Instant) -> Option<Instant> {
         let last =
             self.0.iter().rev().find(|heartbeat| heartbeat.recorded.is_some_and(|recorded| recorded <= killed))?;
@@ -93,7 +93,8 @@ impl Heartbeats {
     pub fn tolerance(&self, from: Instant, to: Instant) -> Duration {
         let first = self.0.iter().position(|heartbeat| heartbeat.completed() >= from).unwrap_or(self.0.len());
         let last = self.0.partition_point(|heartbeat| heartbeat.sent <= to);
-        // Include the heartbeats before and after: if the whole machine is slow, there is a long time without heartbeats.
+        // Include the heartbeats before and after: if the whole machine is slow, there is a long time without
+        // heartbeats.
         let (first, last) = (first.saturating_sub(1), (last + 1).min(self.0.len()));
         let around = &self.0[first.min(last)..last];
         let gaps = around.windows(2).map(|pair| pair[1].sent.duration_since(pair[0].sent).saturating_sub(INTERVAL));

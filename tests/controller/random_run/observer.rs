@@ -40,7 +40,8 @@ pub struct Observations {
     pub replica_sets: BTreeMap<String, ObservedReplicaSet>,
     /// By name.
     pub records: BTreeMap<String, RecordHistory>,
-    /// Number of complete lists: one for each watch. If there are more, a watch was interrupted and states may be missing.
+    /// Number of complete lists: one for each watch. If there are more, a watch was interrupted and states may be
+    /// missing.
     lists: usize,
 }
 

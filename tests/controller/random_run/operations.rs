@@ -154,8 +154,8 @@ impl<'a> Fleet<'a> {
 }
 
 impl DesiredDeployment {
-    /// Changes the desired state. Returns the arguments of kubectl for the operation, or `None` if the manifest has to be
-    /// applied.
+    /// Changes the desired state. Returns the arguments of kubectl for the operation, or `None` if the manifest has to
+    /// be applied.
     fn change(&mut self, operation: Operation, image: u32, random: &mut Rng) -> Option<Vec<String>> {
         let deployment = format!("deployment/{}", self.name);
         let words = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());

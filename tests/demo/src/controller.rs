@@ -1,7 +1,7 @@
 //! The controller as a process on this machine, created from the pod template of the chart.
 //!
-//! The pods of the cluster are simulated, so the controller can't run in a pod. It runs beside the cluster instead, with the
-//! arguments, environment, mounted files and rights of its pod.
+//! The pods of the cluster are simulated, so the controller can't run in a pod. It runs beside the cluster instead,
+//! with the arguments, environment, mounted files and rights of its pod.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -59,8 +59,8 @@ fn program() -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Writes the files that a kubelet would mount, and returns the folder of each mount path. An optional Secret that doesn't
-/// exist is an empty folder, as in a pod.
+/// Writes the files that a kubelet would mount, and returns the folder of each mount path. An optional Secret that
+/// doesn't exist is an empty folder, as in a pod.
 async fn mount(
     client: &Client,
     namespace: &str,

@@ -32,7 +32,8 @@ const PREFIX: &str = "demo:shop:";
 /// The name of the incident in examples/incident.yaml.
 const MANUAL_INCIDENT: &str = "checkout-down";
 
-/// The prefix of the name of the incident that the controller opens for the third revision. The rest depends on the UID.
+/// The prefix of the name of the incident that the controller opens for the third revision. The rest depends on the
+/// UID.
 const AUTOMATIC_INCIDENT: &str = "web-3-";
 
 /// The deadline for entities to arrive, and for the controller to start and to stop.
@@ -178,8 +179,8 @@ impl<'a> Scenario<'a> {
         self.shell.run("kubectl -n shop get ddep,dinc").await
     }
 
-    /// Applies the example, with another tag if one is given. Image and commit are changed in one request, as a pipeline should
-    /// do: an annotation that is set before the image belongs to the version before.
+    /// Applies the example, with another tag if one is given. Image and commit are changed in one request, as a
+    /// pipeline should do: an annotation that is set before the image belongs to the version before.
     async fn apply_version(&self, tag: Option<&str>, committed_minutes_ago: i64) -> Result<()> {
         let committed = Timestamp::now() - SignedDuration::from_mins(committed_minutes_ago);
         let annotate = format!(
@@ -323,8 +324,8 @@ fn ended(controller: &Process, status: ExitStatus) -> anyhow::Error {
     anyhow!("the controller has ended ({status}); the last line of its log: {last}")
 }
 
-/// Receives a message when Enter is pressed or the standard input ends. The read is in a thread of its own, since a read of a
-/// terminal can't be cancelled and would block the end of the runtime.
+/// Receives a message when Enter is pressed or the standard input ends. The read is in a thread of its own, since a
+/// read of a terminal can't be cancelled and would block the end of the runtime.
 fn enter_pressed() -> oneshot::Receiver<()> {
     let (pressed, is_pressed) = oneshot::channel();
     std::thread::spawn(move || {

@@ -67,8 +67,8 @@ impl<'a> Shell<'a> {
         let mut child = Command::new("/bin/sh")
             .arg("-c")
             .arg(format!("exec 2>&1\n{line}"))
-            // kubectl and Helm read settings and caches from the home folder and the environment. Those of the user must not
-            // affect the demo.
+            // kubectl and Helm read settings and caches from the home folder and the environment. Those of the user
+            // must not affect the demo.
             .env_clear()
             .envs([("PATH", &self.path), ("HOME", &self.home), ("KUBECONFIG", &self.kubeconfig)])
             .stdin(Stdio::null())

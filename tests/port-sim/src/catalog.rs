@@ -184,8 +184,8 @@ impl Catalog {
 
     /// Deletes an entity. With `dependents`, also deletes all entities that relate to it, directly or indirectly.
     ///
-    /// Port doesn't document what happens to dependents otherwise. Here, an optional relation is cleared, and a required
-    /// relation prevents the deletion.
+    /// Port doesn't document what happens to dependents otherwise. Here, an optional relation is cleared, and a
+    /// required relation prevents the deletion.
     pub(crate) fn delete(&mut self, blueprint: &str, identifier: &str, dependents: bool) -> Result<(), ApiError> {
         self.get(blueprint, identifier)?;
         let affected = self.dependents(blueprint, identifier);

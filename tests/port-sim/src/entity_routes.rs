@@ -56,8 +56,8 @@ pub(crate) async fn write_bulk_or_search(
     }
 }
 
-/// A bulk write. If the body doesn't match the schema of the route, or the blueprint doesn't exist, the whole request fails.
-/// An entity that doesn't match its blueprint fails alone.
+/// A bulk write. If the body doesn't match the schema of the route, or the blueprint doesn't exist, the whole request
+/// fails. An entity that doesn't match its blueprint fails alone.
 fn write_bulk(
     app: &App,
     blueprint: &str,
@@ -169,8 +169,8 @@ pub(crate) async fn search(
     Ok(Json(json!({"ok": true, "matchingBlueprints": blueprints, "entities": entities})))
 }
 
-/// Keeps only the fields in `include`, if it is given, and removes the fields in `exclude`. A field is given as `identifier` or
-/// `properties.<name>`.
+/// Keeps only the fields in `include`, if it is given, and removes the fields in `exclude`. A field is given as
+/// `identifier` or `properties.<name>`.
 fn selected(view: Map<String, Value>, include: &Value, exclude: &Value) -> Map<String, Value> {
     let names = |list: &Value, name: &str| list.as_array().is_some_and(|list| list.iter().any(|one| one == name));
     let keeps = |name: &str, parent: Option<&str>| {

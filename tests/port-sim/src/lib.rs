@@ -1,9 +1,9 @@
 //! A stand-in for Port's API, for tests, the demo and the benchmark of `port-dora-controller`.
 //!
-//! It implements the routes that a client needs to deliver DORA metrics, as strictly as Port is known to be: tokens that expire,
-//! blueprints with types, enums, formats and relations, single and bulk writes of entities, search, rate limits, and error
-//! bodies. Comments in the code name the behaviour that Port doesn't document.
-//! It can also simulate failures of Port and of the network, and it logs all requests.
+//! It implements the routes that a client needs to deliver DORA metrics, as strictly as Port is known to be: tokens
+//! that expire, blueprints with types, enums, formats and relations, single and bulk writes of entities, search, rate
+//! limits, and error bodies. Comments in the code name the behaviour that Port doesn't document. It can also simulate
+//! failures of Port and of the network, and it logs all requests.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
@@ -22,8 +22,8 @@
 //! # }
 //! ```
 //!
-//! At the start, it has the blueprints `dora_deployment`, `dora_incident` and `group`, and the entity `all_teams` of `group`.
-//! [`PortSim::base_url`] is a page for browsers. Other processes use the [control API](mod@control).
+//! At the start, it has the blueprints `dora_deployment`, `dora_incident` and `group`, and the entity `all_teams` of
+//! `group`. [`PortSim::base_url`] is a page for browsers. Other processes use the [control API](mod@control).
 
 #![allow(clippy::must_use_candidate, reason = "a caller may ignore whether something was removed")]
 
@@ -202,8 +202,8 @@ impl PortSim {
         self.shared.catalog.lock().remove_blueprint(identifier)
     }
 
-    /// Closes the port and all connections, so that new connections are refused, or opens the same port again. Blueprints and
-    /// entities are kept.
+    /// Closes the port and all connections, so that new connections are refused, or opens the same port again.
+    /// Blueprints and entities are kept.
     ///
     /// # Errors
     /// When another process takes the port between closing and reserving it.

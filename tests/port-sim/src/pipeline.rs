@@ -26,8 +26,8 @@ use crate::validation::JsonBody;
 /// The maximum size of a body that Port accepts.
 const MAXIMUM_BODY: usize = 1024 * 1024;
 
-/// The maximum size of a body that is read. A body above [`MAXIMUM_BODY`] is discarded, for clients that read the answer only
-/// after they have sent the whole body. Above this size, the connection is closed.
+/// The maximum size of a body that is read. A body above [`MAXIMUM_BODY`] is discarded, for clients that read the
+/// answer only after they have sent the whole body. Above this size, the connection is closed.
 const MAXIMUM_DISCARDED: usize = 64 * 1024 * 1024;
 
 const TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");

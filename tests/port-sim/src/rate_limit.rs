@@ -221,7 +221,8 @@ impl Bucket {
 }
 
 impl Verdict {
-    /// Writes the headers `x-ratelimit-limit`, `-remaining`, `-reset` and `-period`, and `Retry-After` if it is enabled.
+    /// Writes the headers `x-ratelimit-limit`, `-remaining`, `-reset` and `-period`, and `Retry-After` if it is
+    /// enabled.
     pub(crate) fn write_headers(&self, headers: &mut HeaderMap) {
         let seconds = whole_seconds(self.reset);
         let reset = match self.format {

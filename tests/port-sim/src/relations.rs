@@ -14,8 +14,8 @@ pub(crate) type MissingEntity = (String, String);
 /// Sets the given relations, clears those given as `null`, and returns the related entities that don't exist.
 ///
 /// # Errors
-/// When a relation is unknown, a value doesn't match `many`, a query finds no entity (or several for a relation to one), a
-/// required relation is missing, or a target blueprint doesn't exist.
+/// When a relation is unknown, a value doesn't match `many`, a query finds no entity (or several for a relation to
+/// one), a required relation is missing, or a target blueprint doesn't exist.
 pub(crate) fn set(
     entity: &mut Entity,
     model: &Blueprint,

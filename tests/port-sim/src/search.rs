@@ -1,7 +1,7 @@
 //! The search rules of Port that the stand-in supports.
 //!
-//! These are the combinators `and` and `or`, nested, and rules on a `property` (or a meta-property such as `$identifier`,
-//! `$title`, `$blueprint`, `$datasource`) or a `relation`, with the operators in [`Operator`].
+//! These are the combinators `and` and `or`, nested, and rules on a `property` (or a meta-property such as
+//! `$identifier`, `$title`, `$blueprint`, `$datasource`) or a `relation`, with the operators in [`Operator`].
 //! Everything else is refused, so that no search has a wrong result.
 
 use serde::Deserialize;

@@ -75,8 +75,8 @@ async fn no_route(method: axum::http::Method, uri: Uri) -> ApiError {
 
 /// A thread that serves requests until the handle is dropped.
 ///
-/// It has its own runtime, so that it works after the runtime of a test has ended, and while the time of that runtime is
-/// paused.
+/// It has its own runtime, so that it works after the runtime of a test has ended, and while the time of that runtime
+/// is paused.
 #[derive(Debug)]
 pub(crate) struct Server {
     address: SocketAddr,

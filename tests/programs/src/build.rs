@@ -21,8 +21,8 @@ const REPORT_PERIOD: Duration = Duration::from_secs(15);
 /// Lines of Go's output that an error shows.
 const SHOWN_LINES: usize = 20;
 
-/// A template for `go list`: one line for each package that Go would compile. The fields are separated by tabs: package,
-/// folder, source files.
+/// A template for `go list`: one line for each package that Go would compile. The fields are separated by tabs:
+/// package, folder, source files.
 const STALE_PACKAGES: &str =
     r#"{{if .Stale}}{{.ImportPath}}{{"\t"}}{{.Dir}}{{range .GoFiles}}{{"\t"}}{{.}}{{end}}{{end}}"#;
 
@@ -167,8 +167,8 @@ fn follow(child: &mut Child, take: &mut dyn FnMut(Option<&str>) -> Result<()>) -
     }
 }
 
-/// Parses a line of [`STALE_PACKAGES`] into the package and the size of its source files. Unreadable files count as empty,
-/// since only an estimate depends on the size.
+/// Parses a line of [`STALE_PACKAGES`] into the package and the size of its source files. Unreadable files count as
+/// empty, since only an estimate depends on the size.
 fn package(line: &str) -> Option<(String, u64)> {
     let mut parts = line.split('\t');
     let (package, folder) = (parts.next()?, PathBuf::from(parts.next()?));

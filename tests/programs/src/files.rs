@@ -36,7 +36,8 @@ pub fn open_lock(path: &Path) -> Result<File> {
     OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(Error::file("open", path))
 }
 
-/// The last `count` lines of a file, or a note why it can't be read. Reads the whole file, so it is meant for logs of tests.
+/// The last `count` lines of a file, or a note why it can't be read. Reads the whole file, so it is meant for logs of
+/// tests.
 #[must_use]
 pub fn last_lines(path: &Path, count: usize) -> String {
     match std::fs::read(path) {

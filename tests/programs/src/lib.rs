@@ -1,5 +1,6 @@
-//! The programs that run beside the controller in tests, demo and bench: the Kubernetes control plane with KWOK, kubectl
-//! and Helm, and Alertmanager. The installed Go builds each of them from its Go module, into the cache of the user.
+//! The programs that run beside the controller in tests, demo and bench: the Kubernetes control plane with KWOK,
+//! kubectl and Helm, and Alertmanager. The installed Go builds each of them from its Go module, into the cache of the
+//! user.
 //!
 //! The first build takes about 7 minutes on 2 cores, and reports its progress. The programs are built again only when a
 //! go.mod, a go.sum or the flags change.
@@ -49,8 +50,8 @@ impl Binaries {
     }
 }
 
-/// Builds the missing ones of `programs`. Blocks. If several processes call this at once, only one of them builds. After an
-/// interruption, a build continues with the packages that Go has not compiled yet.
+/// Builds the missing ones of `programs`. Blocks. If several processes call this at once, only one of them builds.
+/// After an interruption, a build continues with the packages that Go has not compiled yet.
 ///
 /// # Errors
 /// When Go is not installed, a program can't be built, or the cache can't be written.
@@ -120,7 +121,8 @@ fn wait_for_lock(path: &Path) -> Result<File> {
     Ok(lock)
 }
 
-/// Writes a message to the standard error of the process. `eprintln!` can't be used, since the test harness captures it.
+/// Writes a message to the standard error of the process. `eprintln!` can't be used, since the test harness captures
+/// it.
 fn log(message: &str) {
     let _ = writeln!(std::io::stderr(), "programs: {message}");
 }

@@ -10,8 +10,9 @@ const LAYOUT: &str = "2";
 /// Flags of the compiler: debug information takes time, and nobody debugs these programs.
 const COMPILER_FLAGS: &str = "-dwarf=false";
 
-/// Packages that are compiled without inlining, which shortens the build by a sixth. They are half of the code, and little
-/// of it runs often. Without inlining in all packages, the control plane would need a quarter more CPU time in each test.
+/// Packages that are compiled without inlining, which shortens the build by a sixth. They are half of the code, and
+/// little of it runs often. Without inlining in all packages, the control plane would need a quarter more CPU time in
+/// each test.
 const NOT_INLINED: [&str; 5] =
     ["k8s.io/kubernetes/...", "k8s.io/client-go/...", "k8s.io/kubectl/...", "helm.sh/helm/...", "sigs.k8s.io/kwok/..."];
 

@@ -84,7 +84,8 @@ impl Program {
         }
     }
 
-    /// The file name that `go build -o FOLDER/` gives the program: the last element of the package path, without the major version.
+    /// The file name that `go build -o FOLDER/` gives the program: the last element of the package path, without the
+    /// major version.
     pub(crate) fn built_name(self) -> &'static str {
         match self {
             Self::Etcd => "server",

@@ -23,8 +23,8 @@ impl Progress {
         Self { left: left.collect(), ..Self::default() }
     }
 
-    /// Reads a line of `go build -v`, and returns whether it names a package of this build. Go prints the name of a package
-    /// when it starts to compile it.
+    /// Reads a line of `go build -v`, and returns whether it names a package of this build. Go prints the name of a
+    /// package when it starts to compile it.
     pub(crate) fn note(&mut self, line: &str) -> bool {
         let Some(size) = self.left.remove(line) else { return false };
         self.compiled += 1;

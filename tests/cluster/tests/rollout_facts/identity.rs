@@ -85,7 +85,8 @@ async fn quick_changes_are_visible_as_revisions_in_order() -> Result<()> {
     let all = env.replica_set_states().await?;
     let versions: Vec<_> = all.iter().map(|state| state.resource_version).collect();
     assert!(versions.is_sorted_by(|one, next| one < next), "{versions:?}");
-    // Each ReplicaSet is created before the Deployment gets its revision. The two watches may deliver that in another order.
+    // Each ReplicaSet is created before the Deployment gets its revision. The two watches may deliver that in another
+    // order.
     for revision in 2..=3 {
         let set = all.iter().find(|set| set.revision == Some(revision)).context("no ReplicaSet")?;
         let deployment = states.iter().find(|state| state.revision == Some(revision)).context("no state")?;

@@ -9,8 +9,8 @@ use crate::test_env::{TestEnv, Web};
 const UNDO: [&str; 3] = ["rollout", "undo", "deployment/web"];
 const RESTART: [&str; 3] = ["rollout", "restart", "deployment/web"];
 
-/// Asserts that the ReplicaSet of revision 1, which has this UID, becomes revision 3, and that the ReplicaSet of revision 2
-/// doesn't change.
+/// Asserts that the ReplicaSet of revision 1, which has this UID, becomes revision 3, and that the ReplicaSet of
+/// revision 2 doesn't change.
 async fn assert_first_replica_set_is_used_again(env: &TestEnv<'_>, uid: &str) -> Result<()> {
     env.complete(3).await?;
     let all = env.replica_sets().await?;

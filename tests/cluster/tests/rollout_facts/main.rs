@@ -1,4 +1,5 @@
-//! The behaviour of the Deployment controller of Kubernetes that this project relies on, tested with the real controller.
+//! The behaviour of the Deployment controller of Kubernetes that this project relies on, tested with the real
+//! controller.
 //!
 //! No code of this project is tested here. If a version of Kubernetes breaks one of these tests, an assumption of
 //! `crates/rollout` no longer holds, and the name of the test says which one.

@@ -153,8 +153,8 @@ async fn replica_set_of_a_resume_has_no_created_condition() -> Result<()> {
     env.reconciled().await?;
     env.kubectl(&RESUME).await?;
     env.complete(2).await?;
-    // The controller writes DeploymentResumed and creates the ReplicaSet. Then its write of the condition conflicts, since
-    // it has an old version of the Deployment. When it retries, the ReplicaSet already exists.
+    // The controller writes DeploymentResumed and creates the ReplicaSet. Then its write of the condition conflicts,
+    // since it has an old version of the Deployment. When it retries, the ReplicaSet already exists.
     let states = env.states()?;
     let first = env.until("revision 2", |state| state.revision == Some(2)).await?;
     assert_eq!(first.reason(), Some("DeploymentResumed"));

@@ -76,8 +76,8 @@ async fn time_of_completion_does_not_change_afterwards() -> Result<()> {
 #[tokio::test]
 async fn time_of_the_last_progress_follows_each_pod() -> Result<()> {
     let mut env = TestEnv::with("moves", &Web::default()).await?;
-    // An old pod is removed first, so that the controller reconciles at least once before the first new pod exists. A new
-    // pod that it counts at its first reconciliation is not progress.
+    // An old pod is removed first, so that the controller reconciles at least once before the first new pod exists. A
+    // new pod that it counts at its first reconciliation is not progress.
     let strategy = json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}});
     env.apply(&env.gated(Web { strategy, ..Web::image("web:2") })).await?;
     let first = env
@@ -153,7 +153,8 @@ async fn old_success_stays_right_after_a_change() -> Result<()> {
 
 #[tokio::test]
 async fn old_failure_stays_right_after_an_undo() -> Result<()> {
-    // With one replica, the number of new pods is the same before and after the undo. A higher number would be progress.
+    // With one replica, the number of new pods is the same before and after the undo. A higher number would be
+    // progress.
     let mut env = TestEnv::with("stale-failure", &Web { replicas: 1, ..Web::default() }).await?;
     env.apply(&Web { replicas: 1, ..Web::broken() }).await?;
     let failed = env.failed(2).await?;

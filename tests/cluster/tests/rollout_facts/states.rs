@@ -92,7 +92,8 @@ impl DeploymentState {
         self.observed_generation == Some(self.generation)
     }
 
-    /// Whether the rollout is complete according to the counts, by the rule of `kubectl rollout status` and the controller.
+    /// Whether the rollout is complete according to the counts, by the rule of `kubectl rollout status` and the
+    /// controller.
     pub fn is_complete_by_counts(&self) -> bool {
         self.is_observed() && [self.replicas, self.updated, self.available] == [self.wanted; 3]
     }

@@ -1,9 +1,10 @@
 //! `Recreate`, and rolling updates that remove the old pods first.
 //!
 //! If all old pods are removed before the first new pod exists, the number of replicas in the status always equals the
-//! number of updated replicas. The controller takes this for "no rollout" as long as the condition has the last success.
-//! Only the write of NewReplicaSetCreated replaces that success, and the write is lost if it conflicts with another one.
-//! Therefore no test relies on it. The stale condition is kubernetes/kubernetes issue 115538, which was closed without a fix.
+//! number of updated replicas. The controller takes this for "no rollout" as long as the condition has the last
+//! success. Only the write of NewReplicaSetCreated replaces that success, and the write is lost if it conflicts with
+//! another one. Therefore no test relies on it. The stale condition is kubernetes/kubernetes issue 115538, which was
+//! closed without a fix.
 
 use anyhow::{Context, Result};
 use cluster::clock::seconds_after;
@@ -69,8 +70,8 @@ async fn assert_rollback_keeps_the_condition(prefix: &str, strategy: Value) -> R
     let before = env.reconciled().await?;
     assert_eq!(before.reason(), Some("NewReplicaSetAvailable"));
     seconds_after(before.progress()?.updated, 0).await?;
-    // The quota delays the new pod until the old one is gone. A rolling update scales both ReplicaSets at once, so the order
-    // of the counts would be random.
+    // The quota delays the new pod until the old one is gone. A rolling update scales both ReplicaSets at once, so the
+    // order of the counts would be random.
     env.add_quota("pods=0", &probe_pod()).await?;
     env.apply(&single("web:1", strategy)).await?;
     env.until("no pod to be left", |state| {

@@ -55,7 +55,8 @@ impl Web {
         Self { image, ..Self::default() }
     }
 
-    /// An image that can't be pulled, with a deadline of 2 s. Times are whole seconds, so a deadline of 1 s can pass at once.
+    /// An image that can't be pulled, with a deadline of 2 s. Times are whole seconds, so a deadline of 1 s can pass at
+    /// once.
     pub fn broken() -> Self {
         Self { image: "web:broken", deadline: 2, ..Self::default() }
     }
@@ -187,8 +188,8 @@ impl<'a> TestEnv<'a> {
         .await?)
     }
 
-    /// The action to delete the quota of [`TestEnv::add_quota`]. Waits until the manifest `further` is accepted, and makes
-    /// the controllers retry at once.
+    /// The action to delete the quota of [`TestEnv::add_quota`]. Waits until the manifest `further` is accepted, and
+    /// makes the controllers retry at once.
     pub async fn remove_quota(&mut self, further: &Value) -> Result<()> {
         self.kubectl(&["delete", "quota", QUOTA]).await?;
         wait_for("the quota to be gone", DEADLINE, async || match self.refusal(further).await {
@@ -208,8 +209,8 @@ impl<'a> TestEnv<'a> {
         self.cluster.kubectl_with_input(arguments, &manifest.to_string()).await.err().map(|error| error.to_string())
     }
 
-    /// Makes the API server refuse to scale a ReplicaSet, so that its pods stay until [`TestEnv::allow_scaling`]. This is
-    /// not an action.
+    /// Makes the API server refuse to scale a ReplicaSet, so that its pods stay until [`TestEnv::allow_scaling`]. This
+    /// is not an action.
     pub async fn deny_scaling(&self, replica_set: &str) -> Result<()> {
         let matched = json!({"matchLabels": {"kubernetes.io/metadata.name": self.namespace}});
         let rules = json!([{
@@ -264,8 +265,8 @@ impl<'a> TestEnv<'a> {
         .await?)
     }
 
-    /// Waits until the controllers have seen all changes of the ReplicaSets of this namespace so far. They share one watch,
-    /// so this creates another ReplicaSet and waits until its controller has observed it.
+    /// Waits until the controllers have seen all changes of the ReplicaSets of this namespace so far. They share one
+    /// watch, so this creates another ReplicaSet and waits until its controller has observed it.
     pub async fn replica_sets_are_observed(&self) -> Result<()> {
         let probe = serde_json::from_value(probe_replica_set())?;
         let name = self.replica_sets.create(&PostParams::default(), &probe).await?.name_any();
@@ -278,8 +279,8 @@ impl<'a> TestEnv<'a> {
         Ok(())
     }
 
-    /// Makes a stalled rollout fail by setting a deadline that has passed. With a short deadline from the beginning, it could
-    /// fail before all of its pods exist, and then a second time. This is not an action.
+    /// Makes a stalled rollout fail by setting a deadline that has passed. With a short deadline from the beginning, it
+    /// could fail before all of its pods exist, and then a second time. This is not an action.
     pub async fn fail_now(&self) -> Result<()> {
         let patch = json!({"spec": {"progressDeadlineSeconds": 1}});
         self.deployments.patch("web", &PatchParams::default(), &Patch::Merge(patch)).await?;
@@ -364,8 +365,8 @@ impl<'a> TestEnv<'a> {
         .await
     }
 
-    /// Waits until a revision has failed with the one pod that a rolling update starts with. Then no further progress can
-    /// follow without another action.
+    /// Waits until a revision has failed with the one pod that a rolling update starts with. Then no further progress
+    /// can follow without another action.
     pub async fn failed(&self, revision: i64) -> Result<DeploymentState> {
         self.until(&format!("revision {revision} to have failed with one pod"), |state| {
             state.revision == Some(revision)
@@ -376,8 +377,8 @@ impl<'a> TestEnv<'a> {
         .await
     }
 
-    /// Waits until the Deployment controller has reconciled the Deployment once more, and returns its state. What has not
-    /// happened by then doesn't happen without another action.
+    /// Waits until the Deployment controller has reconciled the Deployment once more, and returns its state. What has
+    /// not happened by then doesn't happen without another action.
     ///
     /// This is not an action. It adds an annotation, and the controller reports the new generation at the end of its
     /// reconciliation.
