@@ -127,7 +127,6 @@ fn writes(setup: &Installation) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::too_many_lines, reason = "each step depends on the one before")]
 async fn entity_contains_only_what_the_blueprint_defines() -> TestResult {
     let setup = Installation::exclusive().await?;
     setup.port.create_blueprint(&small_incidents(&[]))?;

@@ -32,7 +32,6 @@ fn commits(rows: &[Row]) -> Vec<Option<&str>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::too_many_lines, reason = "each step depends on the one before")]
 async fn missed_revisions_are_recorded_from_replica_sets() -> TestResult {
     let setup = Installation::exclusive().await?;
     let mut controller = setup.start_controller(&SAME_POD).await?;
