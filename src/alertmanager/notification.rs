@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::runtime::whole_seconds;
 use crate::settings::AlertSource;
 
 /// One notification: the alerts of a group. Other fields are ignored.
@@ -115,8 +116,4 @@ impl Notification {
     fn firing(&self) -> impl Iterator<Item = &Alert> {
         self.alerts.iter().filter(|alert| alert.status == AlertStatus::Firing)
     }
-}
-
-fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }

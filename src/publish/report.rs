@@ -15,6 +15,7 @@ use super::resolve::Resolved;
 use super::{Hold, Publishable, Publisher, condition};
 use crate::resources::conditions::{DRY_RUN, HELD_REASONS, SYNCED, VALID};
 use crate::resources::{DeliveredEntity, FIELD_MANAGER, ResourceKey};
+use crate::runtime::now;
 
 /// The result of writing a status.
 pub enum StatusWrite<R> {
@@ -89,7 +90,7 @@ impl<R: Publishable> Publisher<R> {
         let delivered = DeliveredEntity {
             blueprint: blueprint.to_owned(),
             identifier: entity.identifier,
-            delivered_at: Some(Time(whole_seconds(Timestamp::now()))),
+            delivered_at: Some(Time(now())),
             digest,
             properties: entity.properties.into_iter().map(|(name, _)| name).collect(),
             relations: entity.relations.into_iter().map(|(name, _)| name).collect(),
@@ -237,11 +238,6 @@ pub fn warning(reason: &str, action: &str, note: String) -> Event {
     }
 }
 
-/// `time` in whole seconds, as Kubernetes stores times. A finer one would differ from the stored one.
-fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,11 +277,5 @@ mod tests {
         assert!(reasons(&before, &delivered, &["a is invalid"]).is_empty());
         assert_eq!(reasons(&before, &delivered, &["a is invalid", "so is b"]), ["PartiallyInvalid"]);
         assert!(reasons(&before, &delivered, &[]).is_empty());
-    }
-
-    #[test]
-    fn times_are_whole_seconds() {
-        let time: Timestamp = "2026-01-31T12:00:00.987Z".parse().unwrap();
-        assert_eq!(whole_seconds(time).to_string(), "2026-01-31T12:00:00Z");
     }
 }

@@ -15,7 +15,7 @@ use super::retention::RetentionPolicy;
 use super::store::{RecordState, Records};
 use super::writer::{OnWritten, RecordWriter, WorkloadState, WriteResult};
 use crate::resources::SlimDoraDeployment;
-use crate::runtime::{Backoff, Context, WorkQueue, is_namespace_terminating, now};
+use crate::runtime::{Backoff, Context, WorkQueue, is_namespace_terminating, now, requeue_delay};
 use crate::settings::ActiveSettings;
 use crate::workloads::{Index, Snapshot};
 
@@ -24,9 +24,6 @@ const MAX_CONCURRENT_RECONCILES: usize = 16;
 
 /// Bounds of the first and the longest delay before a workload is reconciled again after an error.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_mins(1));
-
-/// Shortest delay before a workload that has not changed is reconciled again.
-const MIN_REQUEUE_DELAY: Duration = Duration::from_secs(1);
 
 /// Longest time between two searches for expired records.
 const MAX_EXPIRY_PERIOD: Duration = Duration::from_hours(1);
@@ -95,12 +92,12 @@ impl RolloutRecorder {
         let follow = async |uids: Vec<Uid>| {
             for uid in uids {
                 let snapshot = self.index.snapshot(&uid);
-                let Decision { changes, is_behind, requeue_at: look_again } =
+                let Decision { changes, is_behind, requeue_at } =
                     decide_changes(&snapshot, &self.records.revisions(&uid), policy);
                 if changes.is_empty() && !is_behind {
                     self.index.mark_recorded(&uid, &snapshot);
                 }
-                self.requeue_at(uid, look_again);
+                self.requeue_at(uid, requeue_at);
             }
         };
         self.queue.run(1, 1, stop, follow).await;
@@ -128,15 +125,15 @@ impl RolloutRecorder {
             return;
         };
         let workload = WorkloadState { uid, key, snapshot };
-        let Decision { changes, requeue_at: look_again, is_behind } =
+        let Decision { changes, requeue_at, is_behind } =
             decide_changes(&workload.snapshot, &self.records.revisions(&workload.uid), policy);
         if is_behind {
-            return self.requeue_at(Arc::clone(&workload.uid), look_again);
+            return self.requeue_at(Arc::clone(&workload.uid), requeue_at);
         }
         match self.record(&workload, policy, &changes).await {
             Ok(WriteResult::Written) => {
                 self.backoff.forget(&workload.uid);
-                self.requeue_at(Arc::clone(&workload.uid), look_again);
+                self.requeue_at(Arc::clone(&workload.uid), requeue_at);
             }
             Ok(WriteResult::Outdated) => self.queue.add(Arc::clone(&workload.uid)),
             Err(error) => self.requeue_after_error(&workload, &error),
@@ -177,9 +174,7 @@ impl RolloutRecorder {
 
     fn requeue_at(&self, uid: Uid, time: Option<Timestamp>) {
         if let Some(time) = time {
-            let delay = Duration::try_from(time.duration_since(Timestamp::now())).unwrap_or_default();
-            // A time that has passed must not cause reconciliations without end.
-            self.queue.add_after(uid, delay.max(MIN_REQUEUE_DELAY));
+            self.queue.add_after(uid, requeue_delay(time, Timestamp::now()));
         }
     }
 

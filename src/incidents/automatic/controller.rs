@@ -25,7 +25,7 @@ use super::manifest::{
 };
 use crate::records::Records;
 use crate::resources::{DoraDeployment, DoraIncident};
-use crate::runtime::{Backoff, Context, is_namespace_terminating, now};
+use crate::runtime::{Backoff, Context, is_namespace_terminating, now, requeue_delay};
 use crate::settings::ActiveSettings;
 use crate::workloads::{Index, WorkloadObject, unavailable_message};
 
@@ -39,9 +39,6 @@ const MAX_RETRY_DELAY: Duration = Duration::from_mins(1);
 
 /// Delay after a conflict with another writer.
 const CONFLICT_RETRY_DELAY: Duration = Duration::from_millis(200);
-
-/// Shortest delay before a workload without changes is reconciled again.
-const MIN_REQUEUE_DELAY: Duration = Duration::from_secs(1);
 
 /// Opens and resolves automatic incidents.
 pub struct AutoIncidentController {
@@ -126,10 +123,7 @@ impl AutoIncidentController {
         if !writes.is_empty() {
             return Ok(Some(Duration::ZERO));
         }
-        Ok(requeue_at.map(|time| {
-            let delay = Duration::try_from(time.duration_since(now)).unwrap_or_default();
-            delay.max(MIN_REQUEUE_DELAY)
-        }))
+        Ok(requeue_at.map(|time| requeue_delay(time, now)))
     }
 
     /// The workload with this UID, from memory. `None` if it has neither a state, nor a record, nor an open incident.
