@@ -14,8 +14,9 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tracing::{debug, info, warn};
 
-use super::{Publishable, Publisher, condition, report};
+use super::{Publishable, Publisher, condition};
 use crate::resources::{DeletionPolicy, DeliveredEntity, FINALIZER, ResourceKey};
+use crate::runtime::warning_event;
 
 /// How long after its deletion a resource waits for Port at most. Then the finalizer is removed, and the entity stays in Port.
 ///
@@ -191,7 +192,7 @@ impl<R: Publishable> Publisher<R> {
             %kind, namespace = %key.namespace, name = %key.name, blueprint, entity = identifier, problem,
             "the entity stays in Port although the resource is deleted",
         );
-        let event = report::warning("EntityOrphaned", "Delete", note);
+        let event = warning_event("EntityOrphaned", "Delete", note);
         self.context.runtime.events.publish(&terminating.object, &event).await;
         self.context.runtime.metrics.entity_orphaned(&kind);
         self.remove_finalizer(key, terminating).await;

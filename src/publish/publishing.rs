@@ -7,9 +7,9 @@ use k8s_openapi::api::coordination::v1::Lease;
 use port_client::CredentialSource;
 use tokio_util::sync::CancellationToken;
 
-use super::report::warning;
 use super::{BlueprintChange, PublishContext, Publishable, Publisher, retry_when_credentials_change, templates};
 use crate::resources::{DoraDeployment, DoraIncident};
+use crate::runtime::warning_event;
 use crate::settings::FileSettings;
 
 /// The publishers of both kinds, and the background work that they share.
@@ -69,7 +69,7 @@ impl Publishing {
         for change in changes {
             runtime.metrics.set_missing_fields(&change.identifier, change.missing_fields.count());
             if let Some(note) = change.log() {
-                runtime.events.publish(&self.lease, &warning("BlueprintIncomplete", "Publish", note)).await;
+                runtime.events.publish(&self.lease, &warning_event("BlueprintIncomplete", "Publish", note)).await;
             }
         }
     }

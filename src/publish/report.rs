@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_controller::conditions::{self, ConditionStatus, DesiredCondition};
-use k8s_controller::events::{Event, EventType};
+use k8s_controller::events::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 use kube::api::{ObjectMeta, Patch, PatchParams};
@@ -15,7 +15,7 @@ use super::resolve::Resolved;
 use super::{Hold, Publishable, Publisher, condition};
 use crate::resources::conditions::{DRY_RUN, HELD_REASONS, SYNCED, VALID};
 use crate::resources::{DeliveredEntity, FIELD_MANAGER, ResourceKey};
-use crate::runtime::now;
+use crate::runtime::{now, warning_event};
 
 /// The result of writing a status.
 pub enum StatusWrite<R> {
@@ -216,26 +216,15 @@ fn new_problems(before: &[Condition], synced: &DesiredCondition, warnings: &[Str
     let is_new = conditions::find(before, SYNCED).is_none_or(|before| before.reason != synced.reason);
     let is_problem = synced.status == ConditionStatus::False && !HELD_REASONS.contains(&synced.reason.as_str());
     if is_new && is_problem {
-        events.push(warning(&synced.reason, "Publish", synced.message.clone()));
+        events.push(warning_event(&synced.reason, "Publish", synced.message.clone()));
     }
     if !warnings.is_empty() {
         let invalid = condition::invalid(warnings);
         if conditions::find(before, VALID).is_none_or(|before| before.message != invalid.message) {
-            events.push(warning(&invalid.reason, "Publish", invalid.message));
+            events.push(warning_event(&invalid.reason, "Publish", invalid.message));
         }
     }
     events
-}
-
-/// An Event of the type `Warning`.
-pub fn warning(reason: &str, action: &str, note: String) -> Event {
-    Event {
-        type_: EventType::Warning,
-        reason: reason.to_owned(),
-        action: action.to_owned(),
-        note: Some(note),
-        related: None,
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use k8s_controller::events::{Event, EventType};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use rollout::{Action, Change, Policy, RecordedRevision, Uid, WorkloadKey};
@@ -13,7 +12,7 @@ use super::manifest::{RecordPatch, finish_manifest, pause_manifest, rollback_man
 use super::names::record_name;
 use super::store::{RecordState, Records, generation};
 use crate::resources::{DoraDeployment, FIELD_MANAGER, SlimDoraDeployment};
-use crate::runtime::Context;
+use crate::runtime::{Context, warning_event};
 use crate::settings::ActiveSettings;
 use crate::workloads::{Snapshot, WorkloadObject};
 
@@ -186,13 +185,7 @@ impl RecordWriter {
         let object = WorkloadObject::new(*kind, namespace, name, uid);
         for warning in warnings {
             warn!(%namespace, %kind, workload = %name, "{warning}");
-            let event = Event {
-                type_: EventType::Warning,
-                reason: INVALID_METADATA.to_owned(),
-                action: "Record".to_owned(),
-                note: Some(warning.clone()),
-                related: None,
-            };
+            let event = warning_event(INVALID_METADATA, "Record", warning.clone());
             self.context.events.publish(&object, &event).await;
         }
     }

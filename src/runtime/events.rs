@@ -1,6 +1,6 @@
 //! Kubernetes Events about the resources that they concern.
 
-use k8s_controller::events::{Event, EventRecorder, Reporter};
+use k8s_controller::events::{Event, EventRecorder, EventType, Reporter};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Client, Resource};
 use tracing::warn;
@@ -36,5 +36,17 @@ impl Events {
                 "failed to publish an Event",
             );
         }
+    }
+}
+
+/// An Event of the type `Warning`. `reason` and `action` are one word in CamelCase, `note` says what happened and what to do.
+#[must_use]
+pub fn warning_event(reason: &str, action: &str, note: String) -> Event {
+    Event {
+        type_: EventType::Warning,
+        reason: reason.to_owned(),
+        action: action.to_owned(),
+        note: Some(note),
+        related: None,
     }
 }

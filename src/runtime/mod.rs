@@ -16,7 +16,7 @@ pub use backoff::Backoff;
 pub use clock::{now, requeue_delay, whole_seconds};
 pub use context::Context;
 pub use errors::is_namespace_terminating;
-pub use events::Events;
+pub use events::{Events, warning_event};
 pub use http::{HttpError, PendingFn, PendingResources, serve};
 pub use listing::{ListMark, Listing};
 pub use metrics::Metrics;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_controller::events::{Event, EventType};
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
@@ -25,7 +24,7 @@ use super::manifest::{
 };
 use crate::records::Records;
 use crate::resources::{DoraDeployment, DoraIncident};
-use crate::runtime::{Backoff, Context, is_namespace_terminating, now, requeue_delay};
+use crate::runtime::{Backoff, Context, is_namespace_terminating, now, requeue_delay, warning_event};
 use crate::settings::ActiveSettings;
 use crate::workloads::{Index, WorkloadObject, unavailable_message};
 
@@ -229,13 +228,8 @@ impl AutoIncidentController {
         info!(%namespace, %kind, %workload, incident = name, cause, "opened an incident");
         let object = WorkloadObject::new(*kind, namespace, workload, uid);
         let title = incident.spec.title.as_deref().unwrap_or(name);
-        let event = Event {
-            type_: EventType::Warning,
-            reason: "IncidentOpened".to_owned(),
-            action: "Open".to_owned(),
-            note: Some(format!("{title}: opened the DoraIncident {name} ({OPENED_BY}: {cause})")),
-            related: None,
-        };
+        let note = format!("{title}: opened the DoraIncident {name} ({OPENED_BY}: {cause})");
+        let event = warning_event("IncidentOpened", "Open", note);
         self.context.events.publish(&object, &event).await;
     }
 
