@@ -33,20 +33,14 @@ pub struct Terminating<R: Publishable> {
     entity: Option<DeliveredEntity>,
 }
 
-/// The fields that finalizing needs, of a resource that can't be decoded as a whole.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct PartialResource {
-    spec: PartialSpec,
-    status: PartialStatus,
-}
-
+/// The policy of a resource that can't be decoded as a whole.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct PartialSpec {
     deletion_policy: DeletionPolicy,
 }
 
+/// The entity of a resource that can't be decoded as a whole.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct PartialStatus {
@@ -70,12 +64,12 @@ impl<R: Publishable> Terminating<R> {
     /// A resource that can't be decoded as a whole, if it is being deleted.
     fn of_undecodable(object: DynamicObject) -> Option<Self> {
         object.metadata.deletion_timestamp.as_ref()?;
-        let DynamicObject { metadata, data, .. } = object;
-        // The finalizer is only on resources with the policy Delete.
-        let PartialResource { spec, status } = serde_json::from_value(data).unwrap_or_else(|_| PartialResource {
-            spec: PartialSpec { deletion_policy: DeletionPolicy::Delete },
-            status: PartialStatus::default(),
-        });
+        let DynamicObject { metadata, mut data, .. } = object;
+        // Each part is decoded alone, so that a spec of another version does not hide the entity. The finalizer is only on resources with
+        // the policy Delete.
+        let spec = serde_json::from_value(data["spec"].take())
+            .unwrap_or(PartialSpec { deletion_policy: DeletionPolicy::Delete });
+        let status: PartialStatus = serde_json::from_value(data["status"].take()).unwrap_or_default();
         let object = metadata.into_response_partial();
         Some(Self { object, policy: spec.deletion_policy, entity: status.entity })
     }
@@ -282,6 +276,9 @@ mod tests {
         let entity = |spec: &Value| to_delete(&of(deleted(spec))).map(str::to_owned);
         assert_eq!(entity(&json!({"deletionPolicy": "Delete", "priority": 1})).as_deref(), Some("prod:shop:down"));
         assert_eq!(entity(&json!({"deletionPolicy": "Retain", "priority": 1})), None);
+        let unknown_policy = json!({"deletionPolicy": "Archive"});
+        assert_eq!(entity(&unknown_policy).as_deref(), Some("prod:shop:down"), "the finalizer means Delete");
+        assert_eq!(entity(&json!(1)).as_deref(), Some("prod:shop:down"));
         let without_status = of(json!({
             "apiVersion": "dora.port.io/v1alpha1", "kind": "DoraIncident", "spec": 1,
             "metadata": {"name": "down", "namespace": "shop", "deletionTimestamp": DELETED},

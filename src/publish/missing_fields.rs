@@ -19,10 +19,10 @@ impl MissingFields {
     /// Compares a blueprint with the fields that the controller sends.
     #[must_use]
     pub fn of(blueprint: &Blueprint, naming: &Naming, vocabulary: &Vocabulary) -> Self {
-        let mut fields: Self = blueprint.differences(&expected_fields(naming, vocabulary)).into_iter().collect();
         let always: Vec<&str> = vocabulary.always.iter().filter_map(|name| naming.property(name)).collect();
-        fields.required.retain(|name| !always.contains(&name.as_str()));
-        fields
+        let is_always_sent = |difference: &BlueprintDifference| matches!(difference, BlueprintDifference::RequiredProperty { name } if always.contains(&name.as_str()));
+        let differences = blueprint.differences(&expected_fields(naming, vocabulary));
+        differences.into_iter().filter(|difference| !is_always_sent(difference)).collect()
     }
 
     /// The number of fields.
@@ -82,13 +82,13 @@ impl FromIterator<BlueprintDifference> for MissingFields {
 /// The fields of Port's DORA blueprints that the controller sends, under the names of the settings.
 ///
 /// Further fields of the vocabulary are not expected, since the controller sends them only if the blueprint defines them. Types and targets
-/// are not expected either, since the settings may map a field to a property of another type.
+/// are not expected either, since the settings may map a field to a property of another type. Which properties are always sent is decided
+/// in [`MissingFields::of`], for the further ones as well.
 fn expected_fields(naming: &Naming, vocabulary: &Vocabulary) -> ExpectedFields {
     let mut expected = ExpectedFields::default();
     for name in vocabulary.properties {
-        let sent = if vocabulary.always.contains(name) { Sent::Always } else { Sent::Sometimes };
         if let Some(renamed) = naming.property(name) {
-            expected = expected.with_property(renamed, Property::any(), sent);
+            expected = expected.with_property(renamed, Property::any(), Sent::Sometimes);
         }
     }
     for name in vocabulary.relations {

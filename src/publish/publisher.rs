@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures::future::{join, join_all};
 use jiff::Timestamp;
-use kube::ResourceExt;
 use parking_lot::Mutex;
 use port_client::{self as port, Blueprint, MAX_BULK_ENTITIES};
 use tokio_util::sync::CancellationToken;
@@ -76,10 +75,9 @@ impl<R: Publishable> Publisher<R> {
     ///
     /// While an attempt with the resource is under way, the next one reads it, since the attempt is about to change its status.
     pub fn publish_written(&self, resource: R) {
-        let (Some(namespace), Some(name)) = (resource.namespace(), resource.meta().name.as_deref()) else {
+        let Some(key) = ResourceKey::of(resource.meta()) else {
             return;
         };
-        let key = ResourceKey { namespace: namespace.as_str().into(), name: name.into() };
         if !self.queue.is_working_on(&key) {
             self.written.lock().insert(key.clone(), resource);
         }

@@ -41,7 +41,7 @@ pub fn deployment(identifier: &str, naming: &Naming, statuses: &Statuses) -> New
         ("repository", text("Repository")),
         ("cluster", text("Cluster")),
         ("namespace", text("Namespace")),
-        ("deployment", text("Deployment").with_description("The name of the Deployment in Kubernetes")),
+        ("deployment", text("Deployment").with_description("The name of the workload in Kubernetes")),
         ("revision", Property::number().with_title("Revision")),
     ]);
     with_properties(NewBlueprint::new(identifier, "DORA Deployment").with_icon("Deployment"), properties, naming)

@@ -170,9 +170,9 @@ impl ProcessMetrics {
         let help = "1 if this replica is the leader and writes, otherwise 0";
         registry.register("leader", help, self.leader.clone());
         let help = "Workloads in the index";
-        registry.register("indexed_deployments", help, self.workloads.clone());
+        registry.register("indexed_workloads", help, self.workloads.clone());
         let help = "Revisions of workloads in the index, such as ReplicaSets of Deployments";
-        registry.register("indexed_replica_sets", help, self.revisions.clone());
+        registry.register("indexed_revisions", help, self.revisions.clone());
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of the controller", version);
     }
@@ -335,8 +335,8 @@ mod tests {
             "port_dora_request_wait_seconds_total{route=\"upsert\"} 0.5",
             "port_dora_paused_seconds_total 60.0",
             "port_dora_leader 1",
-            "port_dora_indexed_deployments 4",
-            "port_dora_indexed_replica_sets 5",
+            "port_dora_indexed_workloads 4",
+            "port_dora_indexed_revisions 5",
         ] {
             assert!(samples.contains(&sample), "{sample} is missing in {text}");
         }

@@ -175,7 +175,11 @@ impl<K: Clone + Hash + Ord> WorkQueue<K> {
     #[must_use]
     pub fn drain(&self) -> Vec<K> {
         let mut state = self.state.lock();
-        std::iter::from_fn(|| state.ready.pop()).collect()
+        let keys: Vec<K> = std::iter::from_fn(|| state.ready.pop()).collect();
+        for key in &keys {
+            state.added_at.remove(key);
+        }
+        keys
     }
 }
 

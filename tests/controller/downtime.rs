@@ -359,7 +359,7 @@ async fn overtake_in_time<'a>(
 async fn wait_until_followed(setup: &Installation, standby: &Controller) -> TestResult {
     TestEnv::on(setup, "last").await?.apply(&Web { replicas: 0, ..Web::default() }).await?;
     let all = Api::<Deployment>::all(setup.client().await?).list(&ListParams::default()).await?.items.len();
-    let line = format!("port_dora_indexed_deployments {all}\n");
+    let line = format!("port_dora_indexed_workloads {all}\n");
     wait_for(format!("{line:?} in the metrics"), DEADLINE, async || {
         let (_, metrics) = standby.get("/metrics").await?;
         Ok(metrics.contains(&line).then_some(()))

@@ -132,6 +132,8 @@ mod tests {
             (vec![("retry-after", "Sunday, 06-Nov-94 08:50:07 GMT")], seconds(30)),
             (vec![("retry-after", "Sun Nov  6 08:50:07 1994")], seconds(30)),
             (vec![("retry-after", "soon")], DEFAULT_PAUSE),
+            // HTTP allows no numeric time zone.
+            (vec![("retry-after", "Sun, 06 Nov 1994 08:50:07 +0000")], DEFAULT_PAUSE),
             (vec![("retry-after", "soon"), ("x-ratelimit-reset", "9")], seconds(9)),
             (vec![("retry-after", "-1")], DEFAULT_PAUSE),
             (vec![("x-ratelimit-reset", "42")], seconds(42)),
