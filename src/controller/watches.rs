@@ -42,7 +42,8 @@ impl Controller {
     pub(super) async fn watch_incidents(&self, synced: Synced) {
         let api = Api::<DeserializeGuard<SlimDoraIncident>>::all(self.context.client.clone());
         watch_each(api, synced, |event| match event {
-            Event::Init | Event::InitDone => {}
+            Event::Init => self.incident_index.list_started(),
+            Event::InitDone => self.incident_index.list_finished(),
             Event::Apply(incident) => self.incident_seen(incident, false),
             Event::InitApply(incident) => self.incident_seen(incident, true),
             Event::Delete(incident) => {

@@ -103,14 +103,14 @@ fn is_complete(cause: Option<&IncidentCause>, stated: Option<&AffectedWorkload>)
 }
 
 fn candidate(record: &RecordSummary) -> CandidateRollout {
-    let RecordSummary { workload, revision: known, .. } = record;
+    let RecordSummary { workload, revision, .. } = record;
     CandidateRollout {
         workload: workload.clone(),
-        revision: known.revision,
+        revision: revision.revision,
         record: record.name(),
-        outcome: known.outcome,
-        started: known.started.map(UnixSeconds::time),
-        finished: known.finished.map(UnixSeconds::time),
+        outcome: revision.outcome,
+        started: revision.started.map(UnixSeconds::time),
+        finished: revision.finished.map(UnixSeconds::time),
     }
 }
 

@@ -11,5 +11,5 @@ mod writer;
 
 pub use names::{entity_identifier, record_name};
 pub use recorder::{OnReconciled, RecorderCallbacks, RolloutRecorder};
-pub use store::{RecordState, RecordSummary, Records, WorkloadRecords};
+pub use store::{RecordState, RecordSummary, Records};
 pub use writer::OnWritten;

@@ -92,8 +92,9 @@ impl RolloutRecorder {
         let follow = async |uids: Vec<Uid>| {
             for uid in uids {
                 let snapshot = self.index.snapshot(&uid);
+                let recorded = self.keys(&uid, &snapshot).first().map(|key| self.records.revisions(key, &uid));
                 let Decision { changes, is_behind, requeue_at } =
-                    decide_changes(&snapshot, &self.records.revisions(&uid), policy);
+                    decide_changes(&snapshot, &recorded.unwrap_or_default(), policy);
                 if changes.is_empty() && !is_behind {
                     self.index.mark_recorded(&uid, &snapshot);
                 }
@@ -121,33 +122,34 @@ impl RolloutRecorder {
 
     async fn reconcile(&self, uid: Uid, policy: &Policy) {
         let snapshot = self.index.snapshot(&uid);
-        let Some(key) = self.key(&uid, &snapshot) else {
-            return;
-        };
-        let workload = WorkloadState { uid, key, snapshot };
+        for key in self.keys(&uid, &snapshot) {
+            let workload = WorkloadState { uid: Arc::clone(&uid), key, snapshot: snapshot.clone() };
+            self.reconcile_workload(&workload, policy).await;
+        }
+    }
+
+    async fn reconcile_workload(&self, workload: &WorkloadState, policy: &Policy) {
         let Decision { changes, requeue_at, is_behind } =
-            decide_changes(&workload.snapshot, &self.records.revisions(&workload.uid), policy);
+            decide_changes(&workload.snapshot, &self.records.revisions(&workload.key, &workload.uid), policy);
         if is_behind {
             return self.requeue_at(Arc::clone(&workload.uid), requeue_at);
         }
-        match self.record(&workload, policy, &changes).await {
+        match self.record(workload, policy, &changes).await {
             Ok(WriteResult::Written) => {
                 self.backoff.forget(&workload.uid);
                 self.requeue_at(Arc::clone(&workload.uid), requeue_at);
             }
             Ok(WriteResult::Outdated) => self.queue.add(Arc::clone(&workload.uid)),
-            Err(error) => self.requeue_after_error(&workload, &error),
+            Err(error) => self.requeue_after_error(workload, &error),
         }
     }
 
-    /// The key of a workload that is or was in the cluster, or that has records.
-    fn key(&self, uid: &Uid, snapshot: &Snapshot) -> Option<WorkloadKey> {
-        let of = |Workload { namespace, kind, name, .. }: &Workload| WorkloadKey {
-            namespace: Arc::clone(namespace),
-            kind: *kind,
-            name: name.clone(),
-        };
-        snapshot.workload().map(of).or_else(|| Some(self.records.get(uid)?.key))
+    /// The key of a workload that is or was in the cluster, or else the keys under which it has records.
+    fn keys(&self, uid: &Uid, snapshot: &Snapshot) -> Vec<WorkloadKey> {
+        match snapshot.workload() {
+            Some(workload) => vec![workload.key()],
+            None => self.records.keys(uid),
+        }
     }
 
     /// Writes `changes` in their order, and deletes the expired records.
@@ -162,11 +164,11 @@ impl RolloutRecorder {
                 return Ok(WriteResult::Outdated);
             }
         }
-        let WorkloadState { uid, snapshot, .. } = workload;
+        let WorkloadState { uid, key, snapshot } = workload;
         self.index.mark_recorded(uid, snapshot);
         let available = snapshot.observation.as_ref().and_then(|observation| observation.workload.conditions.available);
-        (self.on_reconciled)(uid, available, &self.records.revisions(uid));
-        for expired in self.records.expired(uid, snapshot.observation.is_some(), &self.retention, now()) {
+        (self.on_reconciled)(uid, available, &self.records.revisions(key, uid));
+        for expired in self.records.expired((key, uid), snapshot.observation.is_some(), &self.retention, now()) {
             self.writer.delete_expired(workload, &expired).await?;
         }
         Ok(WriteResult::Written)
@@ -213,12 +215,12 @@ impl RolloutRecorder {
     /// Takes in a record as the API server has it.
     pub fn record_applied(&self, record: &SlimDoraDeployment) {
         let state = RecordState::of(record, &self.settings);
-        let Some(uid) = self.records.apply(record, state) else {
+        let Some((key, uid)) = self.records.apply(record, state) else {
             return;
         };
         // Another replica may have recorded what this one has only observed.
         let has_unrecorded = self.index.has_past_observations(&uid);
-        let may_expire = state.is_settled && self.records.count(&uid) > self.retention.max_records;
+        let may_expire = state.is_settled && self.records.count(&key, &uid) > self.retention.max_records;
         if has_unrecorded || may_expire {
             self.queue.add(uid);
         }

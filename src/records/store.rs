@@ -21,7 +21,8 @@ pub struct Records(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    workloads: HashMap<Uid, RecordedWorkload>,
+    /// By namespace and UID: a record that names the UID of a workload in another namespace is not about that workload.
+    workloads: HashMap<(Arc<str>, Uid), RecordedWorkload>,
     listing: Listing,
 }
 
@@ -46,6 +47,8 @@ pub struct RecordState {
     /// Whether nothing is left to deliver: the entity in Port is up to date, or the settings withhold the record from
     /// Port.
     pub is_settled: bool,
+    /// Whether the record has the name that the controller gives to it. A copy under another name has not.
+    pub has_own_name: bool,
 }
 
 impl RecordState {
@@ -55,6 +58,9 @@ impl RecordState {
         Self {
             generation: generation(record.generation()),
             is_settled: !settings.dry_run && record.delivery_state(settings.digest()) == DeliveryState::Settled,
+            has_own_name: decode(record).is_some_and(|(uid, WorkloadKey { kind, name, .. }, revision)| {
+                record_name(kind, &name, &uid, &revision) == record.name()
+            }),
         }
     }
 }
@@ -78,39 +84,32 @@ impl RecordSummary {
     }
 }
 
-/// The records of one workload.
-#[derive(Clone, Debug)]
-pub struct WorkloadRecords {
-    /// Namespace, kind and name of the workload.
-    pub key: WorkloadKey,
-    /// The recorded revisions, in no particular order.
-    pub revisions: Vec<RecordedRevision>,
-}
-
 impl Records {
-    /// The records of the workload with this UID; `None` if it has none.
+    /// The recorded revisions of the workload with this key and UID, in no particular order.
     #[must_use]
-    pub fn get(&self, uid: &Uid) -> Option<WorkloadRecords> {
+    pub fn revisions(&self, key: &WorkloadKey, uid: &Uid) -> Vec<RecordedRevision> {
         let state = self.0.lock();
-        let RecordedWorkload { key, records } = state.workloads.get(uid)?;
-        let revisions = records.iter().map(|record| record.revision.clone()).collect();
-        Some(WorkloadRecords { key: key.clone(), revisions })
+        let workload = state.workloads.get(&owner(key, uid));
+        workload.into_iter().flat_map(|workload| &workload.records).map(|record| record.revision.clone()).collect()
     }
 
-    /// The recorded revisions of the workload with this UID.
+    /// The keys under which records name this UID, for a workload that is no longer in the cluster. There are several only if a record
+    /// names the UID of a workload in another namespace.
     #[must_use]
-    pub fn revisions(&self, uid: &Uid) -> Vec<RecordedRevision> {
-        self.get(uid).map(|records| records.revisions).unwrap_or_default()
+    pub fn keys(&self, uid: &Uid) -> Vec<WorkloadKey> {
+        let state = self.0.lock();
+        let of_uid = state.workloads.iter().filter(|((_, other), _)| other == uid);
+        of_uid.map(|(_, workload)| workload.key.clone()).collect()
     }
 
-    /// The records of all workloads in `namespace`.
+    /// The records of all workloads in `namespace` that have the names which the controller gives to them.
     #[must_use]
     pub fn in_namespace(&self, namespace: &str) -> Vec<RecordSummary> {
         let state = self.0.lock();
-        let workloads = state.workloads.iter().filter(|(_, workload)| &*workload.key.namespace == namespace);
+        let workloads = state.workloads.iter().filter(|((other, _), _)| &**other == namespace);
         workloads
-            .flat_map(|(uid, RecordedWorkload { key, records })| {
-                records.iter().map(|record| RecordSummary {
+            .flat_map(|((_, uid), RecordedWorkload { key, records })| {
+                records.iter().filter(|record| record.state.has_own_name).map(|record| RecordSummary {
                     workload: NamedWorkload { kind: key.kind, name: key.name.to_string() },
                     uid: Arc::clone(uid),
                     revision: record.revision.clone(),
@@ -121,27 +120,27 @@ impl Records {
 
     /// How many records a workload has.
     #[must_use]
-    pub fn count(&self, uid: &Uid) -> usize {
-        self.0.lock().workloads.get(uid).map_or(0, |workload| workload.records.len())
+    pub fn count(&self, key: &WorkloadKey, uid: &Uid) -> usize {
+        self.0.lock().workloads.get(&owner(key, uid)).map_or(0, |workload| workload.records.len())
     }
 
     /// UIDs of the workloads that have records.
     #[must_use]
     pub fn workloads(&self) -> Vec<Uid> {
-        self.0.lock().workloads.keys().cloned().collect()
+        self.0.lock().workloads.keys().map(|(_, uid)| Arc::clone(uid)).collect()
     }
 
     /// The records of a workload that have expired by `policy`. `workload_exists` is whether the workload is in the
     /// cluster.
     pub(super) fn expired(
         &self,
-        uid: &Uid,
+        (key, uid): (&WorkloadKey, &Uid),
         workload_exists: bool,
         policy: &RetentionPolicy,
         now: Timestamp,
     ) -> Vec<RecordedRevision> {
         let state = self.0.lock();
-        let Some(workload) = state.workloads.get(uid) else {
+        let Some(workload) = state.workloads.get(&owner(key, uid)) else {
             return Vec::new();
         };
         let records = workload.records.iter().map(|record| (&record.revision, record.state.is_settled));
@@ -153,7 +152,7 @@ impl Records {
         let State { workloads, listing } = &mut *self.0.lock();
         let listing = listing.mark();
         let RecordedWorkload { records, .. } = workloads
-            .entry(Arc::clone(uid))
+            .entry(owner(key, uid))
             .or_insert_with(|| RecordedWorkload { key: key.clone(), records: Vec::new() });
         match records.iter_mut().find(|record| have_same_name(&record.revision, &revision)) {
             Some(record) => {
@@ -168,28 +167,28 @@ impl Records {
     }
 
     /// Removes a record that was deleted.
-    pub fn remove(&self, uid: &Uid, revision: &RecordedRevision) {
+    pub fn remove(&self, key: &WorkloadKey, uid: &Uid, revision: &RecordedRevision) {
         let mut state = self.0.lock();
-        if let Some(workload) = state.workloads.get_mut(uid) {
+        let owner = owner(key, uid);
+        if let Some(workload) = state.workloads.get_mut(&owner) {
             workload.records.retain(|record| !have_same_name(&record.revision, revision));
             if workload.records.is_empty() {
-                state.workloads.remove(uid);
+                state.workloads.remove(&owner);
             }
         }
     }
 
-    /// Stores a record as the API server has it. Returns the UID of the workload; `None` for a deployment outside
-    /// Kubernetes.
-    pub fn apply(&self, record: &SlimDoraDeployment, state: RecordState) -> Option<Uid> {
+    /// Stores a record as the API server has it. Returns the workload; `None` for a deployment outside Kubernetes.
+    pub fn apply(&self, record: &SlimDoraDeployment, state: RecordState) -> Option<(WorkloadKey, Uid)> {
         let (uid, key, revision) = decode(record)?;
         self.set(&uid, &key, revision, state);
-        Some(uid)
+        Some((key, uid))
     }
 
     /// Removes a record that the API server no longer has.
     pub fn delete(&self, record: &SlimDoraDeployment) {
-        if let Some((uid, _, revision)) = decode(record) {
-            self.remove(&uid, &revision);
+        if let Some((uid, key, revision)) = decode(record) {
+            self.remove(&key, &uid, &revision);
         }
     }
 
@@ -206,6 +205,10 @@ impl Records {
             !workload.records.is_empty()
         });
     }
+}
+
+fn owner(key: &WorkloadKey, uid: &Uid) -> (Arc<str>, Uid) {
+    (Arc::clone(&key.namespace), Arc::clone(uid))
 }
 
 /// `metadata.generation` in 4 bytes: a record changes a few times only.
@@ -263,13 +266,68 @@ pub(super) mod tests {
         }
     }
 
+    fn key(namespace: &str) -> WorkloadKey {
+        WorkloadKey { namespace: namespace.into(), kind: WorkloadKind::Deployment, name: "web".into() }
+    }
+
     fn set(records: &Records, revision: RecordedRevision, generation: u32) {
-        let key = WorkloadKey { namespace: "shop".into(), kind: WorkloadKind::Deployment, name: "web".into() };
-        records.set(&"d".into(), &key, revision, RecordState { generation, is_settled: false });
+        let state = RecordState { generation, is_settled: false, has_own_name: true };
+        records.set(&"d".into(), &key("shop"), revision, state);
     }
 
     fn all(records: &Records) -> Vec<RecordedRevision> {
-        records.revisions(&"d".into())
+        records.revisions(&key("shop"), &"d".into())
+    }
+
+    fn record(namespace: &str, name: &str, outcome: &str) -> SlimDoraDeployment {
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "dora.port.io/v1alpha1", "kind": "DoraDeployment",
+            "metadata": {"namespace": namespace, "name": name, "generation": 9},
+            "spec": {
+                "workload": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "0123456789"},
+                "revision": {"number": 1, "name": "web-5f", "uid": "00abcdef-0000"}, "outcome": outcome,
+            },
+        }))
+        .unwrap()
+    }
+
+    fn apply(records: &Records, record: &SlimDoraDeployment) {
+        let settings = ActiveSettings::new("test".to_owned(), crate::settings::FileSettings::default(), false);
+        records.apply(record, RecordState::of(record, &settings));
+    }
+
+    fn names(records: &Records, namespace: &str) -> Vec<(String, Outcome)> {
+        let summaries = records.in_namespace(namespace);
+        summaries.iter().map(|summary| (summary.name(), summary.revision.outcome)).collect()
+    }
+
+    #[test]
+    fn record_of_another_namespace_changes_nothing() {
+        for order in [["shop", "other"], ["other", "shop"]] {
+            let records = Records::default();
+            for namespace in order {
+                let outcome = if namespace == "shop" { "Succeeded" } else { "Failed" };
+                apply(&records, &record(namespace, "web-1-01234567", outcome));
+            }
+            assert_eq!(names(&records, "shop"), [("web-1-01234567".to_owned(), Outcome::Succeeded)], "{order:?}");
+            let uid: Uid = "0123456789".into();
+            assert_eq!(records.revisions(&key("shop"), &uid)[0].outcome, Outcome::Succeeded);
+            assert_eq!((records.count(&key("shop"), &uid), records.keys(&uid).len()), (1, 2));
+            records.delete(&record("other", "web-1-01234567", "Failed"));
+            assert_eq!(names(&records, "shop").len(), 1);
+        }
+    }
+
+    #[test]
+    fn copy_under_another_name_has_no_summary() {
+        let records = Records::default();
+        apply(&records, &record("shop", "copy", "Succeeded"));
+        assert_eq!(names(&records, "shop"), []);
+        for name in ["web-1-01234567", "web-1-01234567-00abcdef"] {
+            let records = Records::default();
+            apply(&records, &record("shop", name, "Succeeded"));
+            assert_eq!(names(&records, "shop"), [(name.to_owned(), Outcome::Succeeded)]);
+        }
     }
 
     #[test]
@@ -296,8 +354,8 @@ pub(super) mod tests {
     fn workload_without_records_is_removed() {
         let records = Records::default();
         set(&records, revision(1, Outcome::InProgress), 1);
-        records.remove(&"d".into(), &revision(1, Outcome::InProgress));
-        assert!(records.get(&"d".into()).is_none());
+        records.remove(&key("shop"), &"d".into(), &revision(1, Outcome::InProgress));
+        assert_eq!(records.keys(&"d".into()), []);
         assert!(records.workloads().is_empty());
     }
 

@@ -120,7 +120,7 @@ impl RecordWriter {
             Err(kube::Error::Api(status)) if status.is_not_found() => {
                 let namespace = &workload.key.namespace;
                 debug!(%namespace, record = name, "the record no longer exists; reconciling again");
-                self.records.remove(&workload.uid, &change.record);
+                self.records.remove(&workload.key, &workload.uid, &change.record);
                 Ok(WriteResult::Outdated)
             }
             Err(error) => Err(error),
@@ -135,7 +135,7 @@ impl RecordWriter {
     ) -> Result<(), kube::Error> {
         let (api, name) = (self.slim_api(&workload.key), workload.record_name(expired));
         let Some(record) = api.get_opt(&name).await? else {
-            self.records.remove(&workload.uid, expired);
+            self.records.remove(&workload.key, &workload.uid, expired);
             return Ok(());
         };
         if !RecordState::of(&record, &self.settings).is_settled {
@@ -145,12 +145,12 @@ impl RecordWriter {
         let parameters = DeleteParams::default().preconditions(record.preconditions());
         match api.delete(&name, &parameters).await {
             Ok(_) => {
-                self.records.remove(&workload.uid, expired);
+                self.records.remove(&workload.key, &workload.uid, expired);
                 info!(namespace = %workload.key.namespace, record = name, "deleted an expired record");
                 Ok(())
             }
             Err(kube::Error::Api(status)) if status.is_not_found() => {
-                self.records.remove(&workload.uid, expired);
+                self.records.remove(&workload.key, &workload.uid, expired);
                 Ok(())
             }
             // The watch brings the changed record, and the next search for expired records finds it.
@@ -168,7 +168,12 @@ impl RecordWriter {
         let WorkloadState { uid, key, .. } = workload;
         let RecordedRevision { revision, outcome, .. } = change.record;
         let generation = generation(written.metadata.generation.unwrap_or_default());
-        self.records.set(uid, key, change.record.clone(), RecordState { generation, is_settled: false });
+        self.records.set(
+            uid,
+            key,
+            change.record.clone(),
+            RecordState { generation, is_settled: false, has_own_name: true },
+        );
         if change.action != Action::Pause {
             self.context.metrics.rollout_recorded(outcome);
         }

@@ -270,7 +270,7 @@ impl Observer<'_> {
             past: &snapshot.past_observations,
             revisions: &snapshot.revisions,
         };
-        decide(&input, &self.records.revisions(uid), &self.policy, &|_, _| true, time(self.now()))
+        decide(&input, &self.records.revisions(&web(), uid), &self.policy, &|_, _| true, time(self.now()))
     }
 
     /// Sends a change to the API server, and checks what it stores then.
@@ -288,8 +288,7 @@ impl Observer<'_> {
         check_rules(&written)?;
         check_transition(&name, before, written.spec.outcome, change)?;
         check_read_back(&record, &change.record)?;
-        let key = WorkloadKey { namespace: "shop".into(), kind: WorkloadKind::Deployment, name: "web".into() };
-        self.records.set(uid, &key, change.record.clone(), state(&record));
+        self.records.set(uid, &web(), change.record.clone(), state(&record));
         self.stored.insert(name, record);
         Ok(())
     }
@@ -338,7 +337,7 @@ fn with_next_generation(mut record: Value) -> Value {
 
 /// The state of a record that is delivered.
 fn state(record: &Value) -> RecordState {
-    RecordState { generation: u32::try_from(generation(record)).unwrap(), is_settled: true }
+    RecordState { generation: u32::try_from(generation(record)).unwrap(), is_settled: true, has_own_name: true }
 }
 
 /// Checks the rules of the custom resource definition, and that the labels are those of the spec.
@@ -372,11 +371,16 @@ fn check_transition(name: &str, before: Option<Outcome>, after: Outcome, change:
     Ok(())
 }
 
+/// The key of every simulated Deployment.
+fn web() -> WorkloadKey {
+    WorkloadKey { namespace: "shop".into(), kind: WorkloadKind::Deployment, name: "web".into() }
+}
+
 /// Checks that another process reads the record as this process keeps it.
 fn check_read_back(record: &Value, revision: &RecordedRevision) -> Result<(), Mismatch> {
     let records = Records::default();
-    let uid = records.apply(&slim(record), state(record));
-    let read = uid.map(|uid| records.revisions(&uid)).unwrap_or_default();
+    let applied = records.apply(&slim(record), state(record));
+    let read = applied.map(|(key, uid)| records.revisions(&key, &uid)).unwrap_or_default();
     if read != [revision.clone()] {
         return Err(Mismatch(format!("kept as {revision:#?}, but read as {read:#?}")));
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::{UnixSeconds, WorkloadKind};
+use crate::{UnixSeconds, WorkloadKey, WorkloadKind};
 
 /// UID of an object in the cluster.
 pub type Uid = Arc<str>;
@@ -171,6 +171,14 @@ pub struct Revision {
     pub template_annotations: Metadata,
     /// Labels of the pod template.
     pub template_labels: Metadata,
+}
+
+impl Workload {
+    /// Its namespace, kind and name.
+    #[must_use]
+    pub fn key(&self) -> WorkloadKey {
+        WorkloadKey { namespace: Arc::clone(&self.namespace), kind: self.kind, name: self.name.clone() }
+    }
 }
 
 impl Revision {

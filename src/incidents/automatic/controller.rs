@@ -10,7 +10,7 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
 use parking_lot::Mutex;
-use rollout::{Uid, WorkloadKey};
+use rollout::{Uid, Workload, WorkloadKey};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -128,15 +128,10 @@ impl AutoIncidentController {
     /// The workload with this UID, from memory. `None` if it has neither a state, nor a record, nor an open incident.
     fn cached(&self, uid: &Uid) -> Option<CachedWorkload> {
         let snapshot = self.index.snapshot(uid);
-        let recorded = self.records.get(uid);
-        let workload = match (snapshot.workload(), &recorded) {
-            (Some(row), _) => {
-                WorkloadKey { namespace: Arc::clone(&row.namespace), kind: row.kind, name: row.name.clone() }
-            }
-            (None, Some(recorded)) => recorded.key.clone(),
-            (None, None) => self.incidents.workload_with_open_incident(uid)?,
-        };
-        let rollouts = recorded.map(|recorded| recorded.revisions).unwrap_or_default();
+        let of_records = || self.records.keys(uid).into_iter().next();
+        let of_incidents = || self.incidents.workload_with_open_incident(uid);
+        let workload = snapshot.workload().map(Workload::key).or_else(of_records).or_else(of_incidents)?;
+        let rollouts = self.records.revisions(&workload, uid);
         Some(CachedWorkload { workload, uid: Arc::clone(uid), snapshot, rollouts })
     }
 

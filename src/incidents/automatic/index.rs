@@ -11,7 +11,7 @@ use rollout::{Availability, RecordedRevision, Uid, UnixSeconds, WorkloadKey};
 use super::decide::{MAX_FAILURE_AGE, OpenedBy, may_open};
 use super::manifest::{OPENED_BY, WORKLOAD_UID};
 use crate::resources::{AffectedWorkload, SlimDoraIncident};
-use crate::runtime::WorkQueue;
+use crate::runtime::{ListMark, Listing, WorkQueue};
 
 /// How long a resolved incident stays in the index. After that it can't concern a failure that still opens an incident.
 const RESOLVED_RETENTION: SignedDuration = SignedDuration::from_hours(2 * MAX_FAILURE_AGE.as_hours());
@@ -23,7 +23,13 @@ const RESOLVED_RETENTION: SignedDuration = SignedDuration::from_hours(2 * MAX_FA
 #[derive(Debug, Default)]
 pub struct IncidentIndex {
     queue: WorkQueue<Uid>,
-    incidents: Mutex<HashMap<WorkloadKey, Vec<IndexedIncident>>>,
+    incidents: Mutex<Incidents>,
+}
+
+#[derive(Debug, Default)]
+struct Incidents {
+    of_workloads: HashMap<WorkloadKey, Vec<IndexedIncident>>,
+    listing: Listing,
 }
 
 #[derive(Debug)]
@@ -32,6 +38,7 @@ struct IndexedIncident {
     /// UID of the workload for which the controller opened the incident.
     opened_for: Option<Uid>,
     resolved: Option<UnixSeconds>,
+    listing: ListMark,
 }
 
 impl IncidentIndex {
@@ -52,14 +59,15 @@ impl IncidentIndex {
             resolved.is_none_or(|resolved| now.duration_since(resolved) <= RESOLVED_RETENTION)
         };
         let mut incidents = self.incidents.lock();
-        let of_workload = incidents.entry(workload.clone()).or_default();
+        let listing = incidents.listing.mark();
+        let of_workload = incidents.of_workloads.entry(workload.clone()).or_default();
         of_workload.retain(|other| other.name != name && is_kept(other.resolved.map(UnixSeconds::time)));
         if is_kept(resolved) {
             let resolved = resolved.and_then(UnixSeconds::of);
-            of_workload.push(IndexedIncident { name, opened_for: opened_for.clone(), resolved });
+            of_workload.push(IndexedIncident { name, opened_for: opened_for.clone(), resolved, listing });
         }
         if of_workload.is_empty() {
-            incidents.remove(&workload);
+            incidents.of_workloads.remove(&workload);
         }
         drop(incidents);
         if let (Some(uid), None) = (opened_for, resolved) {
@@ -73,12 +81,26 @@ impl IncidentIndex {
             return;
         };
         let mut incidents = self.incidents.lock();
-        if let Some(of_workload) = incidents.get_mut(&workload) {
+        if let Some(of_workload) = incidents.of_workloads.get_mut(&workload) {
             of_workload.retain(|other| other.name != name);
             if of_workload.is_empty() {
-                incidents.remove(&workload);
+                incidents.of_workloads.remove(&workload);
             }
         }
+    }
+
+    /// A list of all incidents starts.
+    pub fn list_started(&self) {
+        self.incidents.lock().listing.begin();
+    }
+
+    /// The list of all incidents is complete. An incident that is not in the list was deleted.
+    pub fn list_finished(&self) {
+        let Incidents { of_workloads, listing } = &mut *self.incidents.lock();
+        of_workloads.retain(|_, of_workload| {
+            of_workload.retain(|incident| !listing.is_stale(incident.listing));
+            !of_workload.is_empty()
+        });
     }
 
     /// Enqueues a workload if its state or one of its `rollouts` may open or resolve an incident.
@@ -104,6 +126,7 @@ impl IncidentIndex {
         let uids: Vec<Uid> = self
             .incidents
             .lock()
+            .of_workloads
             .values()
             .flatten()
             .filter(|incident| incident.resolved.is_none())
@@ -120,14 +143,21 @@ impl IncidentIndex {
         let is_open =
             |incident: &IndexedIncident| incident.opened_for.as_ref() == Some(uid) && incident.resolved.is_none();
         let incidents = self.incidents.lock();
-        let found = incidents.iter().find(|(_, of_workload)| of_workload.iter().any(is_open));
+        let found = incidents.of_workloads.iter().find(|(_, of_workload)| of_workload.iter().any(is_open));
         found.map(|(workload, _)| workload.clone())
     }
 
     /// Names of the incidents that refer to `workload`.
     #[must_use]
     pub fn names(&self, workload: &WorkloadKey) -> Vec<String> {
-        self.incidents.lock().get(workload).into_iter().flatten().map(|incident| incident.name.to_string()).collect()
+        self.incidents
+            .lock()
+            .of_workloads
+            .get(workload)
+            .into_iter()
+            .flatten()
+            .map(|incident| incident.name.to_string())
+            .collect()
     }
 }
 
@@ -200,6 +230,20 @@ mod tests {
         index.applied(&incident("three", None), later);
         assert_eq!(index.names(&workload), ["three"]);
         index.deleted(&incident("three", None));
-        assert!(index.incidents.lock().is_empty());
+        assert!(index.incidents.lock().of_workloads.is_empty());
+    }
+
+    #[test]
+    fn incident_missing_in_a_list_leaves_the_index() {
+        let now: Timestamp = "2026-01-03T00:00:00Z".parse().unwrap();
+        let workload = WorkloadKey { namespace: "shop".into(), kind: WorkloadKind::Deployment, name: "web".into() };
+        let index = IncidentIndex::default();
+        index.applied(&incident("kept", None), now);
+        index.applied(&incident("gone", None), now);
+        index.list_started();
+        index.applied(&incident("kept", None), now);
+        assert_eq!(index.names(&workload), ["gone", "kept"], "until the list is complete");
+        index.list_finished();
+        assert_eq!(index.names(&workload), ["kept"]);
     }
 }

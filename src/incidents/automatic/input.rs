@@ -213,7 +213,7 @@ fn is_taken_over(resource: &DoraIncident) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use rollout::{RevisionId, UnixSeconds, WorkloadKind};
+    use rollout::{Availability, Observation, RevisionId, Source, UnixSeconds, Workload, WorkloadKind};
 
     use super::*;
 
@@ -246,10 +246,22 @@ mod tests {
                 rollout(4, Outcome::Succeeded, recent),
             ],
         };
+        let all: Vec<String> = cached.rollouts.iter().map(|rollout| cached.record_name(rollout)).collect();
         let names = |revisions: &[usize]| -> BTreeSet<String> {
-            revisions.iter().map(|index| cached.record_name(&cached.rollouts[index - 1])).collect()
+            revisions.iter().map(|index| all[index - 1].clone()).collect()
         };
         let required = cached.required_objects(names(&[2]).into_iter().collect(), now);
         assert_eq!(required, RequiredObjects { records: names(&[2, 3]), incidents: names(&[2, 3]) });
+
+        // An unavailable workload needs the record of its current revision, and the incident of this loss.
+        let since = UnixSeconds::of(recent).unwrap();
+        let mut workload = Workload { revision: Some(4), ..Workload::default() };
+        workload.conditions.available = Some(Availability { is_available: false, since });
+        let mut unavailable = cached;
+        unavailable.snapshot.observation = Some(Observation::new(workload, Source::Watch, now));
+        let required = unavailable.required_objects(names(&[2]).into_iter().collect(), now);
+        let loss = unavailable_incident_name(&unavailable.workload, recent);
+        let incidents = names(&[2, 3]).into_iter().chain([loss]).collect();
+        assert_eq!(required, RequiredObjects { records: names(&[2, 3, 4]), incidents });
     }
 }
