@@ -16,7 +16,7 @@ pub enum ReadResource<R: Publishable> {
 }
 
 impl<R: Publishable> Publisher<R> {
-    /// Reads the resource. `None` if there is none any more, or if it can't be read now; then it is retried.
+    /// Reads the resource. `None` if it no longer exists, or if it can't be read now; then it is retried.
     pub(super) async fn read(&self, key: &ResourceKey) -> Option<ReadResource<R>> {
         match self.get(key).await {
             Ok(Some(read)) => Some(read),

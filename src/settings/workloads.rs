@@ -22,7 +22,7 @@ pub struct WorkloadSettings {
 impl Default for WorkloadSettings {
     fn default() -> Self {
         let exclude = WorkloadSelector { namespaces: vec![NamespacePattern::exact("kube-system")], labels: None };
-        Self { kinds: supported_kinds(), include: WorkloadSelector::default(), exclude }
+        Self { kinds: vec![WorkloadKind::Deployment], include: WorkloadSelector::default(), exclude }
     }
 }
 

@@ -79,7 +79,9 @@ impl TryFrom<String> for NamespacePattern {
         if pattern.is_empty() {
             return Err(NamespacePatternError::Empty);
         }
-        if let Some(character) = pattern.chars().find(|character| !is_allowed(*character)) {
+        if let Some(character) =
+            pattern.chars().find(|character| !is_allowed(*character)).or_else(|| misplaced(&pattern))
+        {
             return Err(NamespacePatternError::Character { pattern, character });
         }
         if !pattern.contains(GLOB_CHARACTERS) {
@@ -109,6 +111,26 @@ fn is_allowed(character: char) -> bool {
         || GLOB_CHARACTERS.contains(&character)
 }
 
+/// The first `,` outside braces, `!` that negates no range, or `]` that closes none. To a glob they are ordinary characters there, which no
+/// namespace has.
+fn misplaced(pattern: &str) -> Option<char> {
+    let (mut braces, mut in_range, mut before) = (0_usize, false, None);
+    for character in pattern.chars() {
+        match character {
+            '{' if !in_range => braces += 1,
+            '}' if !in_range => braces = braces.saturating_sub(1),
+            ',' if !in_range && braces == 0 => return Some(character),
+            '!' if before != Some('[') => return Some(character),
+            ']' if !in_range => return Some(character),
+            ']' => in_range = false,
+            '[' => in_range = true,
+            _ => {}
+        }
+        before = Some(character);
+    }
+    None
+}
+
 /// Why a pattern of namespaces is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum NamespacePatternError {
@@ -117,7 +139,7 @@ pub enum NamespacePatternError {
     Empty,
     /// No namespace has such a character.
     #[error(
-        "invalid namespace {pattern:?}: {character:?} is not allowed; expected a name of lower-case letters, digits and hyphens, such as \
+        "invalid namespace {pattern:?}: {character:?} is not allowed there; expected a name of lower-case letters, digits and hyphens, such as \
          shop, or a pattern such as team-*, team-?, team-[a-c] or {{shop,checkout}}"
     )]
     Character {
@@ -243,11 +265,14 @@ mod tests {
     fn impossible_namespaces_and_broken_globs_are_refused() {
         for (text, reason) in [
             ("", "empty namespace"),
-            ("Shop", "'S' is not allowed"),
-            ("kube system", "' ' is not allowed"),
-            ("shop.example", "'.' is not allowed"),
-            ("shop/web", "'/' is not allowed"),
-            ("team-\\*", "'\\\\' is not allowed"),
+            ("Shop", "'S' is not allowed there"),
+            ("kube system", "' ' is not allowed there"),
+            ("shop.example", "'.' is not allowed there"),
+            ("shop/web", "'/' is not allowed there"),
+            ("team-\\*", "'\\\\' is not allowed there"),
+            ("shop,team", "',' is not allowed there"),
+            ("!shop", "'!' is not allowed there"),
+            ("shop]", "']' is not allowed there"),
             ("team-[a", "missing ']'"),
             ("team-[z-a]", "invalid range"),
             ("{shop,team", "missing '}'"),

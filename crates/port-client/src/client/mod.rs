@@ -50,7 +50,7 @@ impl Client {
         Ok(Self { inner: Arc::new(Inner { base_url, tokens, transport }) })
     }
 
-    /// When the pause that Port asked for with a 429 ends; `None` if there is none.
+    /// When the pause that Port asked for with a 429 ends; `None` if there is no pause.
     #[must_use]
     pub fn paused_until(&self) -> Option<Instant> {
         self.inner.transport.budget.paused_until()

@@ -153,7 +153,7 @@ impl Budget {
         }
     }
 
-    /// When the pause ends; `None` if there is none.
+    /// When the pause ends; `None` if there is no pause.
     pub(crate) fn paused_until(&self) -> Option<Instant> {
         self.paused_until.lock().filter(|until| *until > Instant::now())
     }
