@@ -220,15 +220,15 @@ impl PortSim {
     }
 }
 
-fn filled_catalog() -> Result<Catalog, String> {
+fn filled_catalog() -> Result<Catalog, BlueprintError> {
     let mut catalog = Catalog::default();
     for body in blueprints::preloaded() {
-        let body = body.map_err(|error| error.to_string())?;
-        let blueprint = Blueprint::parse(&body, entity::AUTHOR).map_err(|error| error.message)?;
-        catalog.add_blueprint(blueprint).map_err(|error| error.message)?;
+        let body = body.map_err(|error| BlueprintError(error.to_string()))?;
+        let blueprint = Blueprint::parse(&body, entity::AUTHOR).map_err(|error| BlueprintError(error.message))?;
+        catalog.add_blueprint(blueprint).map_err(|error| BlueprintError(error.message))?;
     }
     catalog
         .write("group", &json!({"identifier": "all_teams", "title": "All teams"}), &WriteOptions::default(), "port-sim")
-        .map_err(|error| error.message)?;
+        .map_err(|error| BlueprintError(error.message))?;
     Ok(catalog)
 }
