@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::decide::group_hash;
 use super::notification::Notification;
-use crate::resources::{AffectedWorkload, DoraIncident, DoraIncidentSpec, FIELD_MANAGER, IncidentStatus};
+use crate::resources::{AffectedWorkload, DoraIncident, DoraIncidentSpec, FIELD_MANAGER, IncidentStatus, MANAGED_BY};
 use crate::settings::{AlertFields, AlertSource};
 
 /// Label with the [hash of the group](group_hash). All incidents of a group have it.
@@ -65,7 +65,7 @@ pub fn new_incident(
     };
     let hash = group_hash(notification);
     let name = incident_name(notification, &hash, started);
-    let labels = [("app.kubernetes.io/managed-by", FIELD_MANAGER.to_owned()), (GROUP_LABEL, hash)];
+    let labels = [(MANAGED_BY, FIELD_MANAGER.to_owned()), (GROUP_LABEL, hash)];
     let annotations = [
         (GROUP_ANNOTATION, Some(notification.group_key.clone())),
         (NAMESPACE_ANNOTATION, target.alert_namespace.clone()),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rollout::ChangeKind;
 
-use crate::resources::{DoraDeploymentSpec, FIELD_MANAGER, digest};
+use crate::resources::{DoraDeploymentSpec, FIELD_MANAGER, MANAGED_BY, digest};
 
 /// Label with the name of the workload.
 pub const WORKLOAD: &str = "dora.port.io/workload";
@@ -18,8 +18,6 @@ pub const GROUP: &str = "dora.port.io/group";
 pub const OUTCOME: &str = "dora.port.io/outcome";
 /// Label with the kind of change.
 pub const CHANGE: &str = "dora.port.io/change";
-/// Label with the program that manages the record (a recommended label of Kubernetes).
-pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// Longest value of a label in Kubernetes (`k8s.io/apimachinery/pkg/util/validation`).
 const MAX_VALUE_LENGTH: usize = 63;

@@ -9,7 +9,7 @@ mod retention;
 mod store;
 mod writer;
 
-pub use names::{entity_identifier, record_name};
+pub use names::{entity_identifier, object_name, record_name};
 pub use recorder::{OnReconciled, RecorderCallbacks, RolloutRecorder};
 pub use store::{RecordState, RecordSummary, Records};
 pub use writer::OnWritten;

@@ -18,7 +18,15 @@ pub fn record_name(kind: WorkloadKind, name: &str, uid: &str, record: &RecordedR
     if record.repeated {
         suffix = format!("{suffix}-{:08x}", record.id.uid);
     }
-    let prefix: String = kind.qualified(name).chars().take(MAX_NAME_LENGTH - suffix.len()).collect();
+    object_name(kind, name, &suffix)
+}
+
+/// Name of an object that belongs to the workload `name`, such as its record. `suffix` begins with a dash.
+///
+/// The name of the workload is cut if the whole would be too long.
+#[must_use]
+pub fn object_name(kind: WorkloadKind, name: &str, suffix: &str) -> String {
+    let prefix: String = kind.qualified(name).chars().take(MAX_NAME_LENGTH.saturating_sub(suffix.len())).collect();
     // A DNS subdomain has no dot before a dash.
     format!("{}{suffix}", prefix.trim_end_matches(['.', '-']))
 }
@@ -36,10 +44,7 @@ pub fn entity_identifier(
     revision: i64,
     uid: &str,
 ) -> String {
-    let name = match kind {
-        WorkloadKind::Deployment => name.to_owned(),
-        WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => format!("{kind}/{name}"),
-    };
+    let name = kind.unless_default().map_or_else(|| name.to_owned(), |kind| format!("{kind}/{name}"));
     format!("{cluster}:{namespace}:{name}:{revision}:{}", short_uid(uid))
 }
 

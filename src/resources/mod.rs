@@ -30,7 +30,10 @@ pub use views::{DeliveryState, SlimDoraDeployment, SlimDoraIncident, SlimInciden
 /// The API group of both custom resources, and the prefix of the annotations and labels that the controller reads.
 pub const GROUP: &str = rollout::KEY_PREFIX;
 
-/// The name of the controller: as field manager of what it writes, and in the label `app.kubernetes.io/managed-by`.
+/// The label of what the controller creates, with the value [`FIELD_MANAGER`].
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// The name of the controller: as field manager of what it writes, and in the label [`MANAGED_BY`].
 pub const FIELD_MANAGER: &str = "port-dora-controller";
 
 /// The finalizer on an incident whose entity the controller deletes together with the incident.

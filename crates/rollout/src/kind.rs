@@ -29,6 +29,12 @@ impl WorkloadKind {
         }
     }
 
+    /// The kind, unless it is the default. Names and identifiers contain the kind of every workload that is not a Deployment.
+    #[must_use]
+    pub fn unless_default(self) -> Option<&'static str> {
+        (self != Self::default()).then(|| self.as_str())
+    }
+
     /// The API group and version of the kind, such as `apps/v1`.
     #[must_use]
     pub fn api_version(self) -> &'static str {
@@ -40,10 +46,7 @@ impl WorkloadKind {
     /// The workload `name` in a text for people: `web` for a Deployment, `StatefulSet web` for another kind.
     #[must_use]
     pub fn titled(self, name: &str) -> String {
-        match self {
-            Self::Deployment => name.to_owned(),
-            Self::StatefulSet | Self::DaemonSet => format!("{} {name}", self.as_str()),
-        }
+        self.unless_default().map_or_else(|| name.to_owned(), |kind| format!("{kind} {name}"))
     }
 
     /// The workload `name` in the name of another object: `web` for a Deployment, `statefulset-web` for another kind.
@@ -51,10 +54,7 @@ impl WorkloadKind {
     /// Such objects exist for workloads of all kinds in one namespace. With the kind in the name, two workloads never share an object.
     #[must_use]
     pub fn qualified(self, name: &str) -> String {
-        match self {
-            Self::Deployment => name.to_owned(),
-            Self::StatefulSet | Self::DaemonSet => format!("{}-{name}", self.as_str().to_ascii_lowercase()),
-        }
+        self.unless_default().map_or_else(|| name.to_owned(), |kind| format!("{}-{name}", kind.to_ascii_lowercase()))
     }
 }
 

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use rollout::{Availability, ChangeKind, Outcome, RecordedRevision, UnixSeconds, WorkloadKey};
 
+use crate::records::object_name;
 use crate::settings::IncidentSettings;
 
 /// Failures that are older open no incident, so that a change of the settings doesn't flood Port with the past.
@@ -10,9 +11,6 @@ pub const MAX_FAILURE_AGE: SignedDuration = SignedDuration::from_hours(24);
 
 /// An incident that a person opens up to this long after a failure is meant for that failure.
 const ACCEPTED_DELAY: SignedDuration = SignedDuration::from_mins(1);
-
-/// Longest name of an object in Kubernetes, in characters.
-const MAX_NAME_LENGTH: usize = 253;
 
 /// Why the controller opened an incident.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -228,9 +226,7 @@ pub fn decide(input: &IncidentInput<'_>, policy: &IncidentPolicy<'_>, now: Times
 #[must_use]
 pub fn unavailable_incident_name(workload: &WorkloadKey, since: Timestamp) -> String {
     let suffix = format!("-unavailable-{}", since.strftime("%Y%m%d%H%M%S"));
-    let prefix: String = workload.kind.qualified(&workload.name).chars().take(MAX_NAME_LENGTH - suffix.len()).collect();
-    // Each label of a DNS name has to end with a letter or a digit.
-    format!("{}{suffix}", prefix.trim_end_matches(['.', '-']))
+    object_name(workload.kind, &workload.name, &suffix)
 }
 
 /// What to write for a rollout that failed or was rolled back.

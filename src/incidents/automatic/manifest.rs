@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::decide::{NewIncident, OpenedBy};
 use crate::resources::{
-    AffectedWorkload, DoraDeployment, DoraIncident, DoraIncidentSpec, FIELD_MANAGER, IncidentStatus,
+    AffectedWorkload, DoraDeployment, DoraIncident, DoraIncidentSpec, FIELD_MANAGER, IncidentStatus, MANAGED_BY,
 };
 
 /// Label of an automatic incident: why the controller opened it.
@@ -43,7 +43,7 @@ pub fn incident_manifest(
     let WorkloadKey { namespace, kind, name } = workload;
     let mut annotations = BTreeMap::from([(WORKLOAD_UID.to_owned(), uid.to_owned())]);
     annotations.extend(rolled_back_by.map(|revision| (ROLLED_BACK_BY.to_owned(), revision.to_string())));
-    let labels = [("app.kubernetes.io/managed-by", FIELD_MANAGER), (OPENED_BY, opened_by.as_str())];
+    let labels = [(MANAGED_BY, FIELD_MANAGER), (OPENED_BY, opened_by.as_str())];
     DoraIncident {
         metadata: ObjectMeta {
             name: Some(incident_name.clone()),
