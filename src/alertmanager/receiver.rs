@@ -108,7 +108,7 @@ impl Receiver {
                 ("failed", not_stored("the API server took too long"))
             }
         };
-        self.metrics.alert_received(notification.status.as_str(), result);
+        self.metrics.records.alert_received(notification.status.as_str(), result);
         response.into_response()
     }
 }

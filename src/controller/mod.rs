@@ -174,13 +174,13 @@ impl Controller {
 
     fn set_leads(&self, leads: bool) {
         self.leads.store(leads, Ordering::Relaxed);
-        self.context.metrics.set_leader(leads);
+        self.context.metrics.process.set_leader(leads);
     }
 
     async fn update_index_metrics(&self) {
         loop {
             let (workloads, revisions) = self.watches.index.sizes();
-            self.context.metrics.set_indexed(workloads, revisions);
+            self.context.metrics.process.set_indexed(workloads, revisions);
             tokio::time::sleep(INDEX_METRICS_PERIOD).await;
         }
     }

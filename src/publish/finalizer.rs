@@ -144,7 +144,7 @@ impl<R: Publishable> Publisher<R> {
                 return self.orphan(key, &terminating, entity, &error.to_string()).await;
             }
             Ok(Err(error)) => {
-                self.context.runtime.metrics.delivery_failed(&kind, error.reason());
+                self.context.runtime.metrics.delivery.failed(&kind, error.reason());
                 condition::explain(&error)
             }
             Err(_) => "Port did not respond in time".to_owned(),
@@ -188,7 +188,7 @@ impl<R: Publishable> Publisher<R> {
         );
         let event = warning_event("EntityOrphaned", "Delete", note);
         self.context.runtime.events.publish(&terminating.object, &event).await;
-        self.context.runtime.metrics.entity_orphaned(&kind);
+        self.context.runtime.metrics.delivery.orphaned(&kind);
         self.remove_finalizer(key, terminating).await;
     }
 

@@ -67,7 +67,7 @@ impl Publishing {
     async fn report_blueprints(&self, changes: &[BlueprintChange]) {
         let runtime = &self.context.runtime;
         for change in changes {
-            runtime.metrics.set_missing_fields(&change.identifier, change.missing_fields.count());
+            runtime.metrics.delivery.set_missing_fields(&change.identifier, change.missing_fields.count());
             if let Some(note) = change.log() {
                 runtime.events.publish(&self.lease, &warning_event("BlueprintIncomplete", "Publish", note)).await;
             }

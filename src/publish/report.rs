@@ -48,7 +48,7 @@ impl<R: Publishable> Publisher<R> {
             self.update_status(resolved, condition::delivered(), delivered).await;
         } else {
             if self.is_failing(&resolved.key) {
-                self.context.runtime.metrics.delivery_retried(&R::kind(&()));
+                self.context.runtime.metrics.delivery.retried(&R::kind(&()));
             }
             return Some(outgoing);
         }
@@ -82,7 +82,7 @@ impl<R: Publishable> Publisher<R> {
     async fn report_delivered(&self, outgoing: Outgoing<R>, upserted: Upserted) {
         let Outgoing { resolved, entity, digest } = outgoing;
         let (kind, key, blueprint) = (R::kind(&()), &resolved.key, self.blueprint());
-        self.context.runtime.metrics.resource_delivered(&kind);
+        self.context.runtime.metrics.delivery.delivered(&kind);
         info!(
             %kind, namespace = %key.namespace, name = %key.name, blueprint, entity = entity.identifier,
             trace_id = upserted.trace_id, "delivered the entity to Port",
@@ -105,7 +105,7 @@ impl<R: Publishable> Publisher<R> {
     /// Reports that the entity is not delivered, and retries later.
     async fn report_failure(&self, resolved: &Resolved<R>, error: &port::Error) {
         let Resolved { key, resource, .. } = resolved;
-        self.context.runtime.metrics.delivery_failed(&R::kind(&()), error.reason());
+        self.context.runtime.metrics.delivery.failed(&R::kind(&()), error.reason());
         if matches!(error, port::Error::Refused(_) | port::Error::NotFound(_)) {
             self.context.blueprints.invalidate();
         }

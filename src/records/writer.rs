@@ -175,7 +175,7 @@ impl RecordWriter {
             RecordState { generation, is_settled: false, has_own_name: true },
         );
         if change.action != Action::Pause {
-            self.context.metrics.rollout_recorded(outcome);
+            self.context.metrics.records.rollout_recorded(outcome);
         }
         info!(
             namespace = %key.namespace, kind = %key.kind, workload = %key.name, revision, outcome = outcome.as_str(),

@@ -96,7 +96,7 @@ async fn readyz(State(state): State<ServerState>) -> impl IntoResponse {
 
 async fn metrics_text(State(state): State<ServerState>) -> impl IntoResponse {
     for PendingResources { kind, count, oldest } in (state.pending)() {
-        state.metrics.set_pending(kind, count, oldest);
+        state.metrics.delivery.set_pending(kind, count, oldest);
     }
     match state.metrics.text() {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),

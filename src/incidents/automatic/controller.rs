@@ -219,7 +219,7 @@ impl AutoIncidentController {
         let CachedWorkload { workload: WorkloadKey { namespace, kind, name: workload }, uid, .. } = cached;
         let name = incident.metadata.name.as_deref().unwrap_or_default();
         let cause = opened_by.as_str();
-        self.context.metrics.incident_opened(cause);
+        self.context.metrics.incidents.opened(cause);
         info!(%namespace, %kind, %workload, incident = name, cause, "opened an incident");
         let object = WorkloadObject::new(*kind, namespace, workload, uid);
         let title = incident.spec.title.as_deref().unwrap_or(name);

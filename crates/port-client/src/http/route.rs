@@ -22,6 +22,17 @@ pub enum Route {
 }
 
 impl Route {
+    /// All routes, for example to register metrics in advance.
+    pub const ALL: [Self; 7] = [
+        Self::Token,
+        Self::Upsert,
+        Self::UpsertBulk,
+        Self::GetBlueprint,
+        Self::CreateBlueprint,
+        Self::GetEntity,
+        Self::DeleteEntity,
+    ];
+
     /// The route as a metric label.
     #[must_use]
     pub fn as_str(self) -> &'static str {

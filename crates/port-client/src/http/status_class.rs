@@ -18,6 +18,9 @@ pub enum StatusClass {
 }
 
 impl StatusClass {
+    /// All classes, for example to register metrics in advance.
+    pub const ALL: [Self; 5] = [Self::Success, Self::Redirect, Self::ClientError, Self::ServerError, Self::NoResponse];
+
     /// The class of an HTTP status.
     #[must_use]
     pub fn of(status: u16) -> Self {

@@ -1,0 +1,110 @@
+//! Metrics of the delivery of custom resources to Port.
+
+use std::time::Duration;
+
+use port_client::ErrorKind;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::{SecondsGauge, saturated};
+
+/// The kinds of custom resources that are delivered.
+const KINDS: [&str; 2] = ["DoraDeployment", "DoraIncident"];
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct KindLabel {
+    kind: String,
+}
+
+impl KindLabel {
+    fn of(kind: &str) -> Self {
+        Self { kind: kind.to_owned() }
+    }
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct FailureLabels {
+    kind: String,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct BlueprintLabel {
+    blueprint: String,
+}
+
+/// Delivery of custom resources to Port.
+#[derive(Debug, Default)]
+pub struct DeliveryMetrics {
+    delivered: Family<KindLabel, Counter>,
+    failed: Family<FailureLabels, Counter>,
+    retried: Family<KindLabel, Counter>,
+    pending: Family<KindLabel, Gauge>,
+    oldest: Family<KindLabel, SecondsGauge>,
+    orphaned: Family<KindLabel, Counter>,
+    missing_fields: Family<BlueprintLabel, Gauge>,
+}
+
+impl DeliveryMetrics {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let help = "Custom resources that Port accepted, by kind";
+        registry.register("resources_delivered", help, self.delivered.clone());
+        let help = "Failed attempts to deliver a custom resource, by kind and reason";
+        registry.register("deliveries_failed", help, self.failed.clone());
+        let help = "Attempts to deliver a custom resource after a failed attempt, by kind";
+        registry.register("deliveries_retried", help, self.retried.clone());
+        let help = "Custom resources that wait to be processed or delivered, by kind";
+        registry.register("resources_pending", help, self.pending.clone());
+        let help = "Seconds for which the oldest pending custom resource has waited in this process, by kind";
+        registry.register("oldest_pending_seconds", help, self.oldest.clone());
+        let help = "Entities that stayed in Port although their resource was deleted with the policy Delete, by kind";
+        registry.register("entities_orphaned", help, self.orphaned.clone());
+        let help = "Properties and relations that the blueprint doesn't define, and required ones that the controller \
+                    can't always fill, by blueprint";
+        registry.register("blueprint_missing_fields", help, self.missing_fields.clone());
+        for kind in KINDS {
+            for counter in [&self.delivered, &self.retried, &self.orphaned] {
+                let _ = counter.get_or_create(&KindLabel::of(kind));
+            }
+            for reason in ErrorKind::ALL.map(ErrorKind::as_str) {
+                let _ = self.failed.get_or_create(&FailureLabels { kind: kind.to_owned(), reason });
+            }
+        }
+    }
+
+    /// Port accepted a resource of this kind.
+    pub fn delivered(&self, kind: &str) {
+        self.delivered.get_or_create(&KindLabel::of(kind)).inc();
+    }
+
+    /// An attempt to deliver a resource of this kind failed. `reason` is that of the [`port_client::Error`].
+    pub fn failed(&self, kind: &str, reason: &'static str) {
+        self.failed.get_or_create(&FailureLabels { kind: kind.to_owned(), reason }).inc();
+    }
+
+    /// The controller tries again to deliver a resource of this kind, after a failed attempt.
+    pub fn retried(&self, kind: &str) {
+        self.retried.get_or_create(&KindLabel::of(kind)).inc();
+    }
+
+    /// The entity of a resource of this kind stays in Port, although it should have been deleted with the resource.
+    pub fn orphaned(&self, kind: &str) {
+        self.orphaned.get_or_create(&KindLabel::of(kind)).inc();
+    }
+
+    /// `count` resources of this kind are pending, and the oldest has waited for `oldest`.
+    pub fn set_pending(&self, kind: &str, count: usize, oldest: Duration) {
+        let label = KindLabel::of(kind);
+        self.pending.get_or_create(&label).set(saturated(count));
+        self.oldest.get_or_create(&label).set(oldest.as_secs_f64());
+    }
+
+    /// `count` properties and relations are missing in `blueprint`, or required there and not always filled.
+    pub fn set_missing_fields(&self, blueprint: &str, count: usize) {
+        let label = BlueprintLabel { blueprint: blueprint.to_owned() };
+        self.missing_fields.get_or_create(&label).set(saturated(count));
+    }
+}

@@ -1,0 +1,39 @@
+//! Metrics of the process itself.
+
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use super::saturated;
+
+/// The process itself.
+#[derive(Debug, Default)]
+pub struct ProcessMetrics {
+    leader: Gauge,
+    workloads: Gauge,
+    revisions: Gauge,
+}
+
+impl ProcessMetrics {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let help = "1 if this replica is the leader and writes, otherwise 0";
+        registry.register("leader", help, self.leader.clone());
+        let help = "Workloads in the index";
+        registry.register("indexed_workloads", help, self.workloads.clone());
+        let help = "Revisions of workloads in the index, such as ReplicaSets of Deployments";
+        registry.register("indexed_revisions", help, self.revisions.clone());
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "Version of the controller", version);
+    }
+
+    /// The index contains this many objects.
+    pub fn set_indexed(&self, workloads: usize, revisions: usize) {
+        self.workloads.set(saturated(workloads));
+        self.revisions.set(saturated(revisions));
+    }
+
+    /// Whether this replica is the leader.
+    pub fn set_leader(&self, is_leader: bool) {
+        self.leader.set(i64::from(is_leader));
+    }
+}
