@@ -2,8 +2,7 @@
 
 use rollout::{RecordedRevision, WorkloadKind};
 
-/// Longest name of an object in Kubernetes (a DNS subdomain, RFC 1123).
-const MAX_NAME_LENGTH: usize = 253;
+use crate::resources::MAX_NAME_LENGTH;
 
 /// Characters of the workload's UID in a name or an identifier.
 const UID_CHARACTERS: usize = 8;

@@ -6,6 +6,7 @@ mod digest;
 mod dora_deployment;
 mod dora_incident;
 mod key;
+mod object_name;
 mod references;
 #[cfg(test)]
 mod rules;
@@ -23,6 +24,7 @@ pub use dora_incident::{
     Certainty, DeletionPolicy, DoraIncident, DoraIncidentSpec, DoraIncidentStatus, IncidentCause, IncidentStatus,
 };
 pub use key::ResourceKey;
+pub use object_name::{MAX_NAME_LENGTH, is_object_name};
 pub use references::{AffectedWorkload, NamedWorkload, RevisionReference, WorkloadReference};
 pub use status::DeliveredEntity;
 pub use views::{DeliveryState, SlimDoraDeployment, SlimDoraIncident, SlimIncidentSpec, SlimSpec};

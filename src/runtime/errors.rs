@@ -1,5 +1,7 @@
 //! Errors of the API server that several parts of the controller handle alike.
 
+use kube::core::Status;
+
 /// The cause that the API server states when it refuses to create an object in a namespace that is being deleted:
 /// `NamespaceTerminatingCause` in `k8s.io/api/core/v1`, set by the admission plugin `NamespaceLifecycle`.
 const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
@@ -16,9 +18,19 @@ pub fn is_namespace_terminating(error: &kube::Error) -> bool {
     causes.into_iter().any(|cause| cause.reason == NAMESPACE_TERMINATING)
 }
 
+/// Whether the API server refused to create an object because its namespace is being deleted or doesn't exist.
+///
+/// What belongs to such a namespace can't be written any more. A namespace that is created again under the same name is another one.
+#[must_use]
+pub fn is_namespace_gone(error: &kube::Error) -> bool {
+    let is_missing = |status: &Status| {
+        status.is_not_found() && status.details.as_ref().is_some_and(|details| details.kind == "namespaces")
+    };
+    is_namespace_terminating(error) || matches!(error, kube::Error::Api(status) if is_missing(status))
+}
+
 #[cfg(test)]
 mod tests {
-    use kube::core::Status;
     use serde_json::{Value, json};
 
     use super::*;
@@ -50,6 +62,19 @@ mod tests {
             "code": 403,
         }));
         assert!(is_namespace_terminating(&error));
+    }
+
+    #[test]
+    fn missing_namespace_is_recognized_by_its_kind() {
+        let not_found = |kind: &str| {
+            api_error(json!({
+                "status": "Failure", "message": "namespaces \"shop\" not found", "reason": "NotFound", "code": 404,
+                "details": {"name": "shop", "kind": kind},
+            }))
+        };
+        assert!(is_namespace_gone(&not_found("namespaces")));
+        assert!(!is_namespace_gone(&not_found("doradeployments")));
+        assert!(!is_namespace_gone(&kube::Error::LinesCodecMaxLineLengthExceeded));
     }
 
     #[test]

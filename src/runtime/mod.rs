@@ -15,7 +15,7 @@ mod work_queue;
 pub use backoff::Backoff;
 pub use clock::{now, requeue_delay, whole_seconds};
 pub use context::Context;
-pub use errors::is_namespace_terminating;
+pub use errors::{is_namespace_gone, is_namespace_terminating};
 pub use events::{Events, warning_event};
 pub use http::{HttpError, PendingFn, PendingResources, serve};
 pub use listing::{ListMark, Listing};

@@ -86,6 +86,7 @@ mod revision_history;
 mod state;
 #[cfg(any(test, feature = "test-support"))]
 pub mod test_support;
+mod time_bounds;
 mod workload;
 
 pub use change::{Action, Change, TimeWithAccuracy};
@@ -100,6 +101,7 @@ pub use observation::{Observation, PastObservation, Source};
 pub use outcome::{Accuracy, ChangeKind, Outcome};
 pub use record::{RecordedRevision, RevisionId, UnixSeconds};
 pub use state::is_complete;
+pub use time_bounds::is_supported_time;
 pub use workload::{
     Availability, Conditions, Fingerprint, Metadata, PodCounts, ProgressReason, Progressing, Revision, Uid, Workload,
 };
