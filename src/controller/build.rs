@@ -110,8 +110,9 @@ impl Controller {
             Arc::clone(&shared),
         );
         let callbacks = callbacks(&publishing, &incident_index);
+        let (changed, lease) = (queues.changed, lease_reference(&namespace));
         let recorder =
-            RolloutRecorder::new(context.clone(), Arc::clone(&shared), index, records, queues.changed, callbacks);
+            RolloutRecorder::new(context.clone(), Arc::clone(&shared), index, records, changed, callbacks, lease);
         Ok(Self {
             context,
             settings: shared,

@@ -1,32 +1,35 @@
 //! The controller that records rollouts: reconciles each workload that has changed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::coordination::v1::Lease;
 use rollout::{
-    Availability, Change, Decision, DecisionInput, MetadataSources, Policy, RecordedRevision, Revision, Uid, Workload,
-    WorkloadKey, decide, is_ignored,
+    Action, Availability, Change, Decision, DecisionInput, MetadataSources, Policy, RecordedRevision, Revision, Uid,
+    Workload, WorkloadKey, decide, is_ignored,
 };
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::expiry::Expiry;
 use super::retention::RetentionPolicy;
+use super::retries::{Cause, Retries};
 use super::store::{RecordState, Records};
+use super::taken_names::{RETRY_TAKEN_NAME, TakenNames};
 use super::writer::{OnWritten, RecordWriter, WorkloadState, WriteResult};
 use crate::resources::SlimDoraDeployment;
-use crate::runtime::{Backoff, Context, WorkQueue, is_namespace_terminating, now, requeue_delay};
+use crate::runtime::{Context, WorkQueue, is_namespace_gone, now, requeue_delay};
 use crate::settings::ActiveSettings;
-use crate::workloads::{Index, Snapshot};
+use crate::workloads::{Index, NamespaceState, Snapshot};
 
 /// Workloads that are reconciled at the same time.
 const MAX_CONCURRENT_RECONCILES: usize = 16;
 
-/// Bounds of the first and the longest delay before a workload is reconciled again after an error.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_mins(1));
-
-/// Longest time between two searches for expired records.
-const MAX_EXPIRY_PERIOD: Duration = Duration::from_hours(1);
+/// How long the namespace of a deleted workload may be missing before the workload counts as deleted with it. The watch on
+/// namespaces can be behind the watch on workloads.
+const NAMESPACE_WAIT: SignedDuration = SignedDuration::from_mins(1);
 
 /// Records rollouts as `DoraDeployment` resources.
 pub struct RolloutRecorder {
@@ -36,8 +39,8 @@ pub struct RolloutRecorder {
     settings: Arc<ActiveSettings>,
     writer: RecordWriter,
     on_reconciled: OnReconciled,
-    backoff: Backoff<Uid>,
-    retention: RetentionPolicy,
+    retries: Retries,
+    expiry: Expiry,
 }
 
 /// Called with a workload after its rollouts are recorded: UID, condition `Available` if the workload exists and has
@@ -53,7 +56,8 @@ pub struct RecorderCallbacks {
 }
 
 impl RolloutRecorder {
-    /// A recorder of the rollouts of the workloads in `index`. `queue` has the UIDs of the workloads that have changed.
+    /// A recorder of the rollouts of the workloads in `index`. `queue` has the UIDs of the workloads that have changed. Events
+    /// about many records are published on `lease`.
     #[must_use]
     pub fn new(
         context: Context,
@@ -62,12 +66,26 @@ impl RolloutRecorder {
         records: Arc<Records>,
         queue: Arc<WorkQueue<Uid>>,
         callbacks: RecorderCallbacks,
+        lease: Lease,
     ) -> Self {
         let RecorderCallbacks { on_written, on_reconciled } = callbacks;
-        let (backoff, retention) = (Backoff::new(BACKOFF.0, BACKOFF.1), RetentionPolicy::new(&settings.file.retention));
-        let writer =
-            RecordWriter { context, settings: Arc::clone(&settings), records: Arc::clone(&records), on_written };
-        Self { index, records, queue, settings, writer, on_reconciled, backoff, retention }
+        let expiry = Expiry {
+            context: context.clone(),
+            settings: Arc::clone(&settings),
+            index: Arc::clone(&index),
+            records: Arc::clone(&records),
+            policy: RetentionPolicy::new(&settings.file.retention),
+            lease,
+            requested: Notify::new(),
+        };
+        let writer = RecordWriter {
+            context,
+            settings: Arc::clone(&settings),
+            records: Arc::clone(&records),
+            on_written,
+            taken_names: TakenNames::default(),
+        };
+        Self { index, records, queue, settings, writer, on_reconciled, retries: Retries::default(), expiry }
     }
 
     /// Reconciles every workload once, and then each that changes, until `stop`.
@@ -91,26 +109,39 @@ impl RolloutRecorder {
     pub async fn stand_by(&self, policy: &Policy, stop: &CancellationToken) {
         let follow = async |uids: Vec<Uid>| {
             for uid in uids {
-                let snapshot = self.index.snapshot(&uid);
-                let recorded = self.keys(&uid, &snapshot).first().map(|key| self.records.revisions(key, &uid));
-                let Decision { changes, is_behind, requeue_at } =
-                    decide_changes(&snapshot, &recorded.unwrap_or_default(), policy);
-                if changes.is_empty() && !is_behind {
-                    self.index.mark_recorded(&uid, &snapshot);
-                }
-                self.requeue_at(uid, requeue_at);
+                self.follow(uid, policy);
             }
         };
         self.queue.run(1, 1, stop, follow).await;
     }
 
-    /// Reconciles the workloads with records from time to time, since only the passing of time makes a record expire.
+    /// Drops what the leader has recorded of a workload, or can't record any more.
+    fn follow(&self, uid: Uid, policy: &Policy) {
+        let snapshot = self.index.snapshot(&uid);
+        let recorded = self.keys(&uid, &snapshot).first().map(|key| self.records.revisions(key, &uid));
+        let Decision { changes, is_behind, requeue_at } =
+            decide_changes(&snapshot, &recorded.unwrap_or_default(), policy);
+        let gone_at = gone_at(&snapshot);
+        let is_gone = gone_at.is_some_and(|time| time <= now());
+        if (changes.is_empty() && !is_behind) || is_gone {
+            self.index.mark_recorded(&uid, &snapshot);
+        }
+        self.requeue_at(Arc::clone(&uid), requeue_at.filter(|_| !is_gone));
+        self.requeue_at(uid, gone_at.filter(|_| !is_gone));
+    }
+
+    /// Deletes expired records from time to time. Also reconciles the workloads with records then: the record of a workload that
+    /// doesn't exist may be in progress.
     async fn search_expired(&self) {
-        let tenth = Duration::try_from(self.retention.max_age / 10).unwrap_or(MAX_EXPIRY_PERIOD);
-        let period = tenth.clamp(Duration::from_secs(1), MAX_EXPIRY_PERIOD);
+        let period = self.expiry.period();
+        let mut regular = Instant::now() + period;
         loop {
-            tokio::time::sleep(period).await;
-            self.enqueue_recorded();
+            self.expiry.search().await;
+            self.expiry.next_search(regular).await;
+            if Instant::now() >= regular {
+                regular = Instant::now() + period;
+                self.enqueue_recorded();
+            }
         }
     }
 
@@ -122,6 +153,9 @@ impl RolloutRecorder {
 
     async fn reconcile(&self, uid: Uid, policy: &Policy) {
         let snapshot = self.index.snapshot(&uid);
+        if gone_at(&snapshot).is_some_and(|time| time <= now()) {
+            return self.drop_unrecorded(&uid, &snapshot, snapshot.past_observations.len());
+        }
         for key in self.keys(&uid, &snapshot) {
             let workload = WorkloadState { uid: Arc::clone(&uid), key, snapshot: snapshot.clone() };
             self.reconcile_workload(&workload, policy).await;
@@ -129,18 +163,50 @@ impl RolloutRecorder {
     }
 
     async fn reconcile_workload(&self, workload: &WorkloadState, policy: &Policy) {
+        let WorkloadState { uid, snapshot, key } = workload;
         let Decision { changes, requeue_at, is_behind } =
-            decide_changes(&workload.snapshot, &self.records.revisions(&workload.key, &workload.uid), policy);
+            decide_changes(snapshot, &self.records.revisions(key, uid), policy);
         if is_behind {
-            return self.requeue_at(Arc::clone(&workload.uid), requeue_at);
+            return self.requeue_at(Arc::clone(uid), requeue_at);
         }
         match self.record(workload, policy, &changes).await {
             Ok(WriteResult::Written) => {
-                self.backoff.forget(&workload.uid);
-                self.requeue_at(Arc::clone(&workload.uid), requeue_at);
+                self.retries.forget(uid);
+                self.writer.taken_names.forget(uid);
+                self.requeue_at(Arc::clone(uid), requeue_at);
             }
-            Ok(WriteResult::Outdated) => self.queue.add(Arc::clone(&workload.uid)),
-            Err(error) => self.requeue_after_error(workload, &error),
+            Ok(WriteResult::NameTaken) => {
+                self.retries.forget(uid);
+                self.requeue_at(Arc::clone(uid), requeue_at);
+                self.queue.add_after(Arc::clone(uid), RETRY_TAKEN_NAME);
+            }
+            Ok(WriteResult::Outdated) => {
+                let (delay, _) = self.retries.next(uid, Cause::Outdated);
+                self.writer.context.metrics.records.write_retried();
+                self.queue.add_after(Arc::clone(uid), delay);
+            }
+            Err(error) if is_namespace_gone(&error) => {
+                let starts = changes.iter().filter(|change| change.action == Action::Start).count();
+                self.drop_unrecorded(uid, snapshot, starts);
+            }
+            Err(error) => self.retry(workload, &error).await,
+        }
+    }
+
+    /// Drops what was observed of a workload: its namespace is gone, and nothing can be recorded in it any more. `rollouts` are
+    /// not recorded therefore.
+    fn drop_unrecorded(&self, uid: &Uid, snapshot: &Snapshot, rollouts: usize) {
+        self.index.mark_recorded(uid, snapshot);
+        self.retries.forget(uid);
+        self.writer.taken_names.forget(uid);
+        for _ in 0..rollouts {
+            self.writer.context.metrics.records.dropped("NamespaceDeleted");
+        }
+        if let Some(Workload { namespace, kind, name, .. }) = snapshot.workload() {
+            debug!(
+                %namespace, %kind, workload = %name, rollouts,
+                "the namespace is deleted or being deleted; rollouts of the workload are no longer recorded",
+            );
         }
     }
 
@@ -152,26 +218,26 @@ impl RolloutRecorder {
         }
     }
 
-    /// Writes `changes` in their order, and deletes the expired records.
+    /// Writes `changes` in their order. A record whose name is taken doesn't block the others.
     async fn record(
         &self,
         workload: &WorkloadState,
         policy: &Policy,
         changes: &[Change<'_>],
     ) -> Result<WriteResult, kube::Error> {
+        let mut result = WriteResult::Written;
         for change in changes {
-            if self.writer.write(workload, policy, change).await? == WriteResult::Outdated {
-                return Ok(WriteResult::Outdated);
+            match self.writer.write(workload, policy, change).await? {
+                WriteResult::Written => {}
+                WriteResult::NameTaken => result = WriteResult::NameTaken,
+                WriteResult::Outdated => return Ok(WriteResult::Outdated),
             }
         }
         let WorkloadState { uid, key, snapshot } = workload;
         self.index.mark_recorded(uid, snapshot);
         let available = snapshot.observation.as_ref().and_then(|observation| observation.workload.conditions.available);
         (self.on_reconciled)(uid, available, &self.records.revisions(key, uid));
-        for expired in self.records.expired((key, uid), snapshot.observation.is_some(), &self.retention, now()) {
-            self.writer.delete_expired(workload, &expired).await?;
-        }
-        Ok(WriteResult::Written)
+        Ok(result)
     }
 
     fn requeue_at(&self, uid: Uid, time: Option<Timestamp>) {
@@ -180,20 +246,16 @@ impl RolloutRecorder {
         }
     }
 
-    fn requeue_after_error(&self, workload: &WorkloadState, error: &kube::Error) {
-        self.log_error(workload, error);
-        self.queue.add_after(Arc::clone(&workload.uid), self.backoff.next_delay(&workload.uid));
-    }
-
-    /// Logs the first error of a workload, not those of its retries.
-    fn log_error(&self, WorkloadState { uid, key, .. }: &WorkloadState, error: &kube::Error) {
-        let WorkloadKey { namespace, kind, name } = key;
-        if is_namespace_terminating(error) {
-            debug!(
-                %namespace, %kind, workload = %name,
-                "the namespace is being deleted; its rollouts are no longer recorded",
-            );
-        } else if !self.backoff.is_failing(uid) {
+    /// Reconciles the workload again after `error`. Reports the first error in a row, not those of the retries.
+    async fn retry(&self, workload: &WorkloadState, error: &kube::Error) {
+        let WorkloadState { uid, key: WorkloadKey { namespace, kind, name }, .. } = workload;
+        let cause = Cause::of(error);
+        let (delay, is_first) = self.retries.next(uid, cause);
+        self.writer.context.metrics.records.write_retried();
+        self.queue.add_after(Arc::clone(uid), delay);
+        if is_first && cause == Cause::Refusal {
+            self.writer.report_refusal(workload, error).await;
+        } else if is_first {
             warn!(
                 %namespace, %kind, workload = %name, error = error as &dyn std::error::Error,
                 "failed to record a rollout; retrying (if this persists, check that the custom resource definitions \
@@ -216,12 +278,11 @@ impl RolloutRecorder {
     pub fn record_applied(&self, record: &SlimDoraDeployment) {
         let state = RecordState::of(record, &self.settings);
         let Some((key, uid)) = self.records.apply(record, state) else {
-            return;
+            return self.expiry.applied_changed(record.namespace());
         };
+        self.expiry.record_changed((&key, &uid), state);
         // Another replica may have recorded what this one has only observed.
-        let has_unrecorded = self.index.has_past_observations(&uid);
-        let may_expire = state.is_settled && self.records.count(&key, &uid) > self.retention.max_records;
-        if has_unrecorded || may_expire {
+        if self.index.has_past_observations(&uid) {
             self.queue.add(uid);
         }
     }
@@ -229,6 +290,19 @@ impl RolloutRecorder {
     /// Takes in that a record was deleted.
     pub fn record_deleted(&self, record: &SlimDoraDeployment) {
         self.records.delete(record);
+        if let Some(uid) = self.writer.taken_names.released(record.namespace(), record.name()) {
+            self.queue.add(uid);
+        }
+    }
+}
+
+/// From when nothing can be recorded of a workload any more, because it was deleted with its namespace. `None` as long as its
+/// namespace exists.
+fn gone_at(snapshot: &Snapshot) -> Option<Timestamp> {
+    match (snapshot.namespace, &snapshot.observation, snapshot.past_observations.last()) {
+        (NamespaceState::Recreated, _, _) => Some(Timestamp::MIN),
+        (NamespaceState::Missing, None, Some(last)) => last.until.checked_add(NAMESPACE_WAIT).ok(),
+        _ => None,
     }
 }
 
@@ -245,3 +319,6 @@ fn decide_changes<'a>(snapshot: &'a Snapshot, recorded: &[RecordedRevision], pol
     };
     decide(&input, recorded, policy, &is_wanted, now())
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Resource;
 use parking_lot::Mutex;
 use rollout::{RecordedRevision, RevisionId, Uid, UnixSeconds, WorkloadKey};
 
+use super::applied::{AppliedRecords, AppliedState};
 use super::names::record_name;
 use super::retention::RetentionPolicy;
 use crate::resources::{DeliveryState, NamedWorkload, SlimDoraDeployment, SlimSpec, WorkloadReference};
 use crate::runtime::{ListMark, Listing};
 use crate::settings::ActiveSettings;
 
-/// The recorded revisions of each workload, at most 64 bytes each. The watch on `DoraDeployment` resources keeps them
-/// current.
+/// The recorded revisions of each workload, at most 64 bytes each, and the records that somebody else has applied. The
+/// watch on `DoraDeployment` resources keeps them current.
 #[derive(Debug, Default)]
 pub struct Records(Mutex<State>);
 
@@ -23,6 +25,8 @@ pub struct Records(Mutex<State>);
 struct State {
     /// By namespace and UID: a record that names the UID of a workload in another namespace is not about that workload.
     workloads: HashMap<(Arc<str>, Uid), RecordedWorkload>,
+    /// Records that are not the record of a revision.
+    applied: AppliedRecords,
     listing: Listing,
 }
 
@@ -44,11 +48,11 @@ struct StoredRecord {
 pub struct RecordState {
     /// `metadata.generation` of the record. An older state that arrives late must not replace a newer one.
     pub generation: u32,
+    /// When the record was created.
+    pub created: Option<UnixSeconds>,
     /// Whether nothing is left to deliver: the entity in Port is up to date, or the settings withhold the record from
     /// Port.
     pub is_settled: bool,
-    /// Whether the record has the name that the controller gives to it. A copy under another name has not.
-    pub has_own_name: bool,
 }
 
 impl RecordState {
@@ -57,10 +61,8 @@ impl RecordState {
     pub fn of(record: &SlimDoraDeployment, settings: &ActiveSettings) -> Self {
         Self {
             generation: generation(record.generation()),
+            created: record.meta().creation_timestamp.as_ref().and_then(seconds),
             is_settled: !settings.dry_run && record.delivery_state(settings.digest()) == DeliveryState::Settled,
-            has_own_name: decode(record).is_some_and(|(uid, WorkloadKey { kind, name, .. }, revision)| {
-                record_name(kind, &name, &uid, &revision) == record.name()
-            }),
         }
     }
 }
@@ -102,14 +104,14 @@ impl Records {
         of_uid.map(|(_, workload)| workload.key.clone()).collect()
     }
 
-    /// The records of all workloads in `namespace` that have the names which the controller gives to them.
+    /// The records of all workloads in `namespace`.
     #[must_use]
     pub fn in_namespace(&self, namespace: &str) -> Vec<RecordSummary> {
         let state = self.0.lock();
         let workloads = state.workloads.iter().filter(|((other, _), _)| &**other == namespace);
         workloads
             .flat_map(|((_, uid), RecordedWorkload { key, records })| {
-                records.iter().filter(|record| record.state.has_own_name).map(|record| RecordSummary {
+                records.iter().map(|record| RecordSummary {
                     workload: NamedWorkload { kind: key.kind, name: key.name.to_string() },
                     uid: Arc::clone(uid),
                     revision: record.revision.clone(),
@@ -130,6 +132,12 @@ impl Records {
         self.0.lock().workloads.keys().map(|(_, uid)| Arc::clone(uid)).collect()
     }
 
+    /// Keys and UIDs of the workloads that have records.
+    pub(super) fn owners(&self) -> Vec<(WorkloadKey, Uid)> {
+        let state = self.0.lock();
+        state.workloads.iter().map(|((_, uid), workload)| (workload.key.clone(), Arc::clone(uid))).collect()
+    }
+
     /// The records of a workload that have expired by `policy`. `workload_exists` is whether the workload is in the
     /// cluster.
     pub(super) fn expired(
@@ -138,18 +146,43 @@ impl Records {
         workload_exists: bool,
         policy: &RetentionPolicy,
         now: Timestamp,
-    ) -> Vec<RecordedRevision> {
+    ) -> Vec<(RecordedRevision, RecordState)> {
         let state = self.0.lock();
         let Some(workload) = state.workloads.get(&owner(key, uid)) else {
             return Vec::new();
         };
-        let records = workload.records.iter().map(|record| (&record.revision, record.state.is_settled));
+        let records = workload.records.iter().map(|record| (&record.revision, record.state));
         policy.expired(records, workload_exists, now)
+    }
+
+    /// How many records in `namespace` are not the record of a revision.
+    pub(super) fn count_applied(&self, namespace: &str) -> usize {
+        self.0.lock().applied.count(namespace)
+    }
+
+    /// The namespaces with records that are not the record of a revision.
+    pub(super) fn namespaces_with_applied(&self) -> Vec<Arc<str>> {
+        self.0.lock().applied.namespaces()
+    }
+
+    /// Those of these records in `namespace` that have expired by `policy`, by name.
+    pub(super) fn expired_applied(
+        &self,
+        namespace: &str,
+        policy: &RetentionPolicy,
+        now: Timestamp,
+    ) -> Vec<(Box<str>, AppliedState)> {
+        policy.expired_applied(self.0.lock().applied.in_namespace(namespace), now)
+    }
+
+    /// Removes a record that is not the record of a revision.
+    pub(super) fn remove_applied(&self, namespace: &str, name: &str) {
+        self.0.lock().applied.remove(namespace, name);
     }
 
     /// Stores a record of the workload `key`, unless a newer state of the record is stored.
     pub fn set(&self, uid: &Uid, key: &WorkloadKey, revision: RecordedRevision, state: RecordState) {
-        let State { workloads, listing } = &mut *self.0.lock();
+        let State { workloads, listing, .. } = &mut *self.0.lock();
         let listing = listing.mark();
         let RecordedWorkload { records, .. } = workloads
             .entry(owner(key, uid))
@@ -178,17 +211,24 @@ impl Records {
         }
     }
 
-    /// Stores a record as the API server has it. Returns the workload; `None` for a deployment outside Kubernetes.
+    /// Stores a record as the API server has it. Returns the workload; `None` if it is not the record of a revision, such
+    /// as that of a deployment outside Kubernetes.
     pub fn apply(&self, record: &SlimDoraDeployment, state: RecordState) -> Option<(WorkloadKey, Uid)> {
-        let (uid, key, revision) = decode(record)?;
+        let Some((uid, key, revision)) = decode(record) else {
+            let State { applied, listing, .. } = &mut *self.0.lock();
+            let mark = listing.mark();
+            applied.set(record.namespace(), record.name(), AppliedState::of(record, state), mark);
+            return None;
+        };
         self.set(&uid, &key, revision, state);
         Some((key, uid))
     }
 
     /// Removes a record that the API server no longer has.
     pub fn delete(&self, record: &SlimDoraDeployment) {
-        if let Some((uid, key, revision)) = decode(record) {
-            self.remove(&key, &uid, &revision);
+        match decode(record) {
+            Some((uid, key, revision)) => self.remove(&key, &uid, &revision),
+            None => self.remove_applied(record.namespace(), record.name()),
         }
     }
 
@@ -199,7 +239,8 @@ impl Records {
 
     /// The list of all records is complete. A record that is not in the list was deleted.
     pub fn list_finished(&self) {
-        let State { workloads, listing } = &mut *self.0.lock();
+        let State { workloads, applied, listing } = &mut *self.0.lock();
+        applied.retain(|mark| !listing.is_stale(mark));
         workloads.retain(|_, workload| {
             workload.records.retain(|record| !listing.is_stale(record.listing));
             !workload.records.is_empty()
@@ -222,14 +263,31 @@ fn have_same_name(one: &RecordedRevision, other: &RecordedRevision) -> bool {
     one.revision == other.revision && one.repeated == other.repeated && (!one.repeated || one.id.uid == other.id.uid)
 }
 
-/// The workload and the revision of a record; `None` for a deployment outside Kubernetes.
+/// Whether `existing` is the record of this revision of this workload, and not another object with its name.
+pub(super) fn is_record_of(
+    existing: &SlimDoraDeployment,
+    (key, uid): (&WorkloadKey, &Uid),
+    revision: &RecordedRevision,
+) -> bool {
+    decode(existing).is_some_and(|(existing_uid, existing_key, existing_revision)| {
+        existing_uid == *uid && existing_key == *key && have_same_name(&existing_revision, revision)
+    })
+}
+
+/// `time` in seconds; `None` if it is out of range.
+pub(super) fn seconds(time: &Time) -> Option<UnixSeconds> {
+    UnixSeconds::of(time.0)
+}
+
+/// The workload and the revision of a record. `None` if it is not the record of a revision: it has no workload, or not the
+/// name of the record of its revision.
 fn decode(record: &SlimDoraDeployment) -> Option<(Uid, WorkloadKey, RecordedRevision)> {
     let SlimSpec { workload, revision, outcome, change, started_at, finished_at, paused_at, paused_seconds } =
         &record.spec;
     let WorkloadReference { kind, name, uid, api_version: _ } = workload.as_ref()?;
     let reference = revision.as_ref()?;
-    let seconds = |time: &Option<Time>| time.as_ref().and_then(|time| UnixSeconds::of(time.0));
-    let revision = RecordedRevision {
+    let seconds = |time: &Option<Time>| time.as_ref().and_then(seconds);
+    let mut revision = RecordedRevision {
         revision: reference.number,
         id: RevisionId::new(&reference.uid, &reference.name),
         repeated: false,
@@ -240,9 +298,14 @@ fn decode(record: &SlimDoraDeployment) -> Option<(Uid, WorkloadKey, RecordedRevi
         paused_at: seconds(paused_at),
         paused_seconds: paused_seconds.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or_default(),
     };
-    let repeated = record_name(*kind, name, uid, &revision) != record.name();
+    if record_name(*kind, name, uid, &revision) != record.name() {
+        revision.repeated = true;
+        if record_name(*kind, name, uid, &revision) != record.name() {
+            return None;
+        }
+    }
     let key = WorkloadKey { namespace: record.namespace().into(), kind: *kind, name: name.as_str().into() };
-    Some((uid.as_str().into(), key, RecordedRevision { repeated, ..revision }))
+    Some((uid.as_str().into(), key, revision))
 }
 
 #[cfg(test)]
@@ -271,7 +334,7 @@ pub(super) mod tests {
     }
 
     fn set(records: &Records, revision: RecordedRevision, generation: u32) {
-        let state = RecordState { generation, is_settled: false, has_own_name: true };
+        let state = RecordState { generation, ..RecordState::default() };
         records.set(&"d".into(), &key("shop"), revision, state);
     }
 
@@ -319,10 +382,12 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn copy_under_another_name_has_no_summary() {
+    fn copy_under_another_name_records_nothing() {
         let records = Records::default();
         apply(&records, &record("shop", "copy", "Succeeded"));
-        assert_eq!(names(&records, "shop"), []);
+        assert_eq!((names(&records, "shop"), records.count_applied("shop")), (vec![], 1));
+        records.delete(&record("shop", "copy", "Succeeded"));
+        assert_eq!(records.count_applied("shop"), 0);
         for name in ["web-1-01234567", "web-1-01234567-00abcdef"] {
             let records = Records::default();
             apply(&records, &record("shop", name, "Succeeded"));

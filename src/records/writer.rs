@@ -3,21 +3,29 @@
 use std::sync::Arc;
 
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::DeserializeGuard;
 use rollout::{Action, Change, Policy, RecordedRevision, Uid, WorkloadKey};
 use tracing::{debug, info, warn};
 
 use super::failure::failure_reason;
 use super::manifest::{RecordPatch, finish_manifest, pause_manifest, rollback_manifest, start_manifest};
 use super::names::record_name;
-use super::store::{RecordState, Records, generation};
-use crate::resources::{DoraDeployment, FIELD_MANAGER, SlimDoraDeployment};
+use super::store::{RecordState, Records, generation, is_record_of, seconds};
+use super::taken_names::TakenNames;
+use crate::resources::{DoraDeployment, FIELD_MANAGER, ResourceKey, SlimDoraDeployment};
 use crate::runtime::{Context, warning_event};
 use crate::settings::ActiveSettings;
 use crate::workloads::{Snapshot, WorkloadObject};
 
 /// Reason of the Event about an annotation or label that can't be used.
 const INVALID_METADATA: &str = "InvalidMetadata";
+
+/// Reason of the Event about a record that can't have its name.
+const RECORD_NAME_TAKEN: &str = "RecordNameTaken";
+
+/// Reason of the Event about a record that the API server refuses.
+const RECORD_REFUSED: &str = "RecordRefused";
 
 /// Called with each record that was written, as the API server stored it.
 pub type OnWritten = Box<dyn Fn(DoraDeployment) + Send + Sync>;
@@ -28,6 +36,7 @@ pub(super) struct RecordWriter {
     pub settings: Arc<ActiveSettings>,
     pub records: Arc<Records>,
     pub on_written: OnWritten,
+    pub taken_names: TakenNames,
 }
 
 /// The workload whose records are written, and the state that the decision was made from.
@@ -41,6 +50,16 @@ impl WorkloadState {
     fn record_name(&self, record: &RecordedRevision) -> String {
         record_name(self.key.kind, &self.key.name, &self.uid, record)
     }
+
+    fn record_key(&self, record: &RecordedRevision) -> ResourceKey {
+        let name = self.record_name(record).into();
+        ResourceKey { namespace: Arc::clone(&self.key.namespace), name }
+    }
+
+    fn object(&self) -> WorkloadObject {
+        let Self { uid, key: WorkloadKey { namespace, kind, name }, .. } = self;
+        WorkloadObject::new(*kind, namespace, name, uid)
+    }
 }
 
 /// How a write ended that the API server answered.
@@ -50,6 +69,8 @@ pub(super) enum WriteResult {
     Written,
     /// Somebody else has created or deleted the record, so the decision was made from an old state.
     Outdated,
+    /// Other objects have the names of the record.
+    NameTaken,
 }
 
 impl RecordWriter {
@@ -60,21 +81,71 @@ impl RecordWriter {
         policy: &Policy,
         change: &Change<'_>,
     ) -> Result<WriteResult, kube::Error> {
-        let ActiveSettings { cluster, file, .. } = &*self.settings;
-        let (snapshot, defaults) = (&workload.snapshot, &file.defaults);
+        let (snapshot, defaults) = (&workload.snapshot, &self.settings.file.defaults);
+        if change.action == Action::Start && self.taken_names.is_waiting(&workload.record_key(&change.record)) {
+            return Ok(WriteResult::NameTaken);
+        }
         let failure = failure_reason(&self.context.client, snapshot, policy, change).await;
         let patch = match change.action {
-            Action::Start => {
-                return match start_manifest(cluster, snapshot, defaults, change, failure) {
-                    Some(record) => self.create(workload, change, &record).await,
-                    None => Ok(WriteResult::Written),
-                };
-            }
+            Action::Start => return self.start(workload, change, failure).await,
             Action::Finish => finish_manifest(snapshot, defaults, change, failure),
             Action::Pause => pause_manifest(&change.record),
             Action::RollBack => rollback_manifest(change),
         };
         self.patch(workload, change, &patch).await
+    }
+
+    /// Creates the record of a rollout. If another object has its name, the record gets the longer one of repeated numbers.
+    async fn start(
+        &self,
+        workload: &WorkloadState,
+        change: &Change<'_>,
+        failure: Option<String>,
+    ) -> Result<WriteResult, kube::Error> {
+        let Some(record) = self.manifest(workload, change, failure.clone()) else {
+            return Ok(WriteResult::Written);
+        };
+        let result = self.create(workload, change, &record).await?;
+        if result != WriteResult::NameTaken {
+            return Ok(result);
+        }
+        let key = workload.record_key(&change.record);
+        let renamed = Change { record: RecordedRevision { repeated: true, ..change.record.clone() }, ..change.clone() };
+        let other_name = workload.record_name(&renamed.record);
+        let result = match self.manifest(workload, &renamed, failure) {
+            Some(record) if !change.record.repeated => self.create(workload, &renamed, &record).await?,
+            _ => WriteResult::NameTaken,
+        };
+        let (revision, name) = (change.record.revision, Arc::clone(&key.name));
+        let note = match result {
+            WriteResult::Written => format!(
+                "the record of revision {revision} has the name {other_name}, because another object has the name {name}: delete that \
+                 DoraDeployment if nobody needs it"
+            ),
+            WriteResult::Outdated => return Ok(result),
+            WriteResult::NameTaken => {
+                if !self.taken_names.add(key, other_name.clone(), Arc::clone(&workload.uid)) {
+                    return Ok(result);
+                }
+                self.context.metrics.records.dropped("NameTaken");
+                format!(
+                    "revision {revision} is not recorded, because another object has the name of its record: delete or rename the \
+                     DoraDeployments {name} and {other_name}. The controller tries again when they are deleted, or after 30 minutes"
+                )
+            }
+        };
+        self.warn(workload, RECORD_NAME_TAKEN, note).await;
+        Ok(result)
+    }
+
+    fn manifest(
+        &self,
+        workload: &WorkloadState,
+        change: &Change<'_>,
+        failure: Option<String>,
+    ) -> Option<DoraDeployment> {
+        let ActiveSettings { cluster, file, .. } = &*self.settings;
+        start_manifest(cluster, &workload.snapshot, &file.defaults, change, failure)
     }
 
     async fn create(
@@ -83,23 +154,31 @@ impl RecordWriter {
         change: &Change<'_>,
         record: &DoraDeployment,
     ) -> Result<WriteResult, kube::Error> {
-        self.publish_warnings(workload, &record.spec.warnings).await;
         let api: Api<DoraDeployment> = self.api(&workload.key);
         let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         match api.create(&parameters, record).await {
             Ok(written) => {
                 self.store(workload, change, written);
+                self.publish_warnings(workload, &record.spec.warnings).await;
                 Ok(WriteResult::Written)
             }
-            Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                if let Some(existing) =
-                    self.slim_api(&workload.key).get_opt(&workload.record_name(&change.record)).await?
-                {
-                    self.apply(&existing);
-                }
+            Err(kube::Error::Api(status)) if status.is_already_exists() => self.read_existing(workload, change).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes in the object that has the name of the record already.
+    async fn read_existing(&self, workload: &WorkloadState, change: &Change<'_>) -> Result<WriteResult, kube::Error> {
+        let WorkloadState { uid, key, .. } = workload;
+        let api: Api<DeserializeGuard<SlimDoraDeployment>> =
+            Api::namespaced(self.context.client.clone(), &key.namespace);
+        match api.get_opt(&workload.record_name(&change.record)).await? {
+            None => Ok(WriteResult::Outdated),
+            Some(DeserializeGuard(Ok(existing))) if is_record_of(&existing, (key, uid), &change.record) => {
+                self.records.apply(&existing, RecordState::of(&existing, &self.settings));
                 Ok(WriteResult::Outdated)
             }
-            Err(error) => Err(error),
+            Some(_) => Ok(WriteResult::NameTaken),
         }
     }
 
@@ -127,53 +206,15 @@ impl RecordWriter {
         }
     }
 
-    /// Deletes a record that has expired, unless it has changed since.
-    pub async fn delete_expired(
-        &self,
-        workload: &WorkloadState,
-        expired: &RecordedRevision,
-    ) -> Result<(), kube::Error> {
-        let (api, name) = (self.slim_api(&workload.key), workload.record_name(expired));
-        let Some(record) = api.get_opt(&name).await? else {
-            self.records.remove(&workload.key, &workload.uid, expired);
-            return Ok(());
-        };
-        if !RecordState::of(&record, &self.settings).is_settled {
-            self.apply(&record);
-            return Ok(());
-        }
-        let parameters = DeleteParams::default().preconditions(record.preconditions());
-        match api.delete(&name, &parameters).await {
-            Ok(_) => {
-                self.records.remove(&workload.key, &workload.uid, expired);
-                info!(namespace = %workload.key.namespace, record = name, "deleted an expired record");
-                Ok(())
-            }
-            Err(kube::Error::Api(status)) if status.is_not_found() => {
-                self.records.remove(&workload.key, &workload.uid, expired);
-                Ok(())
-            }
-            // The watch brings the changed record, and the next search for expired records finds it.
-            Err(kube::Error::Api(status)) if status.is_conflict() => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Takes in a record as the API server has it.
-    fn apply(&self, record: &SlimDoraDeployment) {
-        self.records.apply(record, RecordState::of(record, &self.settings));
-    }
-
     fn store(&self, workload: &WorkloadState, change: &Change<'_>, written: DoraDeployment) {
         let WorkloadState { uid, key, .. } = workload;
         let RecordedRevision { revision, outcome, .. } = change.record;
-        let generation = generation(written.metadata.generation.unwrap_or_default());
-        self.records.set(
-            uid,
-            key,
-            change.record.clone(),
-            RecordState { generation, is_settled: false, has_own_name: true },
-        );
+        let state = RecordState {
+            generation: generation(written.metadata.generation.unwrap_or_default()),
+            created: written.metadata.creation_timestamp.as_ref().and_then(seconds),
+            is_settled: false,
+        };
+        self.records.set(uid, key, change.record.clone(), state);
         if change.action != Action::Pause {
             self.context.metrics.records.rollout_recorded(outcome);
         }
@@ -186,20 +227,28 @@ impl RecordWriter {
 
     /// Publishes an Event on the workload for each annotation or label that can't be used, where its author looks.
     async fn publish_warnings(&self, workload: &WorkloadState, warnings: &[String]) {
-        let WorkloadState { uid, key: WorkloadKey { namespace, kind, name }, .. } = workload;
-        let object = WorkloadObject::new(*kind, namespace, name, uid);
         for warning in warnings {
-            warn!(%namespace, %kind, workload = %name, "{warning}");
-            let event = warning_event(INVALID_METADATA, "Record", warning.clone());
-            self.context.events.publish(&object, &event).await;
+            self.warn(workload, INVALID_METADATA, warning.clone()).await;
         }
     }
 
-    fn api(&self, workload: &WorkloadKey) -> Api<DoraDeployment> {
-        Api::namespaced(self.context.client.clone(), &workload.namespace)
+    /// Reports that the API server refuses a record of the workload.
+    pub async fn report_refusal(&self, workload: &WorkloadState, error: &kube::Error) {
+        let note = format!(
+            "the API server refuses the record of a rollout; the controller tries again, at least every 5 minutes. Check admission policies \
+             and webhooks for DoraDeployments, and the ClusterRole of the controller: {error}"
+        );
+        self.warn(workload, RECORD_REFUSED, note).await;
     }
 
-    fn slim_api(&self, workload: &WorkloadKey) -> Api<SlimDoraDeployment> {
+    /// Reports a problem in the log and in an Event on the workload.
+    async fn warn(&self, workload: &WorkloadState, reason: &str, note: String) {
+        let WorkloadKey { namespace, kind, name } = &workload.key;
+        warn!(%namespace, %kind, workload = %name, reason, "{note}");
+        self.context.events.publish(&workload.object(), &warning_event(reason, "Record", note)).await;
+    }
+
+    fn api(&self, workload: &WorkloadKey) -> Api<DoraDeployment> {
         Api::namespaced(self.context.client.clone(), &workload.namespace)
     }
 }

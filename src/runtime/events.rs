@@ -1,10 +1,11 @@
 //! Kubernetes Events about the resources that they concern.
 
-use k8s_controller::events::{Event, EventRecorder, EventType, Reporter};
+use k8s_controller::events::{Event, EventRecorder, EventType, PublishError, Reporter};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Client, Resource};
-use tracing::warn;
+use tracing::{debug, warn};
 
+use super::is_namespace_gone;
 use crate::resources::GROUP;
 
 /// Publishes Events. An Event that can't be published is logged; nothing else depends on it.
@@ -27,6 +28,16 @@ impl Events {
     {
         if let Err(error) = self.0.publish(resource, event).await {
             let ObjectReference { kind, namespace, name, .. } = resource.object_ref(&K::DynamicType::default());
+            if matches!(&error, PublishError::Kube(error) if is_namespace_gone(error)) {
+                debug!(
+                    kind,
+                    namespace,
+                    name,
+                    reason = event.reason,
+                    "the namespace is being deleted; nobody gets this Event"
+                );
+                return;
+            }
             warn!(
                 kind,
                 namespace,

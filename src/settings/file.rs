@@ -156,8 +156,11 @@ pub enum FileError {
         key: &'static str,
     },
     /// No record is kept.
-    #[error("retention.records is 0: expected at least 1, because the newest record of a workload is always kept")]
-    NoRecords,
+    #[error("{key} is 0: expected at least 1, because a record stays in the cluster until it is delivered")]
+    NoRecords {
+        /// The key.
+        key: &'static str,
+    },
     /// The name of an environment is empty.
     #[error("incidents.open has an empty environment: write its name, such as production")]
     EmptyEnvironment,
@@ -290,6 +293,8 @@ mod tests {
             ("alertmanager: {namespace: ''}", "alertmanager.namespace is empty"),
             ("incidents: {open: {'': {}}}", "incidents.open has an empty environment"),
             ("retention: {records: 0}", "retention.records is 0"),
+            ("retention: {undeliveredRecords: 0}", "retention.undeliveredRecords is 0"),
+            ("retention: {appliedRecords: 0}", "retention.appliedRecords is 0"),
             ("retention: {maxAge: 90}", "such as 15m, 12h or 90d"),
             ("workloads: {kinds: []}", "workloads.kinds is empty"),
             ("workloads: {kinds: [DaemonSet]}", "doesn't record rollouts of a DaemonSet"),

@@ -78,17 +78,37 @@ pub struct RetentionSettings {
     pub records: u32,
     /// Records of rollouts that ended longer ago are deleted. Default: `90d`.
     pub max_age: Duration,
+    /// How many records of each workload wait to be delivered, newest first. Older ones are deleted although Port doesn't have them. At
+    /// least 1. Default: `200`.
+    pub undelivered_records: u32,
+    /// How many records are kept in each namespace that somebody else has applied, such as a pipeline. Delivered records are deleted before
+    /// undelivered ones, and older ones before newer ones. At least 1. Default: `1000`.
+    pub applied_records: u32,
 }
 
 impl Default for RetentionSettings {
     fn default() -> Self {
-        Self { records: 20, max_age: Duration(SignedDuration::from_hours(90 * 24)) }
+        Self {
+            records: 20,
+            max_age: Duration(SignedDuration::from_hours(90 * 24)),
+            undelivered_records: 200,
+            applied_records: 1000,
+        }
     }
 }
 
 impl RetentionSettings {
     /// Checks what the types don't.
     pub(super) fn validate(&self) -> Result<(), FileError> {
-        if self.records == 0 { Err(FileError::NoRecords) } else { Ok(()) }
+        let Self { records, max_age: _, undelivered_records, applied_records } = *self;
+        let counts = [
+            ("retention.records", records),
+            ("retention.undeliveredRecords", undelivered_records),
+            ("retention.appliedRecords", applied_records),
+        ];
+        match counts.into_iter().find(|(_, count)| *count == 0) {
+            Some((key, _)) => Err(FileError::NoRecords { key }),
+            None => Ok(()),
+        }
     }
 }

@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
-use rollout::{Metadata, Observation, PastObservation, Revision, Source, Uid, Workload, WorkloadKind};
+use rollout::{Metadata, Observation, PastObservation, Revision, Source, Uid, Workload, WorkloadKey, WorkloadKind};
 
 use super::entry::Entry;
 use crate::runtime::{ListMark, Listing, WorkQueue};
+
+/// How much the clocks of two API servers may differ.
+const CLOCK_MARGIN: SignedDuration = SignedDuration::from_secs(2);
 
 /// What the controller knows of the workloads of the cluster. Every change adds the UID of its workload to a work queue.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub struct Snapshot {
     pub namespace_annotations: Metadata,
     /// Labels of its namespace.
     pub namespace_labels: Metadata,
+    /// Whether its namespace exists.
+    pub namespace: NamespaceState,
     /// How many past observations there were in total, including those that are recorded.
     past_total: u64,
 }
@@ -41,6 +46,18 @@ impl Snapshot {
         let last = || self.past_observations.last().map(|past| &past.observation);
         self.observation.as_ref().or_else(last).map(|observation| &observation.workload)
     }
+}
+
+/// What is known of the namespace of a workload.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum NamespaceState {
+    /// It is deleted, or the watch has not brought it yet.
+    #[default]
+    Missing,
+    /// It exists.
+    Present,
+    /// It was deleted and created again, so the workload is gone with the earlier namespace of that name.
+    Recreated,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +82,19 @@ struct KindListings {
 struct NamespaceMetadata {
     annotations: Metadata,
     labels: Metadata,
+    created: Option<Timestamp>,
     mark: ListMark,
+}
+
+impl NamespaceMetadata {
+    /// Its state for a workload that was created at `created`.
+    fn state(&self, created: Option<Timestamp>) -> NamespaceState {
+        let (Some(own), Some(created)) = (self.created, created) else {
+            return NamespaceState::Present;
+        };
+        // The clocks of two API servers can differ by a moment.
+        if own.duration_since(created) > CLOCK_MARGIN { NamespaceState::Recreated } else { NamespaceState::Present }
+    }
 }
 
 impl Index {
@@ -91,9 +120,11 @@ impl Index {
             ..Snapshot::default()
         };
         let namespace = snapshot.workload().and_then(|workload| tables.namespaces.get(&workload.namespace));
-        if let Some(NamespaceMetadata { annotations, labels, mark: _ }) = namespace {
-            snapshot.namespace_annotations = annotations.clone();
-            snapshot.namespace_labels = labels.clone();
+        if let Some(namespace) = namespace {
+            let state = namespace.state(snapshot.workload().and_then(|workload| workload.created));
+            snapshot.namespace_annotations = namespace.annotations.clone();
+            snapshot.namespace_labels = namespace.labels.clone();
+            snapshot.namespace = state;
         }
         snapshot
     }
@@ -119,11 +150,29 @@ impl Index {
         self.tables.lock().workloads.get(uid).is_some_and(|entry| !entry.past_observations().0.is_empty())
     }
 
+    /// Whether the workload with this key and UID exists.
+    #[must_use]
+    pub fn contains(&self, key: &WorkloadKey, uid: &Uid) -> bool {
+        let tables = self.tables.lock();
+        let observation = tables.workloads.get(uid).and_then(|entry| entry.observation.as_ref());
+        observation.is_some_and(|listed| {
+            let Workload { namespace, kind, name, .. } = &listed.value.workload;
+            (namespace, kind, name) == (&key.namespace, &key.kind, &key.name)
+        })
+    }
+
     /// How many workloads and how many revisions are indexed.
     #[must_use]
     pub fn sizes(&self) -> (usize, usize) {
         let tables = self.tables.lock();
         (tables.workloads.values().filter(|entry| entry.observation.is_some()).count(), tables.owners.len())
+    }
+
+    /// Whether nothing is indexed, not even what is left of deleted workloads.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        let tables = self.tables.lock();
+        tables.workloads.is_empty() && tables.owners.is_empty() && tables.namespaces.is_empty()
     }
 
     /// Adds every workload to the queue of changed ones: a new leader has to look at each once.
@@ -238,15 +287,31 @@ impl Index {
     }
 
     /// Applies a state of a namespace. Records stay as they are: the metadata of a namespace matters at the time of a rollout.
-    pub fn namespace_applied(&self, name: Arc<str>, annotations: Metadata, labels: Metadata) {
+    /// `created` is when it was created.
+    pub fn namespace_applied(
+        &self,
+        name: Arc<str>,
+        annotations: Metadata,
+        labels: Metadata,
+        created: Option<Timestamp>,
+    ) {
         let mut tables = self.tables.lock();
         let mark = tables.namespace_listing.mark();
-        tables.namespaces.insert(name, NamespaceMetadata { annotations, labels, mark });
+        let namespace = NamespaceMetadata { annotations, labels, created, mark };
+        let before = tables.namespaces.insert(Arc::clone(&name), namespace);
+        let is_recreated = before.is_some_and(|before| before.created != created);
+        let left = if is_recreated { tables.unrecorded_in(&[name]) } else { Vec::new() };
+        drop(tables);
+        self.add_all(left);
     }
 
-    /// Applies the deletion of a namespace.
+    /// Applies the deletion of a namespace. Its deleted workloads are added to the queue, since they can't be recorded any more.
     pub fn namespace_deleted(&self, name: &str) {
-        self.tables.lock().namespaces.remove(name);
+        let mut tables = self.tables.lock();
+        let removed = tables.namespaces.remove_entry(name);
+        let left = removed.map(|(name, _)| tables.unrecorded_in(&[name])).unwrap_or_default();
+        drop(tables);
+        self.add_all(left);
     }
 
     /// A list of all namespaces starts.
@@ -258,11 +323,32 @@ impl Index {
     pub fn namespace_list_completed(&self) {
         let mut tables = self.tables.lock();
         let Tables { namespaces, namespace_listing, .. } = &mut *tables;
-        namespaces.retain(|_, namespace| !namespace_listing.is_stale(namespace.mark));
+        let deleted: Vec<Arc<str>> = namespaces
+            .extract_if(|_, namespace| namespace_listing.is_stale(namespace.mark))
+            .map(|(name, _)| name)
+            .collect();
+        let left = tables.unrecorded_in(&deleted);
+        drop(tables);
+        self.add_all(left);
+    }
+
+    fn add_all(&self, uids: Vec<Uid>) {
+        for uid in uids {
+            self.changed.add(uid);
+        }
     }
 }
 
 impl Tables {
+    /// The deleted workloads of these namespaces that have past observations.
+    fn unrecorded_in(&self, namespaces: &[Arc<str>]) -> Vec<Uid> {
+        let is_left = |entry: &Entry| {
+            let last = entry.past_observations().0.last().filter(|_| entry.observation.is_none());
+            last.is_some_and(|last| namespaces.contains(&last.observation.workload.namespace))
+        };
+        self.workloads.iter().filter(|(_, entry)| is_left(entry)).map(|(uid, _)| Arc::clone(uid)).collect()
+    }
+
     fn delete_revision(&mut self, owner: &Uid, uid: &str) {
         if let Some(entry) = self.workloads.get_mut(owner) {
             entry.delete_revision(uid);
@@ -401,8 +487,8 @@ mod tests {
     fn snapshot_has_the_metadata_of_the_namespace() {
         let (index, _) = index();
         let entries = |value: &str| [("environment", value)].into_iter().collect::<Metadata>();
-        index.namespace_applied("shop".into(), entries("staging"), entries("labelled"));
-        index.namespace_applied("other".into(), entries("x"), entries("x"));
+        index.namespace_applied("shop".into(), entries("staging"), entries("labelled"), None);
+        index.namespace_applied("other".into(), entries("x"), entries("x"), None);
         apply(&index, workload("d", 1));
         let snapshot = index.snapshot(&"d".into());
         assert_eq!(snapshot.namespace_annotations.get("environment"), Some("staging"));
@@ -410,6 +496,57 @@ mod tests {
         index.namespace_list_started();
         index.namespace_list_completed();
         assert_eq!(index.snapshot(&"d".into()).namespace_annotations, Metadata::default());
+    }
+
+    /// Applies the namespace `shop`, created at this second.
+    fn apply_namespace(index: &Index, second: i64) {
+        let created = Some(test_support::time(second));
+        index.namespace_applied("shop".into(), Metadata::default(), Metadata::default(), created);
+    }
+
+    #[test]
+    fn workload_of_an_earlier_namespace_is_recognized() {
+        let (index, _) = index();
+        let state = |created| {
+            apply(&index, Workload { created: Some(test_support::time(created)), ..workload("d", 1) });
+            index.snapshot(&"d".into()).namespace
+        };
+        assert_eq!(state(100), NamespaceState::Missing);
+        apply_namespace(&index, 100);
+        assert_eq!(state(100), NamespaceState::Present);
+        assert_eq!(state(98), NamespaceState::Present, "clocks differ");
+        assert_eq!(state(97), NamespaceState::Recreated);
+    }
+
+    #[test]
+    fn deleted_namespace_enqueues_what_is_left_of_it() {
+        let (index, queue) = index();
+        let delete = |uid: &str| index.workload_deleted(&uid.into(), None, Source::Watch, test_support::time(9));
+        let ends: [fn(&Index); 3] = [
+            |index| index.namespace_deleted("shop"),
+            |index| {
+                index.namespace_list_started();
+                index.namespace_list_completed();
+            },
+            |index| apply_namespace(index, 50),
+        ];
+        for end in ends {
+            apply_namespace(&index, 1);
+            apply(&index, workload("left", 1));
+            apply(&index, workload("existing", 1));
+            apply(&index, Workload { namespace: "other".into(), ..workload("elsewhere", 1) });
+            delete("left");
+            delete("elsewhere");
+            changed(&queue);
+            apply_namespace(&index, 1);
+            assert!(changed(&queue).is_empty());
+            end(&index);
+            assert_eq!(changed(&queue), ["left"]);
+            for uid in ["left", "elsewhere"] {
+                index.mark_recorded(&uid.into(), &index.snapshot(&uid.into()));
+            }
+            index.namespace_deleted("shop");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod selection;
 mod template;
 mod watch;
 
-pub use index::{Index, Snapshot};
+pub use index::{Index, NamespaceState, Snapshot};
 pub use kinds::{supported_kinds, unavailable_message};
 pub use object::{WorkloadObject, workload_exists};
 pub use pods::pods_of_revision;

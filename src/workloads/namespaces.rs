@@ -41,7 +41,8 @@ async fn watch_namespaces(context: &WatchContext, synced: Synced) {
         Event::InitDone => index.namespace_list_completed(),
         Event::Apply(namespace) | Event::InitApply(namespace) => {
             if let Some((name, annotations, labels)) = namespace.name_and_metadata() {
-                index.namespace_applied(name, annotations, labels);
+                let created = namespace.metadata.creation_timestamp.as_ref().map(|time| time.0);
+                index.namespace_applied(name, annotations, labels, created);
             }
         }
         Event::Delete(namespace) => {

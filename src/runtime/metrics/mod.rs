@@ -85,6 +85,9 @@ mod tests {
         let metrics = Metrics::default();
         metrics.records.rollout_recorded(Outcome::Succeeded);
         metrics.incidents.opened("FailedRollout");
+        metrics.records.dropped("NameTaken");
+        metrics.records.write_retried();
+        metrics.records.expired(false);
         metrics.records.alert_received("firing", "stored");
         metrics.delivery.delivered("DoraIncident");
         metrics.delivery.failed("DoraIncident", "Unreachable");
@@ -107,6 +110,9 @@ mod tests {
         for sample in [
             "port_dora_rollouts_recorded_total{outcome=\"Succeeded\"} 1",
             "port_dora_incidents_opened_total{cause=\"FailedRollout\"} 1",
+            "port_dora_rollouts_dropped_total{reason=\"NameTaken\"} 1",
+            "port_dora_record_writes_retried_total 1",
+            "port_dora_records_expired_total{delivered=\"false\"} 1",
             "port_dora_alerts_received_total{status=\"firing\",result=\"stored\"} 1",
             "port_dora_resources_delivered_total{kind=\"DoraIncident\"} 1",
             "port_dora_deliveries_failed_total{kind=\"DoraIncident\",reason=\"Unreachable\"} 1",
@@ -132,6 +138,9 @@ mod tests {
         let text = Metrics::default().text().unwrap();
         for sample in [
             "port_dora_rollouts_recorded_total{outcome=\"Failed\"} 0",
+            "port_dora_rollouts_dropped_total{reason=\"NamespaceDeleted\"} 0",
+            "port_dora_record_writes_retried_total 0",
+            "port_dora_records_expired_total{delivered=\"true\"} 0",
             "port_dora_incidents_opened_total{cause=\"LostAvailability\"} 0",
             "port_dora_alerts_received_total{status=\"firing\",result=\"failed\"} 0",
             "port_dora_deliveries_failed_total{kind=\"DoraDeployment\",reason=\"Unreachable\"} 0",
