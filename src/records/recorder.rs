@@ -106,8 +106,8 @@ impl RolloutRecorder {
 
     /// Reconciles the workloads with records from time to time, since only the passing of time makes a record expire.
     async fn search_expired(&self) {
-        let tenth = Duration::try_from(self.retention.max_age / 10).unwrap_or(MAX_EXPIRY_PERIOD);
-        let period = tenth.clamp(Duration::from_secs(1), MAX_EXPIRY_PERIOD);
+        let tenth = self.retention.max_age.checked_div(10).and_then(|tenth| Duration::try_from(tenth).ok());
+        let period = tenth.unwrap_or(MAX_EXPIRY_PERIOD).clamp(Duration::from_secs(1), MAX_EXPIRY_PERIOD);
         loop {
             tokio::time::sleep(period).await;
             self.enqueue_recorded();

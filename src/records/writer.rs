@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, Resource as _};
 use rollout::{Action, Change, Policy, RecordedRevision, Uid, WorkloadKey};
 use tracing::{debug, info, warn};
 
@@ -11,7 +11,7 @@ use super::failure::failure_reason;
 use super::manifest::{RecordPatch, finish_manifest, pause_manifest, rollback_manifest, start_manifest};
 use super::names::record_name;
 use super::store::{RecordState, Records, generation};
-use crate::resources::{DoraDeployment, FIELD_MANAGER, SlimDoraDeployment};
+use crate::resources::{DoraDeployment, FIELD_MANAGER, Guarded, SlimDoraDeployment};
 use crate::runtime::{Context, warning_event};
 use crate::settings::ActiveSettings;
 use crate::workloads::{Snapshot, WorkloadObject};
@@ -84,9 +84,10 @@ impl RecordWriter {
         record: &DoraDeployment,
     ) -> Result<WriteResult, kube::Error> {
         self.publish_warnings(workload, &record.spec.warnings).await;
-        let api: Api<DoraDeployment> = self.api(&workload.key);
+        let api = self.api(&workload.key);
+        let record = Guarded(Ok(record.clone()));
         let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        match api.create(&parameters, record).await {
+        match api.create(&parameters, &record).await {
             Ok(written) => {
                 self.store(workload, change, written);
                 Ok(WriteResult::Written)
@@ -109,7 +110,7 @@ impl RecordWriter {
         change: &Change<'_>,
         patch: &RecordPatch,
     ) -> Result<WriteResult, kube::Error> {
-        let api: Api<DoraDeployment> = self.api(&workload.key);
+        let api = self.api(&workload.key);
         let name = workload.record_name(&change.record);
         let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         match api.patch(&name, &parameters, &Patch::Merge(patch)).await {
@@ -164,10 +165,11 @@ impl RecordWriter {
         self.records.apply(record, RecordState::of(record, &self.settings));
     }
 
-    fn store(&self, workload: &WorkloadState, change: &Change<'_>, written: DoraDeployment) {
+    /// The publisher reports a record that can't be decoded, such as one to which somebody added such properties.
+    fn store(&self, workload: &WorkloadState, change: &Change<'_>, written: Guarded<DoraDeployment>) {
         let WorkloadState { uid, key, .. } = workload;
         let RecordedRevision { revision, outcome, .. } = change.record;
-        let generation = generation(written.metadata.generation.unwrap_or_default());
+        let generation = generation(written.meta().generation.unwrap_or_default());
         self.records.set(
             uid,
             key,
@@ -181,7 +183,9 @@ impl RecordWriter {
             namespace = %key.namespace, kind = %key.kind, workload = %key.name, revision, outcome = outcome.as_str(),
             "recorded a rollout",
         );
-        (self.on_written)(written);
+        if let Guarded(Ok(written)) = written {
+            (self.on_written)(written);
+        }
     }
 
     /// Publishes an Event on the workload for each annotation or label that can't be used, where its author looks.
@@ -195,7 +199,7 @@ impl RecordWriter {
         }
     }
 
-    fn api(&self, workload: &WorkloadKey) -> Api<DoraDeployment> {
+    fn api(&self, workload: &WorkloadKey) -> Api<Guarded<DoraDeployment>> {
         Api::namespaced(self.context.client.clone(), &workload.namespace)
     }
 
