@@ -39,6 +39,9 @@
 //!
 //! docs/architecture.md follows one rollout and one incident through the rooms, and lists the decisions behind them.
 
+// Times and durations panic when they overflow: use `checked_*` and `saturating_*`. clippy.toml allows numbers.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 pub mod alertmanager;
 pub mod controller;
 pub mod incidents;

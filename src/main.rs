@@ -1,5 +1,8 @@
 //! The binary: it parses the arguments, sets up TLS, the log and the runtime, and starts the controller.
 
+// Times and durations panic when they overflow: use `checked_*` and `saturating_*`. clippy.toml allows numbers.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;

@@ -133,7 +133,7 @@ fn election(settings: &Settings, client: &Client, namespace: &str, identity: &st
     let lease_duration = settings.replica.lease_duration;
     LeaderElection::new(client.clone(), namespace, LEASE, identity)
         .with_lease_duration(lease_duration)
-        .with_renew_deadline(lease_duration * 2 / 3)
+        .with_renew_deadline(lease_duration.saturating_mul(2).checked_div(3).unwrap_or(lease_duration))
 }
 
 fn port_client(settings: &Settings, cluster: &str, context: &Context) -> Result<port_client::Client, RunError> {

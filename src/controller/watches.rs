@@ -1,25 +1,24 @@
-//! The watches on our own resources. Each state goes to all parts that need it.
+//! The watches on our own resources. Each state goes to all parts that need it. The publisher reports what can't be decoded.
 
 use jiff::Timestamp;
-use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
 use kube::{Api, Resource};
 
 use super::Controller;
-use crate::resources::{DeliveryState, ResourceKey, SlimDoraDeployment, SlimDoraIncident};
-use crate::runtime::{Synced, decoded, watch_each};
+use crate::resources::{DeliveryState, Guarded, ResourceKey, SlimDoraDeployment, SlimDoraIncident};
+use crate::runtime::{Synced, watch_each};
 
 impl Controller {
     /// Feeds the `DoraDeployment` resources of all namespaces into the records and to the publisher, until the future is dropped.
     pub(super) async fn watch_records(&self, synced: Synced) {
-        let api = Api::<DeserializeGuard<SlimDoraDeployment>>::all(self.context.client.clone());
+        let api = Api::<Guarded<SlimDoraDeployment>>::all(self.context.client.clone());
         watch_each(api, synced, |event| match event {
             Event::Init => self.recorder.record_list_started(),
             Event::InitDone => self.recorder.record_list_finished(),
-            Event::Apply(record) => self.record_seen(record, false),
-            Event::InitApply(record) => self.record_seen(record, true),
-            Event::Delete(record) => {
-                if let Some(record) = decoded(record) {
+            Event::Apply(record) => self.record_seen(&record, false),
+            Event::InitApply(record) => self.record_seen(&record, true),
+            Event::Delete(Guarded(record)) => {
+                if let Ok(record) = record {
                     self.recorder.record_deleted(&record);
                 }
             }
@@ -27,27 +26,30 @@ impl Controller {
         .await;
     }
 
-    fn record_seen(&self, record: DeserializeGuard<SlimDoraDeployment>, listed: bool) {
-        let Some(record) = decoded(record) else {
-            return;
+    fn record_seen(&self, record: &Guarded<SlimDoraDeployment>, listed: bool) {
+        let key = ResourceKey::of(record.meta());
+        let state = match &record.0 {
+            Ok(record) => {
+                self.recorder.record_applied(record);
+                record.delivery_state(self.settings.digest())
+            }
+            Err(undecodable) => undecodable.delivery_state(self.settings.digest()),
         };
-        self.recorder.record_applied(&record);
-        if let Some(key) = ResourceKey::of(record.meta()) {
-            let state = record.delivery_state(self.settings.digest());
+        if let Some(key) = key {
             self.publishing.deployments.observed(key, state, listed);
         }
     }
 
     /// Feeds the `DoraIncident` resources of all namespaces into their index and to the publisher, until the future is dropped.
     pub(super) async fn watch_incidents(&self, synced: Synced) {
-        let api = Api::<DeserializeGuard<SlimDoraIncident>>::all(self.context.client.clone());
+        let api = Api::<Guarded<SlimDoraIncident>>::all(self.context.client.clone());
         watch_each(api, synced, |event| match event {
             Event::Init => self.incident_index.list_started(),
             Event::InitDone => self.incident_index.list_finished(),
-            Event::Apply(incident) => self.incident_seen(incident, false),
-            Event::InitApply(incident) => self.incident_seen(incident, true),
-            Event::Delete(incident) => {
-                if let Some(incident) = decoded(incident) {
+            Event::Apply(incident) => self.incident_seen(&incident, false),
+            Event::InitApply(incident) => self.incident_seen(&incident, true),
+            Event::Delete(Guarded(incident)) => {
+                if let Ok(incident) = incident {
                     self.incident_index.deleted(&incident);
                 }
             }
@@ -55,21 +57,20 @@ impl Controller {
         .await;
     }
 
-    fn incident_seen(&self, incident: DeserializeGuard<SlimDoraIncident>, listed: bool) {
+    fn incident_seen(&self, incident: &Guarded<SlimDoraIncident>, listed: bool) {
         let metadata = incident.meta();
         let (key, is_deleted) = (ResourceKey::of(metadata), metadata.deletion_timestamp.is_some());
-        let incident = decoded(incident);
-        // The finalizer blocks the deletion. So the publisher must handle it even if the rest of the resource can't be decoded.
-        let state = if is_deleted {
-            Some(DeliveryState::New)
-        } else {
-            incident.as_ref().map(|incident| incident.delivery_state(self.settings.digest()))
+        let state = match &incident.0 {
+            // The finalizer blocks the deletion.
+            _ if is_deleted => DeliveryState::New,
+            Ok(incident) => incident.delivery_state(self.settings.digest()),
+            Err(undecodable) => undecodable.delivery_state(self.settings.digest()),
         };
-        if let (Some(key), Some(state)) = (key, state) {
+        if let Some(key) = key {
             self.publishing.incidents.observed(key, state, listed);
         }
-        if let Some(incident) = incident {
-            self.incident_index.applied(&incident, Timestamp::now());
+        if let Ok(incident) = &incident.0 {
+            self.incident_index.applied(incident, Timestamp::now());
         }
     }
 }

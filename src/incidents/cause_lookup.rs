@@ -1,14 +1,13 @@
 //! Looks up the rollout behind an incident, and whether Port has its entity.
 
 use jiff::Timestamp;
-use kube::core::DeserializeGuard;
 use kube::{Api, Client};
 use rollout::UnixSeconds;
 
 use super::cause::{CandidateRollout, CauseQuery, decide_cause, may_change};
 use crate::records::{RecordSummary, Records};
 use crate::resources::{
-    AffectedWorkload, Certainty, DoraIncident, DoraIncidentStatus, IncidentCause, SlimDoraDeployment, digest,
+    AffectedWorkload, Certainty, DoraIncident, DoraIncidentStatus, Guarded, IncidentCause, SlimDoraDeployment, digest,
 };
 use crate::settings::ActiveSettings;
 use crate::workloads::workload_exists;
@@ -139,6 +138,6 @@ async fn warn_about_unknown(
 
 /// Reads the record of this name. `None` if it doesn't exist or can't be decoded.
 async fn slim_record(client: &Client, namespace: &str, name: &str) -> Result<Option<SlimDoraDeployment>, kube::Error> {
-    let api: Api<DeserializeGuard<SlimDoraDeployment>> = Api::namespaced(client.clone(), namespace);
+    let api: Api<Guarded<SlimDoraDeployment>> = Api::namespaced(client.clone(), namespace);
     Ok(api.get_opt(name).await?.and_then(|record| record.0.ok()))
 }

@@ -1,9 +1,10 @@
 //! When an incident was opened and resolved. Pure.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, Time};
+use rollout::is_supported_time;
 
-use crate::resources::{DoraIncident, IncidentStatus};
+use crate::resources::{DoraIncident, IncidentStatus, UnsupportedTime, supported};
 
 /// The times of an incident.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -14,11 +15,11 @@ pub struct IncidentTimes {
     pub resolved: Option<Timestamp>,
     /// Time from `opened` to `resolved`. `None` while the incident is open, or if it was resolved before it began.
     pub time_to_resolve: Option<SignedDuration>,
-    /// Why there is no time to resolve although the incident is resolved.
-    pub warning: Option<IncidentTimesWarning>,
+    /// Which times can't be used, and why there is no time to resolve although the incident is resolved.
+    pub warnings: Vec<IncidentTimesWarning>,
 }
 
-/// Times of an incident that contradict each other. The text is for the condition `Valid`.
+/// Times of an incident that can't be used, or that contradict each other. The text is for the condition `Valid`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum IncidentTimesWarning {
     /// The incident was resolved before it began.
@@ -32,6 +33,9 @@ pub enum IncidentTimesWarning {
         /// When it was resolved.
         resolved: Timestamp,
     },
+    /// A time is out of range.
+    #[error(transparent)]
+    Unsupported(#[from] UnsupportedTime),
 }
 
 impl IncidentTimes {
@@ -43,28 +47,33 @@ impl IncidentTimes {
     #[must_use]
     pub fn of(incident: &DoraIncident, now: Timestamp) -> Self {
         let created = incident.metadata.creation_timestamp.as_ref().map(|time| time.0);
-        let opened = incident.spec.created_at.as_ref().map(|time| time.0).or(created).unwrap_or(now);
+        let mut warnings = Vec::new();
+        let mut stated = |field, time: &Option<Time>| {
+            supported(field, time.as_ref()).unwrap_or_else(|warning| {
+                warnings.push(warning.into());
+                None
+            })
+        };
+        let opened = stated("spec.createdAt", &incident.spec.created_at).or(created).unwrap_or(now);
+        let resolved_at = stated("spec.resolvedAt", &incident.spec.resolved_at);
         let resolved = match incident.spec.status {
             IncidentStatus::Open => None,
-            IncidentStatus::Resolved => Some(resolved_at(incident).unwrap_or(now)),
+            IncidentStatus::Resolved => Some(resolved_at.or_else(|| observed_resolution(incident)).unwrap_or(now)),
         };
-        let (time_to_resolve, warning) = match resolved {
-            Some(resolved) if resolved < opened => {
-                (None, Some(IncidentTimesWarning::ResolvedBeforeOpened { opened, resolved }))
-            }
-            Some(resolved) => (Some(resolved.duration_since(opened)), None),
-            None => (None, None),
-        };
-        Self { opened, resolved, time_to_resolve, warning }
+        let time_to_resolve =
+            resolved.map(|resolved| resolved.duration_since(opened)).filter(|time| !time.is_negative());
+        if let (Some(resolved), None) = (resolved, time_to_resolve) {
+            warnings.push(IncidentTimesWarning::ResolvedBeforeOpened { opened, resolved });
+        }
+        Self { opened, resolved, time_to_resolve, warnings }
     }
 }
 
-/// When the resolved `incident` was resolved, if the resource states it.
-fn resolved_at(incident: &DoraIncident) -> Option<Timestamp> {
-    let status = incident.status.as_ref();
-    let stated = incident.spec.resolved_at.as_ref().or_else(|| status?.resolved_at.as_ref());
+/// When the resolved `incident` was resolved, if the cluster states it.
+fn observed_resolution(incident: &DoraIncident) -> Option<Timestamp> {
+    let observed = incident.status.as_ref().and_then(|status| status.resolved_at.as_ref());
     let managed_fields = incident.metadata.managed_fields.as_deref().unwrap_or_default();
-    stated.map(|time| time.0).or_else(|| status_set_at(managed_fields))
+    observed.map(|time| time.0).or_else(|| status_set_at(managed_fields))
 }
 
 /// When `spec.status` got its current value: the earliest time among the managers that own the field. Managers that applied the same
@@ -75,6 +84,8 @@ fn status_set_at(managed_fields: &[ManagedFieldsEntry]) -> Option<Timestamp> {
         .filter(|entry| entry.subresource.as_deref().is_none_or(str::is_empty))
         .filter(|entry| entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer("/f:spec/f:status").is_some()))
         .filter_map(|entry| entry.time.as_ref().map(|time| time.0))
+        // Anybody who writes the resource can write this time.
+        .filter(|time| is_supported_time(*time))
         .min()
 }
 
@@ -107,7 +118,7 @@ mod tests {
             times.opened.to_string(),
             times.resolved.map(|time| time.to_string()),
             times.time_to_resolve.map(|duration| duration.as_secs()),
-            times.warning.is_some(),
+            !times.warnings.is_empty(),
         )
     }
 
@@ -165,5 +176,27 @@ mod tests {
         let (_, resolved, seconds, has_warning) =
             times(&json!({"status": "resolved", "resolvedAt": "2026-01-01T09:00:00Z"}), &json!({}), &json!([]));
         assert_eq!((resolved.as_deref(), seconds, has_warning), (Some("2026-01-01T09:00:00Z"), None, true));
+    }
+
+    #[test]
+    fn unsupported_times_are_ignored_with_a_warning() {
+        for unsupported in
+            ["9999-12-30T22:00:00Z", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "2026-01-01T09:00:00+99:99"]
+        {
+            let spec = json!({"status": "resolved", "createdAt": unsupported, "resolvedAt": unsupported});
+            let managed = json!([
+                set_by("somebody", "0001-01-01T00:00:00Z", "f:status"),
+                set_by("kubectl", "2026-01-01T11:00:00Z", "f:status"),
+            ]);
+            let incident = incident(&spec, &json!({"resolvedAt": unsupported}), &managed);
+            let times = IncidentTimes::of(&incident, NOW.parse().unwrap());
+            assert_eq!(times.opened.to_string(), "2026-01-01T10:00:00Z", "{unsupported}");
+            assert_eq!(times.time_to_resolve, Some(SignedDuration::from_hours(1)), "{unsupported}");
+            let warnings: Vec<_> = times.warnings.iter().map(ToString::to_string).collect();
+            assert!(
+                warnings[0].starts_with("spec.createdAt") && warnings[1].starts_with("spec.resolvedAt"),
+                "{warnings:?}"
+            );
+        }
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::missing_fields::MissingFields;
-use crate::runtime::Backoff;
+use crate::runtime::{Backoff, later};
 use crate::settings::{Naming, Vocabulary};
 
 /// How often the blueprints are read again.
@@ -188,7 +188,7 @@ impl Blueprints {
                 }
                 () = self.invalidated.notified() => {
                     last_refusal = Some(Instant::now());
-                    next_read = next_read.min(last_read + MIN_PERIOD);
+                    next_read = next_read.min(later(last_read, MIN_PERIOD));
                     continue;
                 }
                 () = tokio::time::sleep_until(next_read) => {}
@@ -200,7 +200,7 @@ impl Blueprints {
             }
             last_read = Instant::now();
             let is_recent = last_refusal.is_some_and(|refusal| refusal.elapsed() < PERIOD);
-            next_read = last_read + if is_recent { PERIOD_AFTER_REFUSAL } else { PERIOD };
+            next_read = later(last_read, if is_recent { PERIOD_AFTER_REFUSAL } else { PERIOD });
         }
     }
 }

@@ -3,7 +3,7 @@
 use k8s_controller::conditions::{ConditionStatus, DesiredCondition};
 use port_client as port;
 
-use crate::resources::conditions::{SYNCED, VALID};
+use crate::resources::conditions::{SYNCED, UNDECODABLE, VALID};
 
 /// Characters of the longest message. The API server allows 32 KiB, which nobody would read.
 const MESSAGE_CHARACTERS: usize = 2000;
@@ -58,6 +58,18 @@ pub fn explain(error: &port::Error) -> String {
 #[must_use]
 pub fn invalid(warnings: &[String]) -> DesiredCondition {
     DesiredCondition::new(VALID, ConditionStatus::False, "PartiallyInvalid", truncate(&warnings.join("; ")))
+}
+
+/// `Synced` and `Valid`: the resource can't be decoded, because of `problem`.
+#[must_use]
+pub fn undecodable(problem: &str) -> [DesiredCondition; 2] {
+    let advice = "Correct the resource, or delete it. If the controller was updated, apply its CustomResourceDefinitions as well";
+    let valid = format!("The controller can't read the resource: {problem}. {advice}");
+    let synced = "The controller sends nothing, because it can't read the resource. The condition Valid says why";
+    [
+        DesiredCondition::new(SYNCED, ConditionStatus::False, UNDECODABLE, synced),
+        DesiredCondition::new(VALID, ConditionStatus::False, UNDECODABLE, truncate(&valid)),
+    ]
 }
 
 fn truncate(message: &str) -> String {

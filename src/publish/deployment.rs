@@ -1,7 +1,8 @@
 //! `DoraDeployment` as an entity of the blueprint `dora_deployment`.
 
 use jiff::{SignedDuration, Timestamp};
-use rollout::{ChangeKind, Outcome};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use rollout::{ChangeKind, Outcome, is_supported_time};
 use serde_json::{Map, Value};
 
 use super::blueprints::Wanted;
@@ -11,7 +12,7 @@ use super::lead_time::{CommitAfterEnd, hours, lead_time};
 use super::{CommonStatus, Publishable};
 use crate::records::entity_identifier;
 use crate::resources::conditions::{IN_PROGRESS, NOT_PUBLISHED};
-use crate::resources::{DoraDeployment, DoraDeploymentSpec, DoraDeploymentStatus};
+use crate::resources::{DoraDeployment, DoraDeploymentSpec, DoraDeploymentStatus, supported};
 use crate::settings::{DEPLOYMENT, FileSettings};
 
 impl Publishable for DoraDeployment {
@@ -24,11 +25,11 @@ impl Publishable for DoraDeployment {
 
     fn hold(&self, settings: &FileSettings) -> Option<Hold> {
         let (reason, message) = hold_reason(&self.spec, settings)?;
-        Some(Hold { reason, message, warnings: self.spec.warnings.clone() })
+        Some(Hold { reason, message, warnings: warnings(&self.spec) })
     }
 
     fn draft(&self, input: &BuildInput<'_>) -> Drafted {
-        let mut warnings = self.spec.warnings.clone();
+        let mut warnings = warnings(&self.spec);
         let lead_time = lead_time_of(&self.spec).unwrap_or_else(|error| {
             warnings.push(error.to_string());
             None
@@ -105,10 +106,25 @@ fn hold_reason(spec: &DoraDeploymentSpec, settings: &FileSettings) -> Option<(&'
     None
 }
 
+/// The warnings in the record, and one for each time that the controller can't use.
+fn warnings(spec: &DoraDeploymentSpec) -> Vec<String> {
+    let times = [
+        ("spec.startedAt", &spec.started_at),
+        ("spec.finishedAt", &spec.finished_at),
+        ("spec.commitTime", &spec.commit_time),
+    ];
+    let unsupported = times.into_iter().filter_map(|(field, time)| supported(field, time.as_ref()).err());
+    spec.warnings.iter().cloned().chain(unsupported.map(|warning| warning.to_string())).collect()
+}
+
+/// `time`, if it is stated and the controller can use it.
+fn usable(time: Option<&Time>) -> Option<Timestamp> {
+    time.map(|time| time.0).filter(|time| is_supported_time(*time))
+}
+
 /// The time of the deployment in Port: its end, or its start if the end is unknown.
 fn deployment_time(spec: &DoraDeploymentSpec) -> Option<Timestamp> {
-    let time = spec.finished_at.as_ref().or(spec.started_at.as_ref())?;
-    Some(time.0)
+    usable(spec.finished_at.as_ref()).or(usable(spec.started_at.as_ref()))
 }
 
 /// The lead time. `None` if the commit or the end is unknown, and for a rollback or a restart: its commit was in production before, so its
@@ -117,8 +133,8 @@ fn lead_time_of(spec: &DoraDeploymentSpec) -> Result<Option<SignedDuration>, Com
     if matches!(spec.change, Some(ChangeKind::Rollback | ChangeKind::Restart)) {
         return Ok(None);
     }
-    match (&spec.commit_time, &spec.finished_at) {
-        (Some(committed), Some(finished)) => lead_time(committed.0, finished.0).map(Some),
+    match (usable(spec.commit_time.as_ref()), usable(spec.finished_at.as_ref())) {
+        (Some(committed), Some(finished)) => lead_time(committed, finished).map(Some),
         _ => Ok(None),
     }
 }
@@ -170,7 +186,7 @@ fn further_properties(deployment: &DoraDeployment, cluster: &str) -> Map<String,
     let (namespace, duration) = (&deployment.metadata.namespace, spec.duration_seconds.map(SignedDuration::from_secs));
     fields([
         ("change", spec.change.map(|change| change.as_str().into())),
-        ("started_at", spec.started_at.as_ref().map(|started| port_time(started.0).into())),
+        ("started_at", usable(spec.started_at.as_ref()).map(|started| port_time(started).into())),
         ("duration_hours", duration.map(|duration| hours(duration).into())),
         ("failure", spec.failure.as_deref().map(Into::into)),
         ("commit_sha", spec.commit_sha.as_deref().map(Into::into)),
@@ -408,5 +424,25 @@ mod tests {
         assert_eq!(status.incident, record.status.as_ref().unwrap().incident);
         assert_eq!(status.reported_loss, record.status.as_ref().unwrap().reported_loss);
         assert_eq!((status.observed_generation, status.duration.as_deref()), (Some(2), Some("1m 30s")));
+    }
+
+    #[test]
+    fn unsupported_times_are_omitted_with_a_warning() {
+        let times = |finished: &str| {
+            rollout(&json!({
+                "outcome": "Succeeded", "startedAt": "2025-01-01T00:00:00Z", "finishedAt": finished,
+                "commitTime": "0001-01-01T00:00:00Z",
+            }))
+        };
+        for finished in ["9999-12-30T22:00:00Z", "9999-12-31T23:59:59Z", "2026-01-31T12:00:00+99:99"] {
+            let Built { entity, warnings, .. } = built(&times(finished));
+            assert_eq!(entity.properties["deployment_time"], "2025-01-01T00:00:00.000Z", "{finished}");
+            assert!(!entity.properties.contains_key("lead_time_hours"), "{finished}");
+            let fields: Vec<_> = warnings.iter().filter_map(|warning| warning.split(' ').next()).collect();
+            assert_eq!(fields, ["spec.finishedAt", "spec.commitTime"]);
+        }
+        let without_start = json!({"outcome": "Succeeded", "finishedAt": "9999-12-30T22:00:00Z"});
+        let held = hold(&without_start, "").unwrap();
+        assert_eq!((held.reason, held.warnings.len()), (NOT_PUBLISHED, 1));
     }
 }

@@ -1,21 +1,17 @@
 //! The finalizer: resources with `spec.deletionPolicy: Delete` wait for it, so that the controller can delete their entities first.
 
-use std::fmt::Debug;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::NamespaceResourceScope;
-use kube::api::{DynamicObject, ObjectMeta, Patch, PatchParams};
-use kube::core::{ApiResource, PartialObjectMeta, PartialObjectMetaExt};
-use kube::{Api, Resource};
+use kube::api::{ObjectMeta, Patch, PatchParams};
+use kube::core::{PartialObjectMeta, PartialObjectMetaExt};
 use port_client as port;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::json;
 use tracing::{debug, info, warn};
 
 use super::{Publishable, Publisher, condition};
-use crate::resources::{DeletionPolicy, DeliveredEntity, FINALIZER, ResourceKey};
+use crate::resources::{DeletionPolicy, DeliveredEntity, FINALIZER, Guarded, ResourceKey, Undecodable};
 use crate::runtime::warning_event;
 
 /// How long after its deletion a resource waits for Port at most. Then the finalizer is removed, and the entity stays in Port.
@@ -62,16 +58,14 @@ impl<R: Publishable> Terminating<R> {
     }
 
     /// A resource that can't be decoded as a whole, if it is being deleted.
-    fn of_undecodable(object: DynamicObject) -> Option<Self> {
-        object.metadata.deletion_timestamp.as_ref()?;
-        let DynamicObject { metadata, mut data, .. } = object;
+    pub fn of_undecodable(undecodable: &Undecodable) -> Option<Self> {
+        undecodable.metadata.deletion_timestamp.as_ref()?;
         // Each part is decoded alone, so that a spec of another version does not hide the entity. The finalizer is only on resources with
         // the policy Delete.
-        let spec = serde_json::from_value(data["spec"].take())
-            .unwrap_or(PartialSpec { deletion_policy: DeletionPolicy::Delete });
-        let status: PartialStatus = serde_json::from_value(data["status"].take()).unwrap_or_default();
-        let object = metadata.into_response_partial();
-        Some(Self { object, policy: spec.deletion_policy, entity: status.entity })
+        let spec: Option<PartialSpec> = undecodable.part("spec");
+        let policy = spec.map_or(DeletionPolicy::Delete, |spec| spec.deletion_policy);
+        let PartialStatus { entity } = undecodable.part("status");
+        Some(Self { object: undecodable.metadata.clone().into_response_partial(), policy, entity })
     }
 
     /// The entity that has to be deleted first, if there is one.
@@ -82,18 +76,12 @@ impl<R: Publishable> Terminating<R> {
     /// How long the resource may still wait for Port at `now`.
     fn remaining(&self, now: Timestamp) -> Duration {
         let deleted = self.object.metadata.deletion_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-        Duration::try_from((deleted + FINALIZE_TIMEOUT).duration_since(now)).unwrap_or_default()
+        let deadline = deleted.checked_add(FINALIZE_TIMEOUT).unwrap_or(deleted);
+        Duration::try_from(deadline.duration_since(now)).unwrap_or_default()
     }
 }
 
 impl<R: Publishable> Publisher<R> {
-    /// Reads a resource that can't be decoded as a whole. `None` if it is not being deleted.
-    pub(super) async fn get_undecodable(&self, key: &ResourceKey) -> Result<Option<Terminating<R>>, kube::Error> {
-        let (resource, client) = (ApiResource::erase::<R>(&()), self.context.runtime.client.clone());
-        let api: Api<DynamicObject> = Api::namespaced_with(client, &key.namespace, &resource);
-        Ok(api.get_opt(&key.name).await?.and_then(Terminating::of_undecodable))
-    }
-
     /// Adds the finalizer to `resource` if its entity is to be deleted with it, and removes it otherwise. `None` if the resource has
     /// changed or is gone.
     pub(super) async fn sync_finalizer(&self, key: &ResourceKey, resource: R) -> Option<R> {
@@ -102,8 +90,8 @@ impl<R: Publishable> Publisher<R> {
         if is_wanted == has_finalizer(resource.meta()) || is_wanted && self.context.settings.dry_run {
             return Some(resource);
         }
-        match self.set_finalizer::<R>(key, resource.meta(), is_wanted).await {
-            Ok(resource) => resource,
+        match self.set_finalizer(key, resource.meta(), is_wanted).await {
+            Ok(resource) => resource.and_then(|Guarded(resource)| resource.ok()),
             Err(error) => {
                 warn!(
                     kind = %R::kind(&()), namespace = %key.namespace, name = %key.name,
@@ -193,7 +181,7 @@ impl<R: Publishable> Publisher<R> {
     }
 
     async fn remove_finalizer(&self, key: &ResourceKey, terminating: &Terminating<R>) {
-        match self.set_finalizer::<PartialObjectMeta<R>>(key, &terminating.object.metadata, false).await {
+        match self.set_finalizer(key, &terminating.object.metadata, false).await {
             Ok(_) => self.forget(key),
             Err(error) => {
                 warn!(
@@ -208,22 +196,18 @@ impl<R: Publishable> Publisher<R> {
 
     /// Adds or removes the finalizer, and keeps those of others. `None` if the resource has changed, which adds it to the queue, or is
     /// gone.
-    async fn set_finalizer<T>(
+    async fn set_finalizer(
         &self,
         key: &ResourceKey,
         metadata: &ObjectMeta,
         wanted: bool,
-    ) -> Result<Option<T>, kube::Error>
-    where
-        T: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    {
+    ) -> Result<Option<Guarded<R>>, kube::Error> {
         let others = metadata.finalizers.iter().flatten().filter(|finalizer| *finalizer != FINALIZER).cloned();
         let finalizers: Vec<String> = others.chain(wanted.then(|| FINALIZER.to_owned())).collect();
         // With the version, the list can't overwrite one that was written after it was read.
         let version = metadata.resource_version.as_deref();
         let patch = json!({"metadata": {"resourceVersion": version, "uid": metadata.uid, "finalizers": finalizers}});
-        let api: Api<T> = Api::namespaced(self.context.runtime.client.clone(), &key.namespace);
-        match api.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+        match self.api(key).patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
             Ok(resource) => Ok(Some(resource)),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
             Err(kube::Error::Api(status)) if status.is_conflict() => {
@@ -271,7 +255,8 @@ mod tests {
     #[test]
     fn undecodable_resources_are_finalized() {
         let of = |incident: Value| {
-            Terminating::<DoraIncident>::of_undecodable(serde_json::from_value(incident).unwrap()).unwrap()
+            let Guarded(incident): Guarded<DoraIncident> = serde_json::from_value(incident).unwrap();
+            Terminating::<DoraIncident>::of_undecodable(&incident.unwrap_err()).unwrap()
         };
         let entity = |spec: &Value| to_delete(&of(deleted(spec))).map(str::to_owned);
         assert_eq!(entity(&json!({"deletionPolicy": "Delete", "priority": 1})).as_deref(), Some("prod:shop:down"));

@@ -30,7 +30,7 @@ impl Publishable for DoraIncident {
 
     fn draft(&self, input: &BuildInput<'_>) -> Drafted {
         let times = IncidentTimes::of(self, input.now);
-        let warnings = times.warning.iter().map(ToString::to_string).collect();
+        let warnings = times.warnings.iter().map(ToString::to_string).collect();
         Drafted { draft: draft(self, &times, input), warnings }
     }
 
@@ -67,7 +67,7 @@ impl Publishable for DoraIncident {
 
     fn with_common_status(&self, common: CommonStatus, now: Timestamp) -> DoraIncidentStatus {
         let CommonStatus { observed_generation, observed_settings, conditions, entity } = common;
-        let IncidentTimes { opened, resolved, time_to_resolve, warning: _ } = IncidentTimes::of(self, now);
+        let IncidentTimes { opened, resolved, time_to_resolve, warnings: _ } = IncidentTimes::of(self, now);
         DoraIncidentStatus {
             observed_generation,
             observed_settings,

@@ -9,9 +9,12 @@
 //! | deliver | `deliver` | Sends one entity alone, and several in bulk |
 //! | report | `report` | Writes status and conditions, publishes Events, counts metrics |
 //!
-//! `publisher` has the queue, and calls the stages in this order. A resource that is being deleted goes to `finalizer` instead.
+//! `publisher` has the queue, and calls the stages in this order. A resource that is being deleted goes to `finalizer` instead, and one that
+//! can't be decoded to `undecodable`.
 //! What differs between the kinds is in `deployment` and `incident`, behind the trait [`Publishable`].
 
+#[cfg(test)]
+mod any_resource;
 mod blueprints;
 mod build;
 mod condition;
@@ -31,6 +34,7 @@ mod read;
 mod report;
 mod resolve;
 pub mod templates;
+mod undecodable;
 mod write_ahead;
 
 pub use blueprints::{BlueprintChange, Blueprints, Wanted};

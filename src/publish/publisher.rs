@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{join, join_all};
+use futures::future::{join, join_all, join3};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use port_client::{self as port, Blueprint, MAX_BULK_ENTITIES};
@@ -99,17 +99,19 @@ impl<R: Publishable> Publisher<R> {
     /// One attempt: passes the resources through the stages.
     async fn attempt(&self, keys: Vec<ResourceKey>) {
         let read = join_all(keys.iter().map(|key| self.read(key))).await;
-        let (mut present, mut terminating) = (Vec::new(), Vec::new());
+        let (mut present, mut terminating, mut undecodable) = (Vec::new(), Vec::new(), Vec::new());
         for (key, read) in keys.iter().zip(read) {
             match read {
                 Some(ReadResource::Present(resource)) => present.push((key, *resource)),
                 Some(ReadResource::Terminating(resource)) => terminating.push((key, *resource)),
+                Some(ReadResource::Undecodable(resource)) => undecodable.push((key, resource)),
                 None => {}
             }
         }
         // A deletion does not wait for the blueprint.
         let finalize = join_all(terminating.into_iter().map(|(key, terminating)| self.finalize(key, terminating)));
-        join(finalize, self.publish(present)).await;
+        let report = undecodable.iter().map(|(key, undecodable)| self.report_undecodable(key, undecodable));
+        join3(finalize, join_all(report), self.publish(present)).await;
     }
 
     async fn publish(&self, resources: Vec<(&ResourceKey, R)>) {

@@ -5,7 +5,7 @@ use tracing::warn;
 
 use super::finalizer::Terminating;
 use super::{Publishable, Publisher};
-use crate::resources::ResourceKey;
+use crate::resources::{Guarded, ResourceKey, Undecodable};
 
 /// The resource of a key.
 pub enum ReadResource<R: Publishable> {
@@ -13,6 +13,8 @@ pub enum ReadResource<R: Publishable> {
     Present(Box<R>),
     /// A resource that is being deleted.
     Terminating(Box<Terminating<R>>),
+    /// A resource that can't be decoded.
+    Undecodable(Box<Undecodable>),
 }
 
 impl<R: Publishable> Publisher<R> {
@@ -39,23 +41,23 @@ impl<R: Publishable> Publisher<R> {
     async fn get(&self, key: &ResourceKey) -> Result<Option<ReadResource<R>>, kube::Error> {
         let written = self.written.lock().remove(key);
         let resource = match written {
-            Some(resource) => Some(resource),
-            None => match self.api(key).get_opt(&key.name).await {
-                // A resource that can't be decoded can still be deleted.
-                Err(error @ kube::Error::SerdeError(_)) => {
-                    let terminating = self.get_undecodable(key).await?.ok_or(error)?;
-                    return Ok(Some(ReadResource::Terminating(Box::new(terminating))));
-                }
-                resource => resource?,
-            },
+            Some(resource) => Some(Guarded(Ok(resource))),
+            None => self.api(key).get_opt(&key.name).await?,
         };
-        Ok(resource.map(|resource| match Terminating::of(&resource) {
-            Some(terminating) => ReadResource::Terminating(Box::new(terminating)),
-            None => ReadResource::Present(Box::new(resource)),
+        Ok(resource.map(|Guarded(resource)| match resource {
+            Ok(resource) => match Terminating::of(&resource) {
+                Some(terminating) => ReadResource::Terminating(Box::new(terminating)),
+                None => ReadResource::Present(Box::new(resource)),
+            },
+            // A resource that can't be decoded can still be deleted.
+            Err(undecodable) => match Terminating::of_undecodable(&undecodable) {
+                Some(terminating) => ReadResource::Terminating(Box::new(terminating)),
+                None => ReadResource::Undecodable(undecodable),
+            },
         }))
     }
 
-    pub(super) fn api(&self, key: &ResourceKey) -> Api<R> {
+    pub(super) fn api(&self, key: &ResourceKey) -> Api<Guarded<R>> {
         Api::namespaced(self.context.runtime.client.clone(), &key.namespace)
     }
 }

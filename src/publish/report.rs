@@ -14,7 +14,7 @@ use super::deliver::Outgoing;
 use super::resolve::Resolved;
 use super::{Hold, Publishable, Publisher, condition};
 use crate::resources::conditions::{DRY_RUN, HELD_REASONS, SYNCED, VALID};
-use crate::resources::{DeliveredEntity, FIELD_MANAGER, ResourceKey};
+use crate::resources::{DeliveredEntity, FIELD_MANAGER, Guarded, ResourceKey};
 use crate::runtime::{now, warning_event};
 
 /// The result of writing a status.
@@ -194,7 +194,9 @@ impl<R: Publishable> Publisher<R> {
         });
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         match self.api(key).patch_status(&key.name, &parameters, &Patch::Apply(&patch)).await {
-            Ok(written) => StatusWrite::Done(Box::new(written)),
+            Ok(Guarded(Ok(written))) => StatusWrite::Done(Box::new(written)),
+            // Somebody has changed the resource meanwhile, so that it can't be decoded any more.
+            Ok(Guarded(Err(_))) => StatusWrite::Gone,
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => StatusWrite::Gone,
             Err(error) => {
                 warn!(

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::DeserializeGuard;
+use kube::{Api, Resource as _};
 use rollout::{Action, Change, Policy, RecordedRevision, Uid, WorkloadKey};
 use tracing::{debug, info, warn};
 
@@ -13,7 +13,7 @@ use super::manifest::{RecordPatch, finish_manifest, pause_manifest, rollback_man
 use super::names::record_name;
 use super::store::{RecordState, Records, generation, is_record_of, seconds};
 use super::taken_names::TakenNames;
-use crate::resources::{DoraDeployment, FIELD_MANAGER, ResourceKey, SlimDoraDeployment};
+use crate::resources::{DoraDeployment, FIELD_MANAGER, Guarded, ResourceKey, SlimDoraDeployment};
 use crate::runtime::{Context, warning_event};
 use crate::settings::ActiveSettings;
 use crate::workloads::{Snapshot, WorkloadObject};
@@ -154,9 +154,10 @@ impl RecordWriter {
         change: &Change<'_>,
         record: &DoraDeployment,
     ) -> Result<WriteResult, kube::Error> {
-        let api: Api<DoraDeployment> = self.api(&workload.key);
+        let api = self.api(&workload.key);
+        let guarded = Guarded(Ok(record.clone()));
         let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        match api.create(&parameters, record).await {
+        match api.create(&parameters, &guarded).await {
             Ok(written) => {
                 self.store(workload, change, written);
                 self.publish_warnings(workload, &record.spec.warnings).await;
@@ -188,7 +189,7 @@ impl RecordWriter {
         change: &Change<'_>,
         patch: &RecordPatch,
     ) -> Result<WriteResult, kube::Error> {
-        let api: Api<DoraDeployment> = self.api(&workload.key);
+        let api = self.api(&workload.key);
         let name = workload.record_name(&change.record);
         let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         match api.patch(&name, &parameters, &Patch::Merge(patch)).await {
@@ -206,12 +207,13 @@ impl RecordWriter {
         }
     }
 
-    fn store(&self, workload: &WorkloadState, change: &Change<'_>, written: DoraDeployment) {
+    /// The publisher reports a record that can't be decoded, such as one to which somebody added such properties.
+    fn store(&self, workload: &WorkloadState, change: &Change<'_>, written: Guarded<DoraDeployment>) {
         let WorkloadState { uid, key, .. } = workload;
         let RecordedRevision { revision, outcome, .. } = change.record;
         let state = RecordState {
-            generation: generation(written.metadata.generation.unwrap_or_default()),
-            created: written.metadata.creation_timestamp.as_ref().and_then(seconds),
+            generation: generation(written.meta().generation.unwrap_or_default()),
+            created: written.meta().creation_timestamp.as_ref().and_then(seconds),
             is_settled: false,
         };
         self.records.set(uid, key, change.record.clone(), state);
@@ -222,7 +224,9 @@ impl RecordWriter {
             namespace = %key.namespace, kind = %key.kind, workload = %key.name, revision, outcome = outcome.as_str(),
             "recorded a rollout",
         );
-        (self.on_written)(written);
+        if let Guarded(Ok(written)) = written {
+            (self.on_written)(written);
+        }
     }
 
     /// Publishes an Event on the workload for each annotation or label that can't be used, where its author looks.
@@ -248,7 +252,7 @@ impl RecordWriter {
         self.context.events.publish(&workload.object(), &warning_event(reason, "Record", note)).await;
     }
 
-    fn api(&self, workload: &WorkloadKey) -> Api<DoraDeployment> {
+    fn api(&self, workload: &WorkloadKey) -> Api<Guarded<DoraDeployment>> {
         Api::namespaced(self.context.client.clone(), &workload.namespace)
     }
 }

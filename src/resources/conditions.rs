@@ -11,5 +11,7 @@ pub const DRY_RUN: &str = "DryRun";
 pub const IN_PROGRESS: &str = "InProgress";
 /// Reason of `Synced`: the settings exclude the deployment.
 pub const NOT_PUBLISHED: &str = "NotPublished";
+/// Reason of `Synced` and `Valid`: the controller can't read the resource.
+pub const UNDECODABLE: &str = "Undecodable";
 /// Reasons of `Synced` with which the controller does nothing until the resource or the settings change.
 pub const HELD_REASONS: [&str; 3] = [IN_PROGRESS, NOT_PUBLISHED, DRY_RUN];

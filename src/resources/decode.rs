@@ -1,4 +1,4 @@
-//! Decodes `metadata` without the parts that the controller doesn't read.
+//! Decodes `metadata` without the parts that the controller doesn't read, and times that the API server accepts.
 //!
 //! Most of the JSON of a Deployment is `managedFields` and the annotation of the last `kubectl apply`. They are skipped
 //! during parsing, so not even one page of a list keeps them in memory.
@@ -7,9 +7,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::api::ObjectMeta;
-use rollout::Metadata;
+use rollout::{Metadata, is_supported_time};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
@@ -28,8 +29,11 @@ struct SlimMetadata {
     uid: Option<String>,
     resource_version: Option<String>,
     generation: Option<i64>,
+    #[serde(default, deserialize_with = "time")]
     creation_timestamp: Option<Time>,
+    #[serde(default, deserialize_with = "time")]
     deletion_timestamp: Option<Time>,
+    finalizers: Option<Vec<String>>,
     #[serde(default)]
     annotations: SlimAnnotations,
     labels: Option<BTreeMap<String, String>>,
@@ -49,6 +53,7 @@ pub fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Objec
         generation,
         creation_timestamp,
         deletion_timestamp,
+        finalizers,
         annotations: SlimAnnotations(annotations),
         labels,
         owner_references,
@@ -61,11 +66,49 @@ pub fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Objec
         generation,
         creation_timestamp,
         deletion_timestamp,
+        finalizers,
         annotations,
         labels,
         owner_references,
         ..ObjectMeta::default()
     })
+}
+
+/// Decodes an optional time. A time that [`Timestamp`] can't hold becomes [`Timestamp::MAX`], which [`is_supported_time`] refuses.
+///
+/// The API server accepts the years 0 to 9999, any offset, and any number of digits after the second.
+///
+/// # Errors
+/// If the value is not a text.
+pub fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Time>, D::Error> {
+    let text = Option::<Cow<'de, str>>::deserialize(deserializer)?;
+    Ok(text.map(|text| Time(text.parse().or_else(|_| whole_seconds(&text).parse()).unwrap_or(Timestamp::MAX))))
+}
+
+/// As [`time`]. A time that [`is_supported_time`] refuses is absent.
+///
+/// # Errors
+/// If the value is not a text.
+pub fn supported_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Time>, D::Error> {
+    Ok(time(deserializer)?.filter(|time| is_supported_time(time.0)))
+}
+
+/// Decodes a value, or its default if it is null.
+///
+/// # Errors
+/// If the value has another type.
+pub fn null_as_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// `text` without its fraction of a second, which may have more digits than [`Timestamp`] reads.
+fn whole_seconds(text: &str) -> String {
+    let Some((seconds, rest)) = text.split_once(['.', ',']) else {
+        return text.to_owned();
+    };
+    format!("{seconds}{}", rest.trim_start_matches(|character: char| character.is_ascii_digit()))
 }
 
 /// The part of `key` after `dora.port.io/`, if it has this prefix.
@@ -117,5 +160,51 @@ impl<'de> Visitor<'de> for AnnotationsVisitor {
             }
         }
         Ok(SlimAnnotations((!annotations.is_empty()).then_some(annotations)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Times {
+        #[serde(default, deserialize_with = "time")]
+        any: Option<Time>,
+        #[serde(default, deserialize_with = "supported_time")]
+        supported: Option<Time>,
+    }
+
+    /// Times that the real API server stores in a field with `format: date-time`, and what becomes of them.
+    #[test]
+    fn each_time_of_the_api_server_is_decoded() {
+        let (noon, max) = ("2026-01-31T12:00:00Z", &*Timestamp::MAX.to_string());
+        for (text, expected) in [
+            (noon, noon),
+            ("2026-01-31t12:00:00z", noon),
+            ("2026-01-31T12:00:00.123456789Z", "2026-01-31T12:00:00.123456789Z"),
+            ("2026-01-31T12:00:00.1234567890123456789Z", noon),
+            ("2026-01-31T14:00:00.1234567890123456789+02:00", noon),
+            ("2026-02-01T12:00:00+24:00", noon),
+            ("2026-01-30T12:01:00-23:59", noon),
+            ("2199-12-31T23:59:59Z", "2199-12-31T23:59:59Z"),
+            ("1969-12-31T23:59:59Z", "1969-12-31T23:59:59Z"),
+            ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00Z"),
+            ("9999-12-30T22:00:00Z", "9999-12-30T22:00:00Z"),
+            ("9999-12-31T23:59:59Z", max),
+            ("2026-01-31T12:00:00+26:00", max),
+            ("2026-01-31T12:00:00-99:99", max),
+        ] {
+            let Times { any, supported } = serde_json::from_value(json!({"any": text, "supported": text})).unwrap();
+            let expected: Timestamp = expected.parse().unwrap();
+            assert_eq!(any, Some(Time(expected)), "{text}");
+            assert_eq!(supported.map(|time| time.0), Some(expected).filter(|time| is_supported_time(*time)), "{text}");
+        }
+        for absent in [json!({}), json!({"any": null, "supported": null})] {
+            let Times { any, supported } = serde_json::from_value(absent).unwrap();
+            assert_eq!((any, supported), (None, None));
+        }
     }
 }

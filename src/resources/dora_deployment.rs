@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{DeliveredEntity, RevisionReference, WorkloadReference, schema};
+use super::{DeliveredEntity, RevisionReference, WorkloadReference, decode, schema};
 
 /// The deployment that is recorded.
 ///
@@ -136,7 +136,13 @@ use super::{DeliveredEntity, RevisionReference, WorkloadReference, schema};
     validation = Rule::new("!has(self.startedAt) || !has(self.finishedAt) || self.startedAt <= self.finishedAt")
         .message("spec.startedAt must not be later than spec.finishedAt"),
     validation = Rule::new("has(self.workload) == has(self.revision)")
-        .message("spec.workload and spec.revision belong together. Set both, or omit both for a deployment outside Kubernetes")
+        .message("spec.workload and spec.revision belong together. Set both, or omit both for a deployment outside Kubernetes"),
+    validation = Rule::new("has(self.workload) == has(oldSelf.workload) && (!has(self.workload) || self.workload == oldSelf.workload)")
+        .message("spec.workload is immutable, because the record is about this workload. Undo the change, or create another record"),
+    validation = Rule::new("!has(self.revision) || !has(oldSelf.revision) || self.revision.number == oldSelf.revision.number")
+        .message("spec.revision.number is immutable, because the record is about this revision. Undo the change, or create another record"),
+    validation = Rule::new("has(self.identifier) == has(oldSelf.identifier) && (!has(self.identifier) || self.identifier == oldSelf.identifier)")
+        .message("spec.identifier is immutable, because Port would keep the entity with the old identifier. Undo the change, or create another record")
 )]
 pub struct DoraDeploymentSpec {
     /// Title of the entity in Port. Defaults to namespace, name and revision,
@@ -146,18 +152,18 @@ pub struct DoraDeploymentSpec {
     pub title: Option<String>,
 
     /// Identifier of the entity in Port. Defaults to an identifier that consists
-    /// of cluster, namespace, name, revision and UID.
+    /// of cluster, namespace, name, revision and UID. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000))]
     pub identifier: Option<String>,
 
     /// The workload that was rolled out. Absent for a deployment outside
-    /// Kubernetes.
+    /// Kubernetes. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workload: Option<WorkloadReference>,
 
     /// The revision of the workload that was rolled out. Absent for a deployment
-    /// outside Kubernetes.
+    /// outside Kubernetes. Its number is immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<RevisionReference>,
 
@@ -185,7 +191,8 @@ pub struct DoraDeploymentSpec {
     pub change: Option<ChangeKind>,
 
     /// When the deployment began, in RFC 3339 format. Absent if unknown.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "decode::time", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_time")]
     pub started_at: Option<Time>,
 
     /// Source of `startedAt`:
@@ -198,7 +205,8 @@ pub struct DoraDeploymentSpec {
 
     /// When the deployment ended, in RFC 3339 format. This is `deployment_time`
     /// in Port. Required unless `outcome` is `InProgress` or `Unobserved`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "decode::time", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_time")]
     pub finished_at: Option<Time>,
 
     /// Source of `finishedAt`:
@@ -217,7 +225,8 @@ pub struct DoraDeploymentSpec {
 
     /// When the current pause of the rollout began, in RFC 3339 format. Absent
     /// while the rollout is not paused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "decode::time", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_time")]
     pub paused_at: Option<Time>,
 
     /// Time for which the rollout was paused before `pausedAt`, in seconds.
@@ -273,7 +282,8 @@ pub struct DoraDeploymentSpec {
 
     /// Time of the deployed commit, in RFC 3339 format. The lead time is the time
     /// from `commitTime` to `finishedAt`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "decode::time", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_time")]
     pub commit_time: Option<Time>,
 
     /// SHA of the deployed commit.
@@ -343,6 +353,7 @@ pub struct DoraDeploymentStatus {
     /// When the last loss of availability of this revision began that has an
     /// incident, in RFC 3339 format. The controller opens no other incident for
     /// the same loss.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "decode::supported_time", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_time")]
     pub reported_loss: Option<Time>,
 }

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{AffectedWorkload, DeliveredEntity, NamedWorkload, schema};
+use super::{AffectedWorkload, DeliveredEntity, NamedWorkload, decode, schema};
 
 /// The incident. Set `status` to `resolved` when the incident is over.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -153,13 +153,15 @@ pub struct DoraIncidentSpec {
 
     /// When the incident began, in RFC 3339 format. Defaults to the creation of
     /// this resource. It can be set later, but only once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "decode::time", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_time")]
     pub created_at: Option<Time>,
 
     /// When the incident was resolved, in RFC 3339 format. Defaults to the time
     /// at which `status` became `resolved`. Not allowed while the incident is
     /// open.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "decode::time", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_time")]
     pub resolved_at: Option<Time>,
 
     /// The affected workload. Its revision that was in effect when the incident
@@ -248,11 +250,13 @@ pub struct DoraIncidentStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// When the incident began, in RFC 3339 format.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "decode::supported_time", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_time")]
     pub opened_at: Option<Time>,
     /// When the incident was resolved, in RFC 3339 format. Absent while the
     /// incident is open.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "decode::supported_time", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_time")]
     pub resolved_at: Option<Time>,
     /// Time from `openedAt` to `resolvedAt`, such as `1h 12m 5s`. Absent while
     /// the incident is open.

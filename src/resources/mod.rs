@@ -5,6 +5,7 @@ mod decode;
 mod digest;
 mod dora_deployment;
 mod dora_incident;
+mod guarded;
 mod key;
 mod object_name;
 mod references;
@@ -12,21 +13,24 @@ mod references;
 mod rules;
 mod schema;
 mod status;
+mod unsupported_time;
 mod views;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
-pub use decode::{REVISION, REVISION_HISTORY, own_entries, own_key, slim_metadata};
+pub use decode::{REVISION, REVISION_HISTORY, own_entries, own_key, slim_metadata, supported_time};
 pub use digest::{digest, digest_bytes};
 pub use dora_deployment::{DoraDeployment, DoraDeploymentSpec, DoraDeploymentStatus};
 pub use dora_incident::{
     Certainty, DeletionPolicy, DoraIncident, DoraIncidentSpec, DoraIncidentStatus, IncidentCause, IncidentStatus,
 };
+pub use guarded::{Guarded, Undecodable};
 pub use key::ResourceKey;
 pub use object_name::{MAX_NAME_LENGTH, is_object_name};
 pub use references::{AffectedWorkload, NamedWorkload, RevisionReference, WorkloadReference};
 pub use status::DeliveredEntity;
+pub use unsupported_time::{UnsupportedTime, supported};
 pub use views::{DeliveryState, SlimDoraDeployment, SlimDoraIncident, SlimIncidentSpec, SlimSpec};
 
 /// The API group of both custom resources, and the prefix of the annotations and labels that the controller reads.

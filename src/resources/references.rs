@@ -4,6 +4,8 @@ use rollout::WorkloadKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::schema;
+
 /// The workload of a rollout, in the namespace of the record.
 #[derive(Clone, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -14,11 +16,11 @@ pub struct WorkloadReference {
     /// Kind of the workload.
     pub kind: WorkloadKind,
     /// Name of the workload.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "schema::object_name")]
     pub name: String,
     /// UID of the workload. A workload that is deleted and created again under
     /// the same name has another UID.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = "^[0-9A-Za-z._-]+$"))]
     pub uid: String,
 }
 
@@ -32,10 +34,10 @@ pub struct RevisionReference {
     pub number: i64,
     /// Name of the object with the pod template of the revision. For a
     /// Deployment, this is the ReplicaSet.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "schema::object_name")]
     pub name: String,
     /// UID of the object with the pod template of the revision.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = "^[0-9A-Za-z._-]+$"))]
     pub uid: String,
 }
 
@@ -47,7 +49,7 @@ pub struct AffectedWorkload {
     #[serde(default)]
     pub kind: WorkloadKind,
     /// Name of the workload.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "schema::object_name")]
     pub name: String,
     /// Number of the revision that caused the incident. Defaults to the revision
     /// that was in effect when the incident began.

@@ -4,6 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{decode, schema};
+
 /// The entity in Port, as the controller sent it last or is about to send it.
 #[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -14,7 +16,8 @@ pub struct DeliveredEntity {
     pub identifier: String,
     /// When Port last accepted the entity, in RFC 3339 format. Absent before
     /// that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "decode::supported_time", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::optional_time")]
     pub delivered_at: Option<Time>,
     /// Hash of the entity that Port accepted. The controller sends the entity
     /// again when its hash differs. Empty while the state in Port is unknown.

@@ -9,7 +9,8 @@ use serde::Deserialize;
 
 use super::conditions::{DRY_RUN, HELD_REASONS, NOT_PUBLISHED, SYNCED};
 use super::{
-    AffectedWorkload, DoraDeployment, DoraIncident, IncidentStatus, RevisionReference, WorkloadReference, decode,
+    AffectedWorkload, DoraDeployment, DoraIncident, IncidentStatus, RevisionReference, Undecodable, WorkloadReference,
+    decode,
 };
 
 /// A `DoraDeployment` with only the fields that the records and the publisher's queue need.
@@ -20,7 +21,7 @@ pub struct SlimDoraDeployment {
     metadata: ObjectMeta,
     /// The spec.
     pub spec: SlimSpec,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "decode::null_as_default")]
     status: SlimStatus,
 }
 
@@ -37,10 +38,13 @@ pub struct SlimSpec {
     /// What the rollout changed.
     pub change: Option<ChangeKind>,
     /// When the deployment began.
+    #[serde(default, deserialize_with = "decode::supported_time")]
     pub started_at: Option<Time>,
     /// When the deployment ended.
+    #[serde(default, deserialize_with = "decode::supported_time")]
     pub finished_at: Option<Time>,
     /// When the current pause of the rollout began.
+    #[serde(default, deserialize_with = "decode::supported_time")]
     pub paused_at: Option<Time>,
     /// Time for which the rollout was paused before `paused_at`, in seconds.
     pub paused_seconds: Option<i64>,
@@ -55,7 +59,7 @@ pub struct SlimDoraIncident {
     /// The spec.
     #[serde(default)]
     pub spec: SlimIncidentSpec,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "decode::null_as_default")]
     status: SlimStatus,
 }
 
@@ -68,6 +72,7 @@ pub struct SlimIncidentSpec {
     /// Whether the incident is open or resolved.
     pub status: IncidentStatus,
     /// When the incident was resolved, if the spec says so.
+    #[serde(deserialize_with = "decode::supported_time")]
     pub resolved_at: Option<Time>,
 }
 
@@ -76,6 +81,7 @@ pub struct SlimIncidentSpec {
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct SlimStatus {
     /// Only incidents have this field.
+    #[serde(deserialize_with = "decode::supported_time")]
     resolved_at: Option<Time>,
     observed_generation: Option<i64>,
     observed_settings: Option<String>,
@@ -89,6 +95,7 @@ pub(super) struct SlimStatus {
 #[serde(default, rename_all = "camelCase")]
 struct SlimEntity {
     identifier: String,
+    #[serde(deserialize_with = "decode::supported_time")]
     delivered_at: Option<Time>,
 }
 
@@ -127,6 +134,15 @@ impl SlimStatus {
     fn synced(&self, generation: Option<i64>, settings: &str) -> Option<&SlimCondition> {
         let is_current = self.observed_generation == generation && self.observed_settings.as_deref() == Some(settings);
         self.conditions.iter().find(|condition| is_current && condition.type_ == SYNCED)
+    }
+}
+
+impl Undecodable {
+    /// How far the delivery of this resource has come, for settings with this digest. [`DeliveryState::Failed`] once its status says that it
+    /// can't be decoded.
+    #[must_use]
+    pub fn delivery_state(&self, settings: &str) -> DeliveryState {
+        self.part::<SlimStatus>("status").delivery_state(self.metadata.generation, settings)
     }
 }
 

@@ -13,7 +13,7 @@ mod watch;
 mod work_queue;
 
 pub use backoff::Backoff;
-pub use clock::{now, requeue_delay, whole_seconds};
+pub use clock::{later, now, requeue_delay, whole_seconds};
 pub use context::Context;
 pub use errors::{is_namespace_gone, is_namespace_terminating};
 pub use events::{Events, warning_event};

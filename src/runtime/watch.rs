@@ -5,13 +5,14 @@ use std::pin::pin;
 
 use futures::StreamExt;
 use kube::api::ObjectMeta;
-use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tracing::{debug, warn};
+
+use crate::resources::Guarded;
 
 /// Objects in one page of a list. The JSON of one page is the peak of the memory that a list needs.
 const PAGE_SIZE: u32 = 50;
@@ -56,17 +57,14 @@ where
 }
 
 /// The object, if it could be decoded; otherwise it is ignored with a warning.
-///
-/// A resource that was written with another version of its CustomResourceDefinition must not stop the watch on the
-/// others.
-pub fn decoded<K: Resource<DynamicType = ()>>(guarded: DeserializeGuard<K>) -> Option<K> {
+pub fn decoded<K: Resource<DynamicType = ()>>(guarded: Guarded<K>) -> Option<K> {
     guarded
         .0
-        .inspect_err(|invalid| {
-            let ObjectMeta { namespace, name, .. } = &invalid.metadata;
+        .inspect_err(|undecodable| {
+            let ObjectMeta { namespace, name, .. } = &undecodable.metadata;
             warn!(
-                kind = %K::kind(&()), namespace, name, error = invalid.error,
-                "failed to decode the resource; it is ignored (apply the CustomResourceDefinitions of this version)",
+                kind = %K::kind(&()), namespace, name, problem = undecodable.problem,
+                "failed to decode the object; it is ignored until it changes",
             );
         })
         .ok()

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::keys::{DelayedKeys, ReadyKeys};
+use super::later;
 
 /// A queue of keys with the semantics of [`workqueue`] in client-go:
 ///
@@ -63,7 +64,7 @@ impl<K: Clone + Hash + Ord> WorkQueue<K> {
 
     /// Adds `key`, to be processed after `delay`. If the key is already due earlier, nothing changes.
     pub fn add_after(&self, key: K, delay: Duration) {
-        self.state.lock().add_at(key, Instant::now() + delay);
+        self.state.lock().add_at(key, later(Instant::now(), delay));
         self.added.notify_one();
     }
 

@@ -10,8 +10,8 @@ use rollout::Metadata;
 use serde::Deserialize;
 
 use super::watch::{Watch, WatchContext};
-use crate::resources::{own_entries, slim_metadata};
-use crate::runtime::{Synced, watch_each};
+use crate::resources::{Guarded, own_entries, slim_metadata};
+use crate::runtime::{Synced, decoded, watch_each};
 
 /// The watch on namespaces.
 pub const NAMESPACES: Watch =
@@ -36,17 +36,19 @@ impl SlimNamespace {
 
 async fn watch_namespaces(context: &WatchContext, synced: Synced) {
     let WatchContext { client, index, selection: _ } = context;
-    watch_each(Api::<SlimNamespace>::all(client.clone()), synced, move |event| match event {
+    watch_each(Api::<Guarded<SlimNamespace>>::all(client.clone()), synced, move |event| match event {
         Event::Init => index.namespace_list_started(),
         Event::InitDone => index.namespace_list_completed(),
         Event::Apply(namespace) | Event::InitApply(namespace) => {
-            if let Some((name, annotations, labels)) = namespace.name_and_metadata() {
+            if let Some(namespace) = decoded(namespace)
+                && let Some((name, annotations, labels)) = namespace.name_and_metadata()
+            {
                 let created = namespace.metadata.creation_timestamp.as_ref().map(|time| time.0);
                 index.namespace_applied(name, annotations, labels, created);
             }
         }
         Event::Delete(namespace) => {
-            if let Some(name) = &namespace.metadata.name {
+            if let Some(name) = &namespace.meta().name {
                 index.namespace_deleted(name);
             }
         }

@@ -14,7 +14,8 @@ use serde::de::DeserializeOwned;
 use super::kinds::Kind;
 use super::namespaces::NAMESPACES;
 use super::{Index, Selection};
-use crate::runtime::{Synced, watch_each};
+use crate::resources::Guarded;
+use crate::runtime::{Synced, decoded, watch_each};
 
 /// What all watches share.
 pub struct WatchContext {
@@ -64,18 +65,19 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let WatchContext { client, index, selection } = context;
-    let apply = move |object: &K, source| {
-        if let Some(workload) = to_workload(object, selection) {
+    let workload = move |object: Guarded<K>| to_workload(&decoded(object)?, selection);
+    let apply = move |object, source| {
+        if let Some(workload) = workload(object) {
             index.workload_applied(workload, source, Timestamp::now());
         }
     };
-    Box::pin(watch_each(Api::<K>::all(client.clone()), synced, move |event| match event {
+    Box::pin(watch_each(Api::<Guarded<K>>::all(client.clone()), synced, move |event| match event {
         Event::Init => index.workload_list_started(kind),
         Event::InitDone => index.workload_list_completed(kind, Timestamp::now()),
-        Event::Apply(object) => apply(&object, Source::Watch),
-        Event::InitApply(object) => apply(&object, Source::List),
+        Event::Apply(object) => apply(object, Source::Watch),
+        Event::InitApply(object) => apply(object, Source::List),
         Event::Delete(object) => {
-            if let Some(workload) = to_workload(&object, selection) {
+            if let Some(workload) = workload(object) {
                 let uid = Uid::clone(&workload.uid);
                 index.workload_deleted(&uid, Some(workload), Source::Watch, Timestamp::now());
             }
@@ -95,17 +97,20 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let WatchContext { client, index, selection: _ } = context;
-    let delete = move |object: &K| object.meta().uid.iter().for_each(|uid| index.revision_deleted(uid));
-    Box::pin(watch_each(Api::<K>::all(client.clone()), synced, move |event| match event {
+    let delete = move |metadata: &ObjectMeta| metadata.uid.iter().for_each(|uid| index.revision_deleted(uid));
+    Box::pin(watch_each(Api::<Guarded<K>>::all(client.clone()), synced, move |event| match event {
         Event::Init => kinds.iter().for_each(|kind| index.revision_list_started(*kind)),
         Event::InitDone => kinds.iter().for_each(|kind| index.revision_list_completed(*kind)),
         Event::Apply(object) | Event::InitApply(object) => {
+            let Some(object) = decoded(object) else {
+                return;
+            };
             match (controller_of(object.meta(), kinds), to_revision(&object)) {
                 (Some((kind, owner)), Some(revision)) => index.revision_applied(kind, owner, revision),
-                _ => delete(&object),
+                _ => delete(object.meta()),
             }
         }
-        Event::Delete(object) => delete(&object),
+        Event::Delete(object) => delete(object.meta()),
     }))
 }
 

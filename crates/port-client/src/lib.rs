@@ -59,11 +59,15 @@
 //! refuses plain `http`, except for loopback hosts or with [`BaseUrl::parse_allowing_http`]. It does not follow redirects, since they would
 //! send the credentials to another address.
 
+// Times and durations panic when they overflow: use `checked_*` and `saturating_*`. clippy.toml allows numbers.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 mod auth;
 mod base_url;
 mod client;
 mod error;
 mod http;
+mod instant;
 mod model;
 mod observer;
 mod options;

@@ -74,6 +74,9 @@
 //! DaemonSet. Where a rule comes from the Deployment controller (`pkg/controller/deployment` of Kubernetes), the documentation names its
 //! function.
 
+// Times and durations panic when they overflow: use `checked_*` and `saturating_*`. clippy.toml allows numbers.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 mod change;
 mod decide;
 mod failure;

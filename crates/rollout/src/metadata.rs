@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::{Metadata, Revision, Workload};
+use crate::{Metadata, Revision, Workload, is_supported_time};
 
 /// Prefix of the keys of all annotations and labels that the controller reads, without the slash.
 pub const KEY_PREFIX: &str = "dora.port.io";
@@ -186,11 +186,11 @@ fn check_ignore(sources: &MetadataSources<'_>, warnings: &mut Vec<String>) {
 
 fn commit_time(sources: &MetadataSources<'_>, warnings: &mut Vec<String>) -> Option<Timestamp> {
     let (origin, value) = sources.get(keys::COMMIT_TIME)?;
-    let time = value.parse().ok();
+    let time = value.parse().ok().filter(|time| is_supported_time(*time));
     if time.is_none() {
         warnings.push(format!(
-            "{KEY_PREFIX}/{} ({origin}) is {:?}, which is not an RFC 3339 time with a time zone: write it like 2026-01-31T12:00:00Z, as \
-             git log -1 --format=%cI prints it. The controller omits the lead time",
+            "{KEY_PREFIX}/{} ({origin}) is {:?}, which is not an RFC 3339 time with a time zone, in the years 1970 to 2199: write \
+             it like 2026-01-31T12:00:00Z, as git log -1 --format=%cI prints it. The controller omits the lead time",
             keys::COMMIT_TIME,
             quoted(value),
         ));
@@ -286,7 +286,16 @@ mod tests {
 
     #[test]
     fn invalid_values_are_omitted_with_a_warning() {
-        for text in ["yesterday", "2026-01-31", "2026-01-31T12:00:00", "1767225600"] {
+        for text in [
+            "yesterday",
+            "2026-01-31",
+            "2026-01-31T12:00:00",
+            "1767225600",
+            "-000001-01-31T12:00:00Z",
+            "9999-12-30T22:00:00Z",
+            "9999-12-31T23:59:59Z",
+            "2026-01-31T12:00:00+99:99",
+        ] {
             let metadata = read(&[], &[("commit-time", text)], &[]);
             assert_eq!(metadata.commit_time, None, "{text}");
             assert!(metadata.warnings[0].contains(text), "{:?}", metadata.warnings);

@@ -10,9 +10,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::{SecondsGauge, saturated};
+use crate::resources::conditions::UNDECODABLE;
 
 /// The kinds of custom resources that are delivered.
 const KINDS: [&str; 2] = ["DoraDeployment", "DoraIncident"];
+
+/// Why the controller doesn't send a resource that it was asked to send.
+const REFUSAL_REASONS: [&str; 1] = [UNDECODABLE];
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct KindLabel {
@@ -26,7 +30,7 @@ impl KindLabel {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-struct FailureLabels {
+struct ReasonLabels {
     kind: String,
     reason: &'static str,
 }
@@ -40,8 +44,9 @@ struct BlueprintLabel {
 #[derive(Debug, Default)]
 pub struct DeliveryMetrics {
     delivered: Family<KindLabel, Counter>,
-    failed: Family<FailureLabels, Counter>,
+    failed: Family<ReasonLabels, Counter>,
     retried: Family<KindLabel, Counter>,
+    refused: Family<ReasonLabels, Counter>,
     pending: Family<KindLabel, Gauge>,
     oldest: Family<KindLabel, SecondsGauge>,
     orphaned: Family<KindLabel, Counter>,
@@ -56,6 +61,8 @@ impl DeliveryMetrics {
         registry.register("deliveries_failed", help, self.failed.clone());
         let help = "Attempts to deliver a custom resource after a failed attempt, by kind";
         registry.register("deliveries_retried", help, self.retried.clone());
+        let help = "Versions of custom resources that the controller refuses to send, by kind and reason";
+        registry.register("resources_refused", help, self.refused.clone());
         let help = "Custom resources that wait to be processed or delivered, by kind";
         registry.register("resources_pending", help, self.pending.clone());
         let help = "Seconds for which the oldest pending custom resource has waited in this process, by kind";
@@ -70,7 +77,10 @@ impl DeliveryMetrics {
                 let _ = counter.get_or_create(&KindLabel::of(kind));
             }
             for reason in ErrorKind::ALL.map(ErrorKind::as_str) {
-                let _ = self.failed.get_or_create(&FailureLabels { kind: kind.to_owned(), reason });
+                let _ = self.failed.get_or_create(&ReasonLabels { kind: kind.to_owned(), reason });
+            }
+            for reason in REFUSAL_REASONS {
+                let _ = self.refused.get_or_create(&ReasonLabels { kind: kind.to_owned(), reason });
             }
         }
     }
@@ -82,12 +92,17 @@ impl DeliveryMetrics {
 
     /// An attempt to deliver a resource of this kind failed. `reason` is that of the [`port_client::Error`].
     pub fn failed(&self, kind: &str, reason: &'static str) {
-        self.failed.get_or_create(&FailureLabels { kind: kind.to_owned(), reason }).inc();
+        self.failed.get_or_create(&ReasonLabels { kind: kind.to_owned(), reason }).inc();
     }
 
     /// The controller tries again to deliver a resource of this kind, after a failed attempt.
     pub fn retried(&self, kind: &str) {
         self.retried.get_or_create(&KindLabel::of(kind)).inc();
+    }
+
+    /// The controller doesn't send this version of a resource of this kind. `reason` is one of [`REFUSAL_REASONS`].
+    pub fn refused(&self, kind: &str, reason: &'static str) {
+        self.refused.get_or_create(&ReasonLabels { kind: kind.to_owned(), reason }).inc();
     }
 
     /// The entity of a resource of this kind stays in Port, although it should have been deleted with the resource.

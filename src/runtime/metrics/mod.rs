@@ -92,6 +92,7 @@ mod tests {
         metrics.delivery.delivered("DoraIncident");
         metrics.delivery.failed("DoraIncident", "Unreachable");
         metrics.delivery.retried("DoraIncident");
+        metrics.delivery.refused("DoraIncident", "Undecodable");
         metrics.delivery.orphaned("DoraIncident");
         metrics.delivery.set_pending("DoraIncident", 2, Duration::from_millis(1500));
         metrics.delivery.set_missing_fields("dora_incident", 3);
@@ -117,6 +118,7 @@ mod tests {
             "port_dora_resources_delivered_total{kind=\"DoraIncident\"} 1",
             "port_dora_deliveries_failed_total{kind=\"DoraIncident\",reason=\"Unreachable\"} 1",
             "port_dora_deliveries_retried_total{kind=\"DoraIncident\"} 1",
+            "port_dora_resources_refused_total{kind=\"DoraIncident\",reason=\"Undecodable\"} 1",
             "port_dora_entities_orphaned_total{kind=\"DoraIncident\"} 1",
             "port_dora_resources_pending{kind=\"DoraIncident\"} 2",
             "port_dora_oldest_pending_seconds{kind=\"DoraIncident\"} 1.5",
@@ -144,6 +146,7 @@ mod tests {
             "port_dora_incidents_opened_total{cause=\"LostAvailability\"} 0",
             "port_dora_alerts_received_total{status=\"firing\",result=\"failed\"} 0",
             "port_dora_deliveries_failed_total{kind=\"DoraDeployment\",reason=\"Unreachable\"} 0",
+            "port_dora_resources_refused_total{kind=\"DoraDeployment\",reason=\"Undecodable\"} 0",
             "port_dora_entities_orphaned_total{kind=\"DoraIncident\"} 0",
             "port_dora_requests_total{route=\"upsert\",status=\"none\"} 0",
         ] {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::replica_set::{REPLICA_SETS, revision_number};
 use super::{Kind, OptionalMessage};
-use crate::resources::{own_entries, slim_metadata};
+use crate::resources::{own_entries, slim_metadata, supported_time};
 use crate::workloads::Selection;
 use crate::workloads::pods::PodSelector;
 use crate::workloads::watch::{Watch, watch_workloads};
@@ -84,7 +84,9 @@ struct DeploymentCondition {
     status: String,
     reason: Option<String>,
     message: Option<String>,
+    #[serde(default, deserialize_with = "supported_time")]
     last_update_time: Option<Time>,
+    #[serde(default, deserialize_with = "supported_time")]
     last_transition_time: Option<Time>,
 }
 
@@ -240,6 +242,25 @@ mod tests {
         .unwrap();
         let workload = deployment.workload(&Selection::default()).unwrap();
         assert_eq!((workload.revision, workload.conditions.progressing, workload.counts.desired), (None, None, 1));
+    }
+
+    #[test]
+    fn impossible_time_is_absent() {
+        for time in ["9999-12-30T22:00:00Z", "9999-12-31T23:59:59Z", "10000-01-01T09:59:59Z", "0001-01-01T00:00:00Z"] {
+            let condition = |kind: &str| json!({"type": kind, "status": "False", "lastUpdateTime": time, "lastTransitionTime": time});
+            let deployment: SlimDeployment = serde_json::from_value(json!({
+                "metadata": {
+                    "name": "web", "namespace": "shop", "uid": "u",
+                    "managedFields": [{"manager": "m", "operation": "Update", "time": time}],
+                },
+                "spec": {"template": {"metadata": {"creationTimestamp": time}}},
+                "status": {"conditions": [condition("Progressing"), condition("Available")]},
+            }))
+            .unwrap();
+            let Conditions { progressing, available, .. } =
+                deployment.workload(&Selection::default()).unwrap().conditions;
+            assert_eq!((progressing.unwrap().updated, available), (None, None), "{time}");
+        }
     }
 
     #[test]

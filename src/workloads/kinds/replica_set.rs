@@ -56,13 +56,18 @@ impl SlimReplicaSet {
 
 /// The annotation `deployment.kubernetes.io/revision`, which Deployments and their ReplicaSets have.
 pub fn revision_number(annotations: Option<&BTreeMap<String, String>>) -> Option<i64> {
-    annotations?.get(REVISION)?.parse().ok()
+    number(annotations?.get(REVISION)?)
+}
+
+/// The number of a revision. The Deployment controller counts from 1, but anybody who writes the object can write the annotation.
+fn number(text: &str) -> Option<i64> {
+    text.trim().parse().ok().filter(|number| *number > 0)
 }
 
 /// The annotation `deployment.kubernetes.io/revision-history`: a list such as `1,4`. Entries that are not numbers are ignored.
 fn earlier_revisions(annotations: Option<&BTreeMap<String, String>>) -> Box<[i64]> {
     let history = annotations.and_then(|annotations| annotations.get(REVISION_HISTORY)).map_or("", String::as_str);
-    history.split(',').filter_map(|number| number.trim().parse().ok()).collect()
+    history.split(',').filter_map(number).collect()
 }
 
 #[cfg(test)]
@@ -84,5 +89,13 @@ mod tests {
         let revision = replica_set.revision().unwrap();
         assert_eq!((revision.revision, &*revision.earlier_revisions), (Some(3), &[1][..]));
         assert_eq!(revision.template_annotations, [("group", "shop")].into_iter().collect());
+    }
+
+    #[test]
+    fn impossible_revision_number_is_absent() {
+        for text in ["0", "-9223372036854775808", "9223372036854775808", "1.5", "", "x"] {
+            let annotations = [(REVISION.to_owned(), text.to_owned())].into();
+            assert_eq!(revision_number(Some(&annotations)), None, "{text}");
+        }
     }
 }

@@ -16,6 +16,7 @@ use crate::http::redact::Redactor;
 use crate::http::request::{Request, json_body};
 use crate::http::route::Route;
 use crate::http::transport::Transport;
+use crate::instant::later;
 
 /// The client renews a token this long before it expires, or when a tenth of its lifetime is left if that is later.
 const MAX_RENEWAL_MARGIN: Duration = Duration::from_mins(5);
@@ -117,7 +118,7 @@ impl TokenCache {
                     && error.is_temporary()
                 {
                     tracing::warn!(%error, "failed to renew the access token for Port; using the old one until it expires");
-                    cached.renew_at = cached.expires_at.min(Instant::now() + RENEWAL_RETRY);
+                    cached.renew_at = cached.expires_at.min(later(Instant::now(), RENEWAL_RETRY));
                     return Ok(cached.token.clone());
                 }
                 state.failure = Some((credentials, error.clone()));
@@ -194,7 +195,7 @@ impl TokenCache {
             },
             credentials,
             renew_at: renew_at(requested_at, Instant::now(), lifetime),
-            expires_at: requested_at + lifetime,
+            expires_at: later(requested_at, lifetime),
         })
     }
 }
@@ -209,8 +210,8 @@ impl CachedToken {
 
 /// When to renew a token.
 fn renew_at(requested_at: Instant, received_at: Instant, lifetime: Duration) -> Instant {
-    let margin = MAX_RENEWAL_MARGIN.min(lifetime / 10);
-    (requested_at + lifetime - margin).max(received_at + MIN_USE)
+    let margin = MAX_RENEWAL_MARGIN.min(lifetime.checked_div(10).unwrap_or_default());
+    later(requested_at, lifetime.saturating_sub(margin)).max(later(received_at, MIN_USE))
 }
 
 #[cfg(test)]

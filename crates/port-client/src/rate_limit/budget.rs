@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::http::Route;
+use crate::instant::later;
 use crate::observer::Observer;
 use crate::rate_limit::headers::RateLimitHeaders;
 use crate::rate_limit::window::Allowance;
@@ -106,7 +107,7 @@ impl Budget {
                     return Ok(permit);
                 }
                 Err(at) if latest.is_some_and(|latest| at > latest) => {
-                    return Err(Error::RateLimited { retry_after: at - now, response: None });
+                    return Err(Error::RateLimited { retry_after: at.saturating_duration_since(now), response: None });
                 }
                 Err(at) => tokio::time::sleep_until(at).await,
             }
@@ -137,7 +138,7 @@ impl Budget {
     /// Pauses all clones for `duration` from now. A pause that ends later stays in effect.
     pub(crate) fn pause(&self, duration: Duration) {
         let now = Instant::now();
-        let until = now + duration;
+        let until = later(now, duration);
         let added = {
             let mut paused_until = self.paused_until.lock();
             let before = paused_until.unwrap_or(now).max(now);

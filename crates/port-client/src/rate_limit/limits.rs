@@ -31,10 +31,9 @@ impl Limit {
     }
 
     pub(crate) fn limiter(self) -> DefaultDirectRateLimiter {
-        let interval = RATE_LIMIT_PERIOD / self.per_period.get();
-        // `with_period` rejects an interval of zero, which can't occur: 5 minutes have more nanoseconds than `u32::MAX`.
-        let quota =
-            Quota::with_period(interval).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN)).allow_burst(self.burst);
+        // The interval is never zero: 5 minutes have more nanoseconds than `u32::MAX`.
+        let quota = RATE_LIMIT_PERIOD.checked_div(self.per_period.get()).and_then(Quota::with_period);
+        let quota = quota.unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN)).allow_burst(self.burst);
         DefaultDirectRateLimiter::direct(quota)
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::instant::later;
 use crate::rate_limit::headers::RateLimitHeaders;
 
 /// The client spreads requests when less than this part of the limit (a tenth) remains.
@@ -75,7 +76,7 @@ impl Allowance {
     /// Applies the headers of a response.
     pub(crate) fn update(&mut self, headers: RateLimitHeaders, now: Instant) {
         let remaining = headers.remaining.saturating_sub(self.in_flight);
-        let ends = now + headers.reset;
+        let ends = later(now, headers.reset);
         match &mut self.window {
             // A response that was overtaken by a later one reports more than there is.
             Some(window) if window.is_described_by(headers, ends, now) => {
@@ -97,13 +98,13 @@ impl Window {
         !self.is_assumed
             && headers.limit == self.limit
             && now < self.ends
-            && difference <= SAME_RESET.min(self.period / 4)
+            && difference <= SAME_RESET.min(self.period.checked_div(4).unwrap_or_default())
     }
 
     /// Assumes that the next window is full and as long as this one, until a response describes it.
     fn restart(&mut self, now: Instant, in_flight: u32) {
         self.remaining = self.limit.saturating_sub(in_flight).max(1);
-        self.ends = now + self.period;
+        self.ends = later(now, self.period);
         self.is_assumed = true;
     }
 
@@ -116,7 +117,8 @@ impl Window {
             return Some(now);
         }
         let rest = self.ends.saturating_duration_since(self.last);
-        Some(now.max(self.last + rest / self.remaining.saturating_add(1)))
+        let interval = rest.checked_div(self.remaining.saturating_add(1)).unwrap_or_default();
+        Some(now.max(later(self.last, interval)))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The validation of a `DoraIncident` by the real API server: rules with their messages, and limits of sizes.
+//! The validation of the custom resources by the real API server: rules with their messages, and limits of sizes.
 
 use cluster::{DEADLINE, wait_for};
 use serde::Deserialize;
@@ -8,7 +8,8 @@ use crate::TestResult;
 use crate::fixture::Installation;
 
 /// The cases that src/resources/rules.rs checks without an API server as well.
-const CASES: &str = include_str!("../rules/incidents.yaml");
+const INCIDENTS: &str = include_str!("../rules/incidents.yaml");
+const DEPLOYMENTS: &str = include_str!("../rules/deployments.yaml");
 
 #[derive(Deserialize)]
 struct Case {
@@ -17,27 +18,30 @@ struct Case {
     refused: Option<String>,
 }
 
-fn manifest(name: &str, spec: &Value) -> String {
-    json!({"apiVersion": "dora.port.io/v1alpha1", "kind": "DoraIncident", "metadata": {"name": name}, "spec": spec})
-        .to_string()
+fn resource(kind: &str, name: &str, spec: &Value) -> String {
+    json!({"apiVersion": "dora.port.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}).to_string()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn invalid_incidents_are_refused_with_advice() -> TestResult {
+fn manifest(name: &str, spec: &Value) -> String {
+    resource("DoraIncident", name, spec)
+}
+
+/// Creates or updates resources of `kind` as the cases say.
+async fn check(namespace: &str, kind: &str, cases: &str) -> TestResult {
     let setup = Installation::shared().await;
-    let namespace = setup.namespace("rules").await?;
-    let cases: Vec<Case> = serde_saphyr::from_str(CASES)?;
+    let namespace = setup.namespace(namespace).await?;
+    let cases: Vec<Case> = serde_saphyr::from_str(cases)?;
     for (number, Case { before, spec, refused }) in cases.into_iter().enumerate() {
         let name = format!("case-{number}");
         let verb = if let Some(before) = &before {
-            setup.apply_in(&namespace, &manifest(&name, before)).await?;
+            setup.apply_in(&namespace, &resource(kind, &name, before)).await?;
             "replace"
         } else {
             "create"
         };
         let arguments = ["--namespace", &namespace, verb, "--filename", "-"];
         let answer = wait_for("an answer without a conflict with the controller", DEADLINE, async || {
-            let answer = setup.kubectl_with_input(arguments, &manifest(&name, &spec)).await;
+            let answer = setup.kubectl_with_input(arguments, &resource(kind, &name, &spec)).await;
             let is_conflict = answer.as_ref().is_err_and(|error| error.to_string().contains("has been modified"));
             Ok((!is_conflict).then_some(answer))
         })
@@ -51,6 +55,16 @@ async fn invalid_incidents_are_refused_with_advice() -> TestResult {
         }
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invalid_incidents_are_refused_with_advice() -> TestResult {
+    check("incident-rules", "DoraIncident", INCIDENTS).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invalid_deployments_are_refused_with_advice() -> TestResult {
+    check("deployment-rules", "DoraDeployment", DEPLOYMENTS).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
