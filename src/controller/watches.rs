@@ -1,19 +1,18 @@
 //! The watches on our own resources. Each state goes to all parts that need it.
 
 use jiff::Timestamp;
+use kube::Resource;
 use kube::core::DeserializeGuard;
 use kube::runtime::watcher::Event;
-use kube::{Api, Resource};
 
 use super::Controller;
 use crate::resources::{DeliveryState, ResourceKey, SlimDoraDeployment, SlimDoraIncident};
-use crate::runtime::{Synced, decoded, watch_each};
+use crate::runtime::{Synced, decoded};
 
 impl Controller {
     /// Feeds the `DoraDeployment` resources of all namespaces into the records and to the publisher, until the future is dropped.
     pub(super) async fn watch_records(&self, synced: Synced) {
-        let api = Api::<DeserializeGuard<SlimDoraDeployment>>::all(self.context.client.clone());
-        watch_each(api, synced, |event| match event {
+        let handle = |event: Event<DeserializeGuard<SlimDoraDeployment>>| match event {
             Event::Init => self.recorder.record_list_started(),
             Event::InitDone => self.recorder.record_list_finished(),
             Event::Apply(record) => self.record_seen(record, false),
@@ -23,8 +22,8 @@ impl Controller {
                     self.recorder.record_deleted(&record);
                 }
             }
-        })
-        .await;
+        };
+        self.watches.client.watch_each(synced, handle).await;
     }
 
     fn record_seen(&self, record: DeserializeGuard<SlimDoraDeployment>, listed: bool) {
@@ -40,8 +39,7 @@ impl Controller {
 
     /// Feeds the `DoraIncident` resources of all namespaces into their index and to the publisher, until the future is dropped.
     pub(super) async fn watch_incidents(&self, synced: Synced) {
-        let api = Api::<DeserializeGuard<SlimDoraIncident>>::all(self.context.client.clone());
-        watch_each(api, synced, |event| match event {
+        let handle = |event: Event<DeserializeGuard<SlimDoraIncident>>| match event {
             Event::Init => self.incident_index.list_started(),
             Event::InitDone => self.incident_index.list_finished(),
             Event::Apply(incident) => self.incident_seen(incident, false),
@@ -51,8 +49,8 @@ impl Controller {
                     self.incident_index.deleted(&incident);
                 }
             }
-        })
-        .await;
+        };
+        self.watches.client.watch_each(synced, handle).await;
     }
 
     fn incident_seen(&self, incident: DeserializeGuard<SlimDoraIncident>, listed: bool) {

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Namespace;
+use kube::Resource;
 use kube::api::ObjectMeta;
 use kube::runtime::watcher::Event;
-use kube::{Api, Resource};
 use rollout::Metadata;
 use serde::Deserialize;
 
 use super::watch::{Watch, WatchContext};
 use crate::resources::{own_entries, slim_metadata};
-use crate::runtime::{Synced, watch_each};
+use crate::runtime::Synced;
 
 /// The watch on namespaces.
 pub const NAMESPACES: Watch =
@@ -36,19 +36,20 @@ impl SlimNamespace {
 
 async fn watch_namespaces(context: &WatchContext, synced: Synced) {
     let WatchContext { client, index, selection: _ } = context;
-    watch_each(Api::<SlimNamespace>::all(client.clone()), synced, move |event| match event {
-        Event::Init => index.namespace_list_started(),
-        Event::InitDone => index.namespace_list_completed(),
-        Event::Apply(namespace) | Event::InitApply(namespace) => {
-            if let Some((name, annotations, labels)) = namespace.name_and_metadata() {
-                index.namespace_applied(name, annotations, labels);
+    client
+        .watch_each(synced, move |event: Event<SlimNamespace>| match event {
+            Event::Init => index.namespace_list_started(),
+            Event::InitDone => index.namespace_list_completed(),
+            Event::Apply(namespace) | Event::InitApply(namespace) => {
+                if let Some((name, annotations, labels)) = namespace.name_and_metadata() {
+                    index.namespace_applied(name, annotations, labels);
+                }
             }
-        }
-        Event::Delete(namespace) => {
-            if let Some(name) = &namespace.metadata.name {
-                index.namespace_deleted(name);
+            Event::Delete(namespace) => {
+                if let Some(name) = &namespace.metadata.name {
+                    index.namespace_deleted(name);
+                }
             }
-        }
-    })
-    .await;
+        })
+        .await;
 }

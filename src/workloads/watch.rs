@@ -5,21 +5,21 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, join_all};
 use jiff::Timestamp;
+use kube::Resource;
 use kube::api::ObjectMeta;
 use kube::runtime::watcher::Event;
-use kube::{Api, Client, Resource};
 use rollout::{Revision, Source, Uid, Workload, WorkloadKind};
 use serde::de::DeserializeOwned;
 
 use super::kinds::Kind;
 use super::namespaces::NAMESPACES;
 use super::{Index, Selection};
-use crate::runtime::{Synced, watch_each};
+use crate::runtime::{Synced, WatchClient};
 
 /// What all watches share.
 pub struct WatchContext {
-    /// The client of the API server.
-    pub client: Client,
+    /// Watches through the API server.
+    pub client: WatchClient,
     /// The index that the watches feed.
     pub index: Arc<Index>,
     /// Which workloads are recorded.
@@ -69,7 +69,7 @@ where
             index.workload_applied(workload, source, Timestamp::now());
         }
     };
-    Box::pin(watch_each(Api::<K>::all(client.clone()), synced, move |event| match event {
+    Box::pin(client.watch_each(synced, move |event: Event<K>| match event {
         Event::Init => index.workload_list_started(kind),
         Event::InitDone => index.workload_list_completed(kind, Timestamp::now()),
         Event::Apply(object) => apply(&object, Source::Watch),
@@ -96,7 +96,7 @@ where
 {
     let WatchContext { client, index, selection: _ } = context;
     let delete = move |object: &K| object.meta().uid.iter().for_each(|uid| index.revision_deleted(uid));
-    Box::pin(watch_each(Api::<K>::all(client.clone()), synced, move |event| match event {
+    Box::pin(client.watch_each(synced, move |event: Event<K>| match event {
         Event::Init => kinds.iter().for_each(|kind| index.revision_list_started(*kind)),
         Event::InitDone => kinds.iter().for_each(|kind| index.revision_list_completed(*kind)),
         Event::Apply(object) | Event::InitApply(object) => {

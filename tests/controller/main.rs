@@ -21,6 +21,8 @@ mod incident_roles;
 mod incident_rules;
 mod incident_times;
 mod incidents;
+mod lossy_proxy;
+mod lost_connections;
 mod no_deadline;
 mod objects;
 mod outcomes;
