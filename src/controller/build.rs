@@ -2,109 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use axum::Router;
 use k8s_controller::LeaderElection;
-use kube::{Client, Config};
-use rollout::Uid;
+use kube::Client;
 use tracing::info;
 
+use super::clients::{Clients, renew_deadline};
 use super::identity::{LEASE, cluster_name, default_identity, lease_reference};
+use super::queues::Queues;
 use super::{Controller, RunError};
 use crate::alertmanager::{self, TokenFile};
 use crate::incidents::automatic::{AutoIncidentController, IncidentIndex};
 use crate::publish::{Blueprints, PublishContext, Publisher, Publishing};
 use crate::records::{RecorderCallbacks, Records, RolloutRecorder};
-use crate::resources::{FIELD_MANAGER, ResourceKey};
-use crate::runtime::{
-    ApiClientError, Context, Events, FROZEN_AFTER, FrozenFn, FrozenPart, Metrics, PendingFn, PendingResources,
-    Readiness, Synced, WatchActivity, WatchClient, WorkQueue, api_client, frozen_worker, now,
-};
-use crate::settings::{ActiveSettings, ApiSettings, PortSettings, Settings};
+use crate::resources::FIELD_MANAGER;
+use crate::runtime::{Context, Events, Metrics, Readiness, Synced, now};
+use crate::settings::{ActiveSettings, PortSettings, Settings};
 use crate::workloads::{Index, Watch, WatchContext, watches};
-
-/// The work queues, by the part that works on them.
-#[derive(Clone, Default)]
-pub struct Queues {
-    changed: Arc<WorkQueue<Uid>>,
-    deployments: Arc<WorkQueue<ResourceKey>>,
-    incidents: Arc<WorkQueue<ResourceKey>>,
-    /// Has the queue of the automatic incidents.
-    incident_index: Arc<IncidentIndex>,
-}
-
-impl Queues {
-    /// How many resources wait to be delivered, for `/readyz` and `/metrics`.
-    pub fn pending(&self) -> PendingFn {
-        let waiting = |kind, queue: &WorkQueue<ResourceKey>| PendingResources {
-            kind,
-            count: queue.len(),
-            oldest: queue.oldest().unwrap_or_default(),
-        };
-        let Self { deployments, incidents, .. } = self.clone();
-        Arc::new(move || vec![waiting("DoraDeployment", &deployments), waiting("DoraIncident", &incidents)])
-    }
-
-    /// The parts that make no progress: workers that have been busy with one key for too long, and watches on which the API server has
-    /// sent nothing for [`FROZEN_AFTER`] longer than a watch lasts.
-    pub fn frozen(&self, watch_seconds: u16, activity: &Arc<WatchActivity>) -> FrozenFn {
-        let (Self { changed, deployments, incidents, incident_index }, activity) = (self.clone(), Arc::clone(activity));
-        let max_age = FROZEN_AFTER + Duration::from_secs(watch_seconds.into());
-        Arc::new(move || {
-            let resource = |key: &ResourceKey| format!("{}/{}", key.namespace, key.name);
-            let workload = |uid: &Uid| format!("the workload with the UID {uid}");
-            let workers = [
-                frozen_worker(&changed, "recorder", "the recorder of rollouts", workload),
-                frozen_worker(
-                    incident_index.queue(),
-                    "automatic_incidents",
-                    "the controller of automatic incidents",
-                    workload,
-                ),
-                frozen_worker(&deployments, "deployment_publisher", "the publisher of DoraDeployment", resource),
-                frozen_worker(&incidents, "incident_publisher", "the publisher of DoraIncident", resource),
-            ];
-            let silent = activity.ages().into_iter().filter(|(_, age)| *age >= max_age);
-            let watches = silent.map(|(resource, age)| FrozenPart {
-                part: "watch",
-                text: format!("the API server has sent nothing on the watch on {resource} for {} s", age.as_secs()),
-            });
-            workers.into_iter().flatten().chain(watches).collect()
-        })
-    }
-}
-
-/// The clients of the API server.
-pub struct Clients {
-    /// For all requests except those below.
-    pub requests: Client,
-    /// For the lease. Its timeout is shorter, so that a lost connection doesn't cost the lease.
-    pub lease: Client,
-    pub watches: WatchClient,
-}
-
-impl Clients {
-    /// The clients of the API server in `config`. Nothing is sent yet.
-    ///
-    /// # Errors
-    /// If `config` is invalid.
-    pub fn new(
-        config: &Config,
-        settings: &Settings,
-        metrics: &Arc<Metrics>,
-        activity: &Arc<WatchActivity>,
-    ) -> Result<Self, ApiClientError> {
-        let client = |timeout| api_client(config.clone(), timeout, metrics, activity);
-        let ApiSettings { timeout, watch_seconds } = settings.api;
-        let requests = client(timeout)?;
-        // A renewal may be tried twice before its deadline.
-        let lease = client(timeout.min(renew_deadline(settings) / 2))?;
-        let watches =
-            WatchClient::new(requests.clone(), watch_seconds.into(), Arc::clone(metrics), Arc::clone(activity));
-        Ok(Self { requests, lease, watches })
-    }
-}
 
 /// The gates of readiness. Each opens when the first list of its resource is complete.
 pub struct ReadinessGates {
@@ -160,7 +75,7 @@ impl Controller {
         let port = port_client(&settings, &cluster, &context).await?;
         let shared = Arc::new(ActiveSettings::new(cluster, settings.file.clone(), settings.dry_run));
         let records = Arc::new(Records::default());
-        let publishing = publishing(settings.port, &context, port, &shared, &records, &queues, &namespace);
+        let publishing = publishing(&settings.port, &context, port, &shared, &records, &queues, &namespace);
         let incident_index = Arc::clone(&queues.incident_index);
         let index = Arc::new(Index::new(Arc::clone(&queues.changed)));
         let watches = WatchContext {
@@ -200,11 +115,6 @@ fn election(settings: &Settings, client: Client, namespace: &str, identity: &str
         .with_renew_deadline(renew_deadline(settings))
 }
 
-/// Time after which a leader that can't renew its lease stops.
-fn renew_deadline(settings: &Settings) -> Duration {
-    settings.replica.lease_duration * 2 / 3
-}
-
 async fn port_client(settings: &Settings, cluster: &str, context: &Context) -> Result<port_client::Client, RunError> {
     let user_agent = format!("{FIELD_MANAGER}/{} ({cluster})", env!("CARGO_PKG_VERSION"));
     let PortSettings { base_url, credentials, ca_file, .. } = &settings.port;
@@ -220,7 +130,7 @@ async fn port_client(settings: &Settings, cluster: &str, context: &Context) -> R
 }
 
 fn publishing(
-    settings: PortSettings,
+    settings: &PortSettings,
     context: &Context,
     port: port_client::Client,
     shared: &Arc<ActiveSettings>,
@@ -228,7 +138,7 @@ fn publishing(
     queues: &Queues,
     namespace: &str,
 ) -> Publishing {
-    let PortSettings { create_missing_related_entities, create_blueprints, .. } = settings;
+    let PortSettings { create_missing_related_entities, create_blueprints, .. } = *settings;
     let options =
         port_client::UpsertOptions { create_missing_related_entities, ..port_client::UpsertOptions::default() };
     let context = Arc::new(PublishContext {
@@ -256,37 +166,5 @@ fn callbacks(publishing: &Publishing, incident_index: &Arc<IncidentIndex>) -> Re
         on_reconciled: Box::new(move |uid, available, revisions| {
             incident_index.enqueue_if_relevant(uid, available, revisions, now());
         }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio_util::sync::CancellationToken;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn frozen_worker_and_silent_watch_are_named() {
-        let (queues, activity, stop) =
-            (Queues::default(), Arc::new(WatchActivity::default()), CancellationToken::new());
-        let frozen = queues.frozen(290, &activity);
-        activity.start("namespaces");
-        queues.incidents.add(ResourceKey { namespace: "shop".into(), name: "down".into() });
-        let work = queues.incidents.run(20, 4, &stop, async |_| std::future::pending().await);
-        let parts_after = async |seconds| {
-            tokio::time::sleep(Duration::from_secs(seconds)).await;
-            frozen().into_iter().map(|frozen| frozen.text).collect::<Vec<_>>()
-        };
-        let publisher = "the publisher of DoraIncident has worked on shop/down for";
-        let checks = async {
-            assert_eq!(parts_after(299).await, Vec::<String>::new());
-            assert_eq!(parts_after(13).await, [format!("{publisher} 312 s")]);
-            let watch = "the API server has sent nothing on the watch on namespaces for 612 s".to_owned();
-            assert_eq!(parts_after(300).await, [format!("{publisher} 612 s"), watch]);
-        };
-        tokio::select! {
-            () = work => unreachable!(),
-            () = checks => {}
-        }
     }
 }

@@ -1,7 +1,9 @@
 //! The composition root: every replica watches, and the leader records and publishes.
 
 mod build;
+mod clients;
 mod identity;
+mod queues;
 mod watches;
 
 use std::sync::Arc;
@@ -13,8 +15,10 @@ use rollout::Policy;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::build::{Clients, Queues, ReadinessGates, alert_routes, readiness};
+use self::build::{ReadinessGates, alert_routes, readiness};
+use self::clients::Clients;
 use self::identity::installation_time;
+use self::queues::Queues;
 use crate::incidents::automatic::{AutoIncidentController, IncidentIndex};
 use crate::publish::Publishing;
 use crate::records::RolloutRecorder;
@@ -60,9 +64,7 @@ pub enum RunError {
 /// # Errors
 /// If the settings are invalid. The text says what to change.
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunError> {
-    let mut config = kube::Config::infer().await?;
-    // kube would use HTTPS_PROXY for the API server, and ignores NO_PROXY. The proxy is meant for connections to Port.
-    config.proxy_url = None;
+    let config = kube::Config::infer().await?;
     let default_namespace = config.default_namespace.clone();
     let (metrics, activity) = (Arc::new(Metrics::default()), Arc::new(WatchActivity::default()));
     let clients = Clients::new(&config, &settings, &metrics, &activity)?;

@@ -1,7 +1,7 @@
 //! Memory of maps after a burst.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 
 /// Maps with at most this capacity are not worth the work.
 const MIN_CAPACITY: usize = 64;
@@ -10,7 +10,7 @@ const MIN_CAPACITY: usize = 64;
 ///
 /// A map keeps the capacity of its largest size. Without this, a burst of 5,000 keys would hold their memory until the process ends.
 /// The work is constant on average, because a map shrinks only after most of its keys were removed one by one.
-pub fn shrink_if_sparse<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
+pub fn shrink_if_sparse<K: Eq + Hash, V, S: BuildHasher>(map: &mut HashMap<K, V, S>) {
     if map.capacity() > MIN_CAPACITY && map.len() < map.capacity() / 8 {
         map.shrink_to(map.len() * 2);
     }
@@ -22,7 +22,7 @@ mod tests {
 
     #[test]
     fn memory_of_a_burst_is_freed() {
-        let mut map: HashMap<usize, ()> = (0..5_000).map(|key| (key, ())).collect();
+        let mut map: HashMap<usize, usize> = (0..5_000).map(|key| (key, key)).collect();
         for key in 0..4_990 {
             map.remove(&key);
             shrink_if_sparse(&mut map);

@@ -138,3 +138,14 @@ pub enum LogFormat {
     /// One JSON object per line.
     Json,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_address_is_that_of_ipv6_and_ipv4() {
+        let Arguments { run, .. } = Arguments::parse_from(["port-dora-controller"]);
+        assert_eq!(run.listen_address.to_string(), "[::]:8080");
+    }
+}

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use cluster::{DEADLINE, wait_for};
+use serde_json::json;
 
 use crate::fixture::{Controller, Installation, SAME_POD, deployment, incident};
 use crate::lossy_proxy::LossyProxy;
@@ -103,6 +104,28 @@ async fn file_that_hangs_stops_neither_probes_nor_the_end() -> TestResult {
         Ok((controller.get("/livez").await?.0 == 200).then_some(()))
     })
     .await?;
+    let status = controller.process.terminate(DEADLINE).await?;
+    assert!(status.success(), "{status}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn process_ends_while_the_api_server_is_silent() -> TestResult {
+    let setup = Installation::exclusive().await?;
+    // It never accepts a connection.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let server = format!("http://{}", silent.local_addr()?);
+    let kubeconfig = setup.file("silent.kubeconfig");
+    let config = json!({
+        "current-context": "silent", "clusters": [{"name": "silent", "cluster": {"server": server}}],
+        "contexts": [{"name": "silent", "context": {"cluster": "silent", "user": ""}}],
+    });
+    std::fs::write(&kubeconfig, config.to_string())?;
+    // Without a name of the cluster, the first request is that for the namespace kube-system.
+    let environment =
+        [("KUBECONFIG", &*kubeconfig.to_string_lossy()), ("CLUSTER_NAME", ""), ("API_TIMEOUT_SECONDS", "1")];
+    let mut controller = setup.start_controller_at_once(&environment).await?;
+    controller.logs("failed to read the namespace kube-system; retrying").await?;
     let status = controller.process.terminate(DEADLINE).await?;
     assert!(status.success(), "{status}");
     Ok(())

@@ -51,6 +51,7 @@ pub enum ApiClientError {
 /// - A request ends after `timeout`, with all its attempts and its whole response. A watch ends at the latest a few seconds after the
 ///   time at which the API server should have ended it (`timeoutSeconds`).
 /// - Its connections have TCP keepalive.
+/// - It uses no proxy: `HTTPS_PROXY` is meant for connections to Port.
 /// - `metrics` counts the requests, and `activity` notes when the API server sends something on a watch.
 ///
 /// The stack is that of [`kube::client::ClientBuilder`], which gives no access to the TCP connector.

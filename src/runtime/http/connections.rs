@@ -98,13 +98,12 @@ async fn serve_connection(stream: TcpStream, router: Router, limits: HttpLimits,
             .max_buf_size(BUFFER_SIZE)
             .serve_connection(TokioIo::new(stream), service)
     );
-    let ended = match timeout(limits.connection, connection.as_mut()).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            // Finishes the current request, for which the client may have to read the response.
-            connection.as_mut().graceful_shutdown();
-            timeout(limits.request, connection).await.unwrap_or(Ok(()))
-        }
+    let ended = if let Ok(ended) = timeout(limits.connection, connection.as_mut()).await {
+        ended
+    } else {
+        // Finishes the current request, for which the client may have to read the response.
+        connection.as_mut().graceful_shutdown();
+        timeout(limits.request, connection).await.unwrap_or(Ok(()))
     };
     // Other errors are those of clients that go away.
     if ended.is_err_and(|error| error.is_timeout()) {
@@ -118,14 +117,13 @@ async fn respond(
     limits: HttpLimits,
     metrics: &Metrics,
 ) -> Result<Response, Infallible> {
-    match timeout(limits.request, router.clone().oneshot(request.map(Body::new))).await {
-        Ok(response) => response,
-        Err(_) => {
-            metrics.server.closed(CloseReason::SlowRequest);
-            let text = format!("the request took longer than {} s; send it again\n", limits.request.as_secs());
-            // The rest of the request is not read. Alertmanager sends a notification again after a 5xx response.
-            let close = [(header::CONNECTION, HeaderValue::from_static("close"))];
-            Ok((StatusCode::SERVICE_UNAVAILABLE, close, text).into_response())
-        }
+    let response = timeout(limits.request, router.clone().oneshot(request.map(Body::new)));
+    if let Ok(response) = response.await {
+        return response;
     }
+    metrics.server.closed(CloseReason::SlowRequest);
+    let text = format!("the request took longer than {} s; send it again\n", limits.request.as_secs());
+    // The rest of the request is not read. Alertmanager sends a notification again after a 5xx response.
+    let close = [(header::CONNECTION, HeaderValue::from_static("close"))];
+    Ok((StatusCode::SERVICE_UNAVAILABLE, close, text).into_response())
 }
