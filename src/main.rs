@@ -32,8 +32,15 @@ fn main() -> ExitCode {
 }
 
 /// One thread is enough for work that nearly always waits for the network, and it needs less memory than several.
-#[tokio::main(flavor = "current_thread")]
-async fn run(arguments: RunArguments) -> Result<(), Box<dyn std::error::Error>> {
+fn run(arguments: RunArguments) -> Result<(), Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(run_controller(arguments));
+    // Otherwise the process would wait for a file or a name server that doesn't respond.
+    runtime.shutdown_background();
+    result
+}
+
+async fn run_controller(arguments: RunArguments) -> Result<(), Box<dyn std::error::Error>> {
     let log = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())

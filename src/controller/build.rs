@@ -6,40 +6,20 @@ use std::sync::atomic::AtomicBool;
 use axum::Router;
 use k8s_controller::LeaderElection;
 use kube::Client;
-use rollout::Uid;
 use tracing::info;
 
+use super::clients::{Clients, renew_deadline};
 use super::identity::{LEASE, cluster_name, default_identity, lease_reference};
+use super::queues::Queues;
 use super::{Controller, RunError};
 use crate::alertmanager::{self, TokenFile};
 use crate::incidents::automatic::{AutoIncidentController, IncidentIndex};
 use crate::publish::{Blueprints, PublishContext, Publisher, Publishing};
 use crate::records::{RecorderCallbacks, Records, RolloutRecorder};
-use crate::resources::{FIELD_MANAGER, ResourceKey};
-use crate::runtime::{Context, Events, Metrics, PendingFn, PendingResources, Readiness, Synced, WorkQueue, now};
+use crate::resources::FIELD_MANAGER;
+use crate::runtime::{Context, Events, Metrics, Readiness, Synced, now};
 use crate::settings::{ActiveSettings, PortSettings, Settings};
 use crate::workloads::{Index, Watch, WatchContext, watches};
-
-/// The work queues, by the part that works on them.
-#[derive(Clone, Default)]
-pub struct Queues {
-    changed: Arc<WorkQueue<Uid>>,
-    deployments: Arc<WorkQueue<ResourceKey>>,
-    incidents: Arc<WorkQueue<ResourceKey>>,
-}
-
-impl Queues {
-    /// How many resources wait to be delivered, for `/readyz` and `/metrics`.
-    pub fn pending(&self) -> PendingFn {
-        let waiting = |kind, queue: &WorkQueue<ResourceKey>| PendingResources {
-            kind,
-            count: queue.len(),
-            oldest: queue.oldest().unwrap_or_default(),
-        };
-        let Self { deployments, incidents, changed: _ } = self.clone();
-        Arc::new(move || vec![waiting("DoraDeployment", &deployments), waiting("DoraIncident", &incidents)])
-    }
-}
 
 /// The gates of readiness. Each opens when the first list of its resource is complete.
 pub struct ReadinessGates {
@@ -77,11 +57,12 @@ impl Controller {
     /// If the settings are invalid.
     pub(super) async fn build(
         settings: Settings,
-        client: Client,
+        clients: Clients,
         default_namespace: String,
         metrics: Arc<Metrics>,
         queues: Queues,
     ) -> Result<Self, RunError> {
+        let Clients { requests: client, lease, watches: watch_client } = clients;
         let cluster = match settings.cluster_name.clone() {
             Some(name) => name,
             None => cluster_name(&client).await,
@@ -89,16 +70,16 @@ impl Controller {
         let identity = settings.replica.identity.clone().unwrap_or_else(default_identity);
         let namespace = settings.replica.namespace.clone().unwrap_or(default_namespace);
         info!(%cluster, identity, port = %settings.port.base_url, version = env!("CARGO_PKG_VERSION"), "started");
-        let election = election(&settings, &client, &namespace, &identity);
+        let election = election(&settings, lease, &namespace, &identity);
         let context = Context { events: Arc::new(Events::new(client.clone(), &identity)), client, metrics };
-        let port = port_client(&settings, &cluster, &context)?;
+        let port = port_client(&settings, &cluster, &context).await?;
         let shared = Arc::new(ActiveSettings::new(cluster, settings.file.clone(), settings.dry_run));
         let records = Arc::new(Records::default());
-        let publishing = publishing(settings.port, &context, port, &shared, &records, &queues, &namespace);
-        let incident_index = Arc::new(IncidentIndex::default());
+        let publishing = publishing(&settings.port, &context, port, &shared, &records, &queues, &namespace);
+        let incident_index = Arc::clone(&queues.incident_index);
         let index = Arc::new(Index::new(Arc::clone(&queues.changed)));
         let watches = WatchContext {
-            client: context.client.clone(),
+            client: watch_client,
             index: Arc::clone(&index),
             selection: shared.file.workloads.selection(),
         };
@@ -129,27 +110,28 @@ impl Controller {
 }
 
 /// The election of the replica that writes. A leader that can't renew its lease stops before another replica takes over.
-fn election(settings: &Settings, client: &Client, namespace: &str, identity: &str) -> LeaderElection {
-    let lease_duration = settings.replica.lease_duration;
-    LeaderElection::new(client.clone(), namespace, LEASE, identity)
-        .with_lease_duration(lease_duration)
-        .with_renew_deadline(lease_duration.saturating_mul(2).checked_div(3).unwrap_or(lease_duration))
+fn election(settings: &Settings, client: Client, namespace: &str, identity: &str) -> LeaderElection {
+    LeaderElection::new(client, namespace, LEASE, identity)
+        .with_lease_duration(settings.replica.lease_duration)
+        .with_renew_deadline(renew_deadline(settings))
 }
 
-fn port_client(settings: &Settings, cluster: &str, context: &Context) -> Result<port_client::Client, RunError> {
+async fn port_client(settings: &Settings, cluster: &str, context: &Context) -> Result<port_client::Client, RunError> {
     let user_agent = format!("{FIELD_MANAGER}/{} ({cluster})", env!("CARGO_PKG_VERSION"));
     let PortSettings { base_url, credentials, ca_file, .. } = &settings.port;
     let options = port_client::ClientOptions::new(base_url.clone(), credentials.clone(), user_agent);
-    Ok(port_client::Client::new(port_client::ClientOptions {
+    let options = port_client::ClientOptions {
         observer: Some(Arc::clone(&context.metrics) as Arc<dyn port_client::Observer>),
         extra_ca: ca_file.clone(),
         limits: settings.file.limits.limits(),
         ..options
-    })?)
+    };
+    // It reads the file with certificate authorities, which may block. Probes are already answered.
+    Ok(tokio::task::spawn_blocking(|| port_client::Client::new(options)).await??)
 }
 
 fn publishing(
-    settings: PortSettings,
+    settings: &PortSettings,
     context: &Context,
     port: port_client::Client,
     shared: &Arc<ActiveSettings>,
@@ -157,7 +139,7 @@ fn publishing(
     queues: &Queues,
     namespace: &str,
 ) -> Publishing {
-    let PortSettings { create_missing_related_entities, create_blueprints, credentials, .. } = settings;
+    let PortSettings { create_missing_related_entities, create_blueprints, .. } = *settings;
     let options =
         port_client::UpsertOptions { create_missing_related_entities, ..port_client::UpsertOptions::default() };
     let context = Arc::new(PublishContext {
@@ -172,7 +154,6 @@ fn publishing(
         deployments: Arc::new(Publisher::new(Arc::clone(&context), Arc::clone(&queues.deployments))),
         incidents: Publisher::new(Arc::clone(&context), Arc::clone(&queues.incidents)),
         context,
-        credentials,
         create_blueprints: create_blueprints && !shared.dry_run,
         lease: lease_reference(namespace),
     }

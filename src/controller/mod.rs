@@ -1,7 +1,9 @@
 //! The composition root: every replica watches, and the leader records and publishes.
 
 mod build;
+mod clients;
 mod identity;
+mod queues;
 mod watches;
 
 use std::sync::Arc;
@@ -9,22 +11,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8s_controller::LeaderElection;
-use kube::Client;
 use rollout::Policy;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::build::{Queues, ReadinessGates, alert_routes, readiness};
+use self::build::{ReadinessGates, alert_routes, readiness};
+use self::clients::Clients;
 use self::identity::installation_time;
+use self::queues::Queues;
 use crate::incidents::automatic::{AutoIncidentController, IncidentIndex};
 use crate::publish::Publishing;
 use crate::records::RolloutRecorder;
-use crate::runtime::{Context, HttpError, Metrics, Readiness, serve};
+use crate::runtime::{
+    ApiClientError, Context, HttpError, HttpLimits, Metrics, Probes, Readiness, WatchActivity, serve,
+};
 use crate::settings::{ActiveSettings, Settings};
 use crate::workloads::{WatchContext, watch_all};
 
 /// How long a leader may finish its work after it was asked to stop. This is less than `terminationGracePeriodSeconds`, by default 30.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a leader may take to release its lease. If it can't, the lease expires.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often the metrics of the index are updated.
 const INDEX_METRICS_PERIOD: Duration = Duration::from_secs(5);
@@ -39,10 +47,13 @@ pub enum RunError {
     Config(#[from] kube::config::InferConfigError),
     /// The Kubernetes client can't be built from the configuration.
     #[error("the Kubernetes configuration is invalid: {0}; check the kubeconfig or the mounted service account")]
-    Client(#[source] Box<kube::Error>),
+    Client(#[from] ApiClientError),
     /// The Port client can't be built from the settings.
     #[error(transparent)]
     Port(#[from] port_client::OptionsError),
+    /// The Port client could not be built because the process ends.
+    #[error("building the Port client was interrupted: {0}")]
+    Interrupted(#[from] tokio::task::JoinError),
     /// The HTTP server can't listen.
     #[error(transparent)]
     Http(#[from] HttpError),
@@ -53,21 +64,27 @@ pub enum RunError {
 /// # Errors
 /// If the settings are invalid. The text says what to change.
 pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunError> {
-    let mut config = kube::Config::infer().await?;
-    // kube would use HTTPS_PROXY for the API server, and ignores NO_PROXY. The proxy is meant for connections to Port.
-    config.proxy_url = None;
+    let config = kube::Config::infer().await?;
     let default_namespace = config.default_namespace.clone();
-    let client = Client::try_from(config).map_err(|error| RunError::Client(Box::new(error)))?;
-    let metrics = Arc::new(Metrics::default());
+    let (metrics, activity) = (Arc::new(Metrics::default()), Arc::new(WatchActivity::default()));
+    let clients = Clients::new(&config, &settings, &metrics, &activity)?;
     let queues = Queues::default();
     let (readiness, gates) = readiness(&settings);
-    let alerts = alert_routes(&settings, &client, &default_namespace, &metrics);
+    let alerts = alert_routes(&settings, &clients.requests, &default_namespace, &metrics);
     // Probes must be answered before the API server answers and before this replica holds the lease.
-    let pending = queues.pending();
-    let http = serve(settings.listen_address, readiness.clone(), Arc::clone(&metrics), pending, alerts).await?;
+    let probes = Probes {
+        readiness: readiness.clone(),
+        metrics: Arc::clone(&metrics),
+        pending: queues.pending(),
+        frozen: queues.frozen(settings.api.watch_seconds, &activity),
+        activity,
+    };
+    let http = serve(settings.listen_address, HttpLimits::default(), probes, alerts)?;
     let work = async {
-        let controller = Controller::build(settings, client, default_namespace, metrics, queues).await?;
-        Box::pin(controller.run(&readiness, gates, &stop)).await;
+        let build = Box::pin(Controller::build(settings, clients, default_namespace, metrics, queues));
+        if let Some(controller) = stop.run_until_cancelled(build).await {
+            Box::pin(controller?.run(&readiness, gates, &stop)).await;
+        }
         Ok(())
     };
     tokio::select! {
@@ -99,7 +116,9 @@ impl Controller {
             () = self.run_election(readiness, stop) => {}
             () = self.shutdown_timeout(stop) => warn!("failed to finish the work in time; the next leader continues it"),
         }
-        self.election.release().await;
+        if tokio::time::timeout(RELEASE_TIMEOUT, self.election.release()).await.is_err() {
+            warn!("failed to release the lease in time; another replica leads when it has expired");
+        }
         info!("stopped");
     }
 
@@ -143,9 +162,12 @@ impl Controller {
 
     /// Follows the records of the leader until `leads`. It never returns, because the election decides when standing by ends.
     async fn stand_by(&self, readiness: &Readiness, leads: &CancellationToken) -> Option<()> {
-        if let Some(policy) = leads.run_until_cancelled(self.policy(readiness)).await {
-            self.recorder.stand_by(&policy, leads).await;
-        }
+        let record = async {
+            if let Some(policy) = leads.run_until_cancelled(self.policy(readiness)).await {
+                self.recorder.stand_by(&policy, leads).await;
+            }
+        };
+        futures::future::join(record, self.auto_incidents.stand_by(leads)).await;
         std::future::pending().await
     }
 

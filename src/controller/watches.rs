@@ -1,18 +1,17 @@
 //! The watches on our own resources. Each state goes to all parts that need it. The publisher reports what can't be decoded.
 
 use jiff::Timestamp;
+use kube::Resource;
 use kube::runtime::watcher::Event;
-use kube::{Api, Resource};
 
 use super::Controller;
 use crate::resources::{DeliveryState, Guarded, ResourceKey, SlimDoraDeployment, SlimDoraIncident};
-use crate::runtime::{Synced, watch_each};
+use crate::runtime::Synced;
 
 impl Controller {
     /// Feeds the `DoraDeployment` resources of all namespaces into the records and to the publisher, until the future is dropped.
     pub(super) async fn watch_records(&self, synced: Synced) {
-        let api = Api::<Guarded<SlimDoraDeployment>>::all(self.context.client.clone());
-        watch_each(api, synced, |event| match event {
+        let handle = |event: Event<Guarded<SlimDoraDeployment>>| match event {
             Event::Init => self.recorder.record_list_started(),
             Event::InitDone => self.recorder.record_list_finished(),
             Event::Apply(record) => self.record_seen(&record, false),
@@ -22,8 +21,8 @@ impl Controller {
                     self.recorder.record_deleted(&record);
                 }
             }
-        })
-        .await;
+        };
+        self.watches.client.watch_each(synced, handle).await;
     }
 
     fn record_seen(&self, record: &Guarded<SlimDoraDeployment>, listed: bool) {
@@ -42,8 +41,7 @@ impl Controller {
 
     /// Feeds the `DoraIncident` resources of all namespaces into their index and to the publisher, until the future is dropped.
     pub(super) async fn watch_incidents(&self, synced: Synced) {
-        let api = Api::<Guarded<SlimDoraIncident>>::all(self.context.client.clone());
-        watch_each(api, synced, |event| match event {
+        let handle = |event: Event<Guarded<SlimDoraIncident>>| match event {
             Event::Init => self.incident_index.list_started(),
             Event::InitDone => self.incident_index.list_finished(),
             Event::Apply(incident) => self.incident_seen(&incident, false),
@@ -53,8 +51,8 @@ impl Controller {
                     self.incident_index.deleted(&incident);
                 }
             }
-        })
-        .await;
+        };
+        self.watches.client.watch_each(synced, handle).await;
     }
 
     fn incident_seen(&self, incident: &Guarded<SlimDoraIncident>, listed: bool) {

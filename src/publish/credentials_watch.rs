@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use port_client::{CredentialError, CredentialSource};
+use port_client::{Client, CredentialError};
 use secrecy::ExposeSecret;
 use tracing::{info, warn};
 
@@ -11,11 +11,11 @@ use crate::resources::digest;
 /// How often the credential files are read. The kubelet updates mounted Secrets about once a minute.
 const PERIOD: Duration = Duration::from_secs(5);
 
-/// Calls `retry_all_now` whenever the credentials change, and logs whether there are any. Never returns.
-pub async fn retry_when_credentials_change(source: &CredentialSource, retry_all_now: impl Fn()) {
+/// Calls `retry_all_now` whenever the credentials of `port` change, and logs whether there are any. Never returns.
+pub async fn retry_when_credentials_change(port: &Client, retry_all_now: impl Fn()) {
     let mut known = None;
     loop {
-        let state = state(source);
+        let state = state(port).await;
         if known.as_ref() != Some(&state) {
             match &state {
                 Ok(Some(_)) if known.is_some() => {
@@ -40,8 +40,8 @@ pub async fn retry_when_credentials_change(source: &CredentialSource, retry_all_
 }
 
 /// A digest of the credentials, so that the secret is not in memory twice.
-fn state(source: &CredentialSource) -> Result<Option<String>, CredentialError> {
-    let credentials = source.current()?;
+async fn state(port: &Client) -> Result<Option<String>, CredentialError> {
+    let credentials = port.credentials().await?;
     Ok(credentials
         .map(|credentials| digest(&(credentials.client_id.as_str(), credentials.client_secret.expose_secret()))))
 }

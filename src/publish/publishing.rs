@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use futures::future::join3;
 use k8s_openapi::api::coordination::v1::Lease;
-use port_client::CredentialSource;
 use tokio_util::sync::CancellationToken;
 
 use super::{BlueprintChange, PublishContext, Publishable, Publisher, retry_when_credentials_change, templates};
@@ -20,8 +19,6 @@ pub struct Publishing {
     pub incidents: Publisher<DoraIncident>,
     /// What both publishers share.
     pub context: Arc<PublishContext>,
-    /// Where the credentials come from.
-    pub credentials: CredentialSource,
     /// Whether blueprints that don't exist in Port are created.
     pub create_blueprints: bool,
     /// The object that Events about the blueprints are published on, since they don't concern one resource.
@@ -36,7 +33,7 @@ impl Publishing {
             self.deployments.queue.retry_all_now();
             self.incidents.queue.retry_all_now();
         };
-        let watch_credentials = retry_when_credentials_change(&self.credentials, || {
+        let watch_credentials = retry_when_credentials_change(port, || {
             retry_all_now();
             blueprints.invalidate();
         });

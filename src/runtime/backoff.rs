@@ -7,6 +7,8 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use parking_lot::Mutex;
 
+use super::shrink_if_sparse;
+
 /// Exponential backoff with full jitter, for each key separately and without a limit on attempts.
 ///
 /// Full jitter means that a delay is anywhere between zero and a bound, and the bound doubles with each failure. Keys
@@ -47,7 +49,10 @@ impl<K: Clone + Eq + Hash> Backoff<K> {
     /// Resets the backoff of `key`, because the work succeeded or is no longer needed. Returns whether the last attempt
     /// had failed.
     pub fn forget(&self, key: &K) -> bool {
-        self.failing.lock().remove(key).is_some()
+        let mut failing = self.failing.lock();
+        let was_failing = failing.remove(key).is_some();
+        shrink_if_sparse(&mut failing);
+        was_failing
     }
 
     /// Whether the last attempt for `key` failed.

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::keys::{DelayedKeys, ReadyKeys};
-use super::later;
+use super::{later, shrink_if_sparse};
 
 /// A queue of keys with the semantics of [`workqueue`] in client-go:
 ///
@@ -35,7 +35,8 @@ pub struct WorkQueue<K> {
 struct State<K> {
     ready: ReadyKeys<K>,
     delayed: DelayedKeys<K>,
-    processing: HashSet<K>,
+    /// The keys that are being processed, and since when.
+    processing: HashMap<K, Instant>,
     /// Keys that were added while they were processed.
     dirty: HashSet<K>,
     /// When each key was added first. An attempt that is followed by a retry doesn't change this time.
@@ -47,7 +48,7 @@ impl<K> Default for WorkQueue<K> {
         let state = State {
             ready: ReadyKeys::default(),
             delayed: DelayedKeys::default(),
-            processing: HashSet::new(),
+            processing: HashMap::new(),
             dirty: HashSet::new(),
             added_at: HashMap::new(),
         };
@@ -71,12 +72,20 @@ impl<K: Clone + Hash + Ord> WorkQueue<K> {
     /// Whether `key` is being processed.
     #[must_use]
     pub fn is_working_on(&self, key: &K) -> bool {
-        self.state.lock().processing.contains(key)
+        self.state.lock().processing.contains_key(key)
     }
 
     /// Removes `key` from the queue. An attempt that has begun continues.
     pub fn forget(&self, key: &K) {
         self.state.lock().forget(key);
+    }
+
+    /// The key that is being processed for the longest time, and for how long.
+    #[must_use]
+    pub fn longest_in_process(&self) -> Option<(K, Duration)> {
+        let state = self.state.lock();
+        let (key, since) = state.processing.iter().min_by_key(|(_, since)| **since)?;
+        Some((key.clone(), since.elapsed()))
     }
 
     /// Makes all delayed keys due now.
@@ -88,7 +97,7 @@ impl<K: Clone + Hash + Ord> WorkQueue<K> {
     /// Processes the keys of the queue until `stop` is cancelled, then finishes the attempts that have begun.
     ///
     /// Each call of `work` gets at most `max_batch` keys, and at most `max_in_flight` calls run at the same time. The
-    /// queue supports one consumer. If the returned future is dropped, the next call processes the unfinished keys again.
+    /// queue supports one consumer. If the returned future is dropped, the unfinished keys are ready again for the next call.
     pub async fn run<F: Future<Output = ()>>(
         &self,
         max_batch: usize,
@@ -96,7 +105,7 @@ impl<K: Clone + Hash + Ord> WorkQueue<K> {
         stop: &CancellationToken,
         work: impl Fn(Vec<K>) -> F,
     ) {
-        self.requeue();
+        let _requeue = RequeueOnDrop(self);
         let mut in_flight = FuturesUnordered::new();
         let mut stopping = false;
         while !(stopping && in_flight.is_empty()) {
@@ -156,7 +165,7 @@ impl<K: Clone + Hash + Ord> WorkQueue<K> {
     pub fn len(&self) -> usize {
         let state = self.state.lock();
         // A failed attempt schedules its retry before it ends, so the same key can be delayed and in process.
-        let processing = state.processing.iter().filter(|key| !state.delayed.contains(*key)).count();
+        let processing = state.processing.keys().filter(|key| !state.delayed.contains(*key)).count();
         state.ready.len() + state.delayed.len() + processing
     }
 
@@ -180,7 +189,17 @@ impl<K: Clone + Hash + Ord> WorkQueue<K> {
         for key in &keys {
             state.added_at.remove(key);
         }
+        shrink_if_sparse(&mut state.added_at);
         keys
+    }
+}
+
+/// Makes the keys ready again whose processing was dropped.
+struct RequeueOnDrop<'a, K: Clone + Hash + Ord>(&'a WorkQueue<K>);
+
+impl<K: Clone + Hash + Ord> Drop for RequeueOnDrop<'_, K> {
+    fn drop(&mut self) {
+        self.0.requeue();
     }
 }
 
@@ -188,7 +207,7 @@ impl<K: Clone + Hash + Ord> State<K> {
     fn add(&mut self, key: K) {
         self.added_at.entry(key.clone()).or_insert_with(Instant::now);
         self.delayed.remove(&key);
-        if self.processing.contains(&key) {
+        if self.processing.contains_key(&key) {
             self.dirty.insert(key);
         } else {
             self.ready.insert(key);
@@ -207,8 +226,8 @@ impl<K: Clone + Hash + Ord> State<K> {
         self.ready.remove(key);
         self.delayed.remove(key);
         self.dirty.remove(key);
-        if !self.processing.contains(key) {
-            self.added_at.remove(key);
+        if !self.processing.contains_key(key) {
+            self.finish(key);
         }
     }
 
@@ -224,7 +243,7 @@ impl<K: Clone + Hash + Ord> State<K> {
             self.add(key);
         }
         let keys: Vec<K> = std::iter::from_fn(|| self.ready.pop()).take(max).collect();
-        self.processing.extend(keys.iter().cloned());
+        self.processing.extend(keys.iter().map(|key| (key.clone(), now)));
         (keys, self.delayed.next_due())
     }
 
@@ -235,13 +254,19 @@ impl<K: Clone + Hash + Ord> State<K> {
         if is_ready_again {
             self.add(key.clone());
         } else if !self.delayed.contains(key) {
-            self.added_at.remove(key);
+            self.finish(key);
         }
         is_ready_again
     }
 
+    /// Forgets since when `key` is in the queue, because it left.
+    fn finish(&mut self, key: &K) {
+        self.added_at.remove(key);
+        shrink_if_sparse(&mut self.added_at);
+    }
+
     fn requeue(&mut self) {
-        for key in std::mem::take(&mut self.processing) {
+        for (key, _) in std::mem::take(&mut self.processing) {
             self.dirty.remove(&key);
             self.add(key);
         }

@@ -51,12 +51,15 @@ pub struct RunArguments {
     /// controller receives no alerts.
     #[arg(long, env = "ALERTMANAGER_TOKEN_FILE", global = true, value_name = "FILE")]
     pub alertmanager_token_file: Option<PathBuf>,
-    /// Address on which /livez, /readyz, /metrics and /alertmanager are served.
-    #[arg(long, env = "LISTEN_ADDRESS", default_value = "0.0.0.0:8080", global = true, value_name = "ADDRESS")]
+    /// Address on which /livez, /readyz, /metrics and /alertmanager are served. [::] is IPv6 and IPv4, as far as the host has them.
+    #[arg(long, env = "LISTEN_ADDRESS", default_value = "[::]:8080", global = true, value_name = "ADDRESS")]
     pub listen_address: SocketAddr,
     /// Format of the log. RUST_LOG sets the level, such as info or port_dora_controller=debug.
     #[arg(long, env = "LOG_FORMAT", default_value = "text", global = true, value_enum)]
     pub log_format: LogFormat,
+    /// Flags for the requests to the API server.
+    #[command(flatten)]
+    pub api: ApiArguments,
     /// Flags of this replica.
     #[command(flatten)]
     pub replica: ReplicaArguments,
@@ -97,6 +100,20 @@ pub struct PortArguments {
     pub create_missing_related_entities: bool,
 }
 
+/// Flags for the requests to the API server.
+#[derive(Args, Clone, Debug)]
+pub struct ApiArguments {
+    /// Seconds after which a request to the API server fails, and is sent again later.
+    #[arg(long = "api-timeout-seconds", env = "API_TIMEOUT_SECONDS", default_value_t = 30,
+        value_parser = clap::value_parser!(u16).range(1..=120), global = true, value_name = "SECONDS")]
+    pub timeout_seconds: u16,
+    /// Seconds after which each watch starts again. Choose less than the time after which something between the controller and the API
+    /// server drops connections without traffic.
+    #[arg(long, env = "WATCH_SECONDS", default_value_t = 290, value_parser = clap::value_parser!(u16).range(5..=290),
+        global = true, value_name = "SECONDS")]
+    pub watch_seconds: u16,
+}
+
 /// Flags of this replica.
 #[derive(Args, Clone, Debug)]
 pub struct ReplicaArguments {
@@ -120,4 +137,15 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_address_is_that_of_ipv6_and_ipv4() {
+        let Arguments { run, .. } = Arguments::parse_from(["port-dora-controller"]);
+        assert_eq!(run.listen_address.to_string(), "[::]:8080");
+    }
 }

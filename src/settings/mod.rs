@@ -19,7 +19,7 @@ use secrecy::SecretString;
 
 pub use active::ActiveSettings;
 pub use alertmanager::{AlertFields, AlertSource, AlertSourceError, AlertmanagerSettings};
-pub use arguments::{Arguments, Command, LogFormat, PortArguments, ReplicaArguments, RunArguments};
+pub use arguments::{ApiArguments, Arguments, Command, LogFormat, PortArguments, ReplicaArguments, RunArguments};
 pub use duration::{Duration, DurationError};
 pub use file::{Blueprints, Defaults, FileError, FileSettings, Statuses};
 pub use incidents::{IncidentSettings, IncidentTriggers};
@@ -33,6 +33,8 @@ pub use workloads::WorkloadSettings;
 pub struct Settings {
     /// The connection to Port.
     pub port: PortSettings,
+    /// The requests to the API server.
+    pub api: ApiSettings,
     /// This replica.
     pub replica: ReplicaSettings,
     /// Name of the cluster in entity identifiers. Default: the first characters of the UID of the namespace `kube-system`.
@@ -60,6 +62,15 @@ pub struct PortSettings {
     pub create_blueprints: bool,
     /// Whether missing related entities are created. Otherwise, Port refuses the entity.
     pub create_missing_related_entities: bool,
+}
+
+/// The requests to the API server.
+#[derive(Clone, Copy, Debug)]
+pub struct ApiSettings {
+    /// Longest time of a request that is not a watch.
+    pub timeout: std::time::Duration,
+    /// Seconds after which the API server ends a watch, and the next one starts.
+    pub watch_seconds: u16,
 }
 
 /// This replica of the controller.
@@ -127,6 +138,7 @@ impl Settings {
             alertmanager_token_file,
             listen_address,
             log_format: _,
+            api,
             replica,
         } = arguments;
         let cluster_name = non_blank(cluster_name);
@@ -135,6 +147,7 @@ impl Settings {
         }
         Ok(Self {
             port: PortSettings::load(port)?,
+            api: ApiSettings::load(&api),
             replica: ReplicaSettings::load(replica),
             cluster_name,
             dry_run,
@@ -173,6 +186,13 @@ impl PortSettings {
             create_blueprints,
             create_missing_related_entities,
         })
+    }
+}
+
+impl ApiSettings {
+    fn load(arguments: &ApiArguments) -> Self {
+        let ApiArguments { timeout_seconds, watch_seconds } = *arguments;
+        Self { timeout: std::time::Duration::from_secs(timeout_seconds.into()), watch_seconds }
     }
 }
 

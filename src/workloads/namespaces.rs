@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Namespace;
+use kube::Resource;
 use kube::api::ObjectMeta;
 use kube::runtime::watcher::Event;
-use kube::{Api, Resource};
 use rollout::Metadata;
 use serde::Deserialize;
 
 use super::watch::{Watch, WatchContext};
 use crate::resources::{Guarded, own_entries, slim_metadata};
-use crate::runtime::{Synced, decoded, watch_each};
+use crate::runtime::{Synced, decoded};
 
 /// The watch on namespaces.
 pub const NAMESPACES: Watch =
@@ -36,7 +36,7 @@ impl SlimNamespace {
 
 async fn watch_namespaces(context: &WatchContext, synced: Synced) {
     let WatchContext { client, index, selection: _ } = context;
-    watch_each(Api::<Guarded<SlimNamespace>>::all(client.clone()), synced, move |event| match event {
+    let handle = move |event: Event<Guarded<SlimNamespace>>| match event {
         Event::Init => index.namespace_list_started(),
         Event::InitDone => index.namespace_list_completed(),
         Event::Apply(namespace) | Event::InitApply(namespace) => {
@@ -52,6 +52,6 @@ async fn watch_namespaces(context: &WatchContext, synced: Synced) {
                 index.namespace_deleted(name);
             }
         }
-    })
-    .await;
+    };
+    client.watch_each(synced, handle).await;
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, join_all};
 use jiff::Timestamp;
+use kube::Resource;
 use kube::api::ObjectMeta;
 use kube::runtime::watcher::Event;
-use kube::{Api, Client, Resource};
 use rollout::{Revision, Source, Uid, Workload, WorkloadKind};
 use serde::de::DeserializeOwned;
 
@@ -15,12 +15,12 @@ use super::kinds::Kind;
 use super::namespaces::NAMESPACES;
 use super::{Index, Selection};
 use crate::resources::Guarded;
-use crate::runtime::{Synced, decoded, watch_each};
+use crate::runtime::{Synced, WatchClient, decoded};
 
 /// What all watches share.
 pub struct WatchContext {
-    /// The client of the API server.
-    pub client: Client,
+    /// Watches through the API server.
+    pub client: WatchClient,
     /// The index that the watches feed.
     pub index: Arc<Index>,
     /// Which workloads are recorded.
@@ -71,15 +71,14 @@ where
             index.workload_applied(workload, source, Timestamp::now());
         }
     };
-    Box::pin(watch_each(Api::<Guarded<K>>::all(client.clone()), synced, move |event| match event {
+    Box::pin(client.watch_each(synced, move |event: Event<Guarded<K>>| match event {
         Event::Init => index.workload_list_started(kind),
         Event::InitDone => index.workload_list_completed(kind, Timestamp::now()),
         Event::Apply(object) => apply(object, Source::Watch),
         Event::InitApply(object) => apply(object, Source::List),
         Event::Delete(object) => {
-            if let Some(workload) = workload(object) {
-                let uid = Uid::clone(&workload.uid);
-                index.workload_deleted(&uid, Some(workload), Source::Watch, Timestamp::now());
+            if let Some(uid) = object.meta().uid.as_deref().map(Uid::from) {
+                index.workload_deleted(&uid, workload(object), Source::Watch, Timestamp::now());
             }
         }
     }))
@@ -98,7 +97,7 @@ where
 {
     let WatchContext { client, index, selection: _ } = context;
     let delete = move |metadata: &ObjectMeta| metadata.uid.iter().for_each(|uid| index.revision_deleted(uid));
-    Box::pin(watch_each(Api::<Guarded<K>>::all(client.clone()), synced, move |event| match event {
+    Box::pin(client.watch_each(synced, move |event: Event<Guarded<K>>| match event {
         Event::Init => kinds.iter().for_each(|kind| index.revision_list_started(*kind)),
         Event::InitDone => kinds.iter().for_each(|kind| index.revision_list_completed(*kind)),
         Event::Apply(object) | Event::InitApply(object) => {

@@ -13,6 +13,7 @@ async fn chart_is_accepted_under_the_restricted_profile() -> TestResult {
     for values in [&[][..], &credentials[..]] {
         let arguments = ["template", "chart-test", CHART, "--namespace", &namespace, "--set", "crds.install=false"];
         let manifests = setup.helm(arguments.iter().chain(values)).await?;
+        assert!(manifests.contains("value: \"[::]:8080\""), "IPv6 and IPv4: {manifests}");
         setup
             .kubectl_with_input(
                 ["--namespace", &namespace, "apply", "--server-side", "--dry-run=server", "--filename", "-"],

@@ -22,6 +22,8 @@ mod incident_documents;
 mod incident_roles;
 mod incident_times;
 mod incidents;
+mod lossy_proxy;
+mod lost_connections;
 mod no_deadline;
 mod objects;
 mod outcomes;

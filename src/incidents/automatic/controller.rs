@@ -80,6 +80,12 @@ impl AutoIncidentController {
         self.incidents.queue().run(1, MAX_CONCURRENT_RECONCILES, stop, reconcile).await;
     }
 
+    /// Drops what is in the queue until `stop`, so that it doesn't grow on a standby. [`AutoIncidentController::run`] needs nothing of it:
+    /// the recorder of a new leader reconciles every workload, and enqueues those that may need an incident.
+    pub async fn stand_by(&self, stop: &CancellationToken) {
+        self.incidents.discard_queue(stop).await;
+    }
+
     async fn reconcile_and_requeue(&self, uid: Uid, installed: Timestamp) {
         let queue = self.incidents.queue();
         match self.reconcile(&uid, installed).await {

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::Resource;
 use parking_lot::Mutex;
 use rollout::{Availability, RecordedRevision, Uid, UnixSeconds, WorkloadKey};
+use tokio_util::sync::CancellationToken;
 
 use super::decide::{MAX_FAILURE_AGE, OpenedBy, may_open};
 use super::manifest::{OPENED_BY, WORKLOAD_UID};
@@ -15,6 +16,9 @@ use crate::runtime::{ListMark, Listing, WorkQueue};
 
 /// How long a resolved incident stays in the index. After that it can't concern a failure that still opens an incident.
 const RESOLVED_RETENTION: SignedDuration = SignedDuration::from_hours(2 * MAX_FAILURE_AGE.as_hours());
+
+/// How many keys of the queue a standby drops at once.
+const DISCARD_BATCH: usize = 100;
 
 /// The incidents that still matter, by the workload that they refer to, and the queue of workloads to reconcile.
 ///
@@ -46,6 +50,11 @@ impl IncidentIndex {
     #[must_use]
     pub fn queue(&self) -> &WorkQueue<Uid> {
         &self.queue
+    }
+
+    /// Drops each key in the queue until `stop`, while this replica doesn't lead.
+    pub async fn discard_queue(&self, stop: &CancellationToken) {
+        self.queue.run(DISCARD_BATCH, 1, stop, async |_| {}).await;
     }
 
     /// Handles an incident that was created, changed or listed. An open automatic incident enqueues its workload.
@@ -231,6 +240,30 @@ mod tests {
         assert_eq!(index.names(&workload), ["three"]);
         index.deleted(&incident("three", None));
         assert!(index.incidents.lock().of_workloads.is_empty());
+    }
+
+    #[tokio::test]
+    async fn queue_of_a_standby_stays_empty() {
+        let now: Timestamp = "2026-01-03T00:00:00Z".parse().unwrap();
+        let (index, leads) = (IncidentIndex::default(), CancellationToken::new());
+        for _ in 0..3 {
+            index.applied(&incident("down", None), now);
+            for number in 0..500 {
+                let lost = Availability { is_available: false, since: UnixSeconds::of(now).unwrap() };
+                index.enqueue_if_relevant(&format!("uid-{number}").into(), Some(lost), &[], now);
+            }
+            let emptied = async {
+                while !index.queue().is_empty() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                () = index.discard_queue(&leads) => unreachable!(),
+                () = emptied => {}
+            }
+        }
+        index.enqueue_open();
+        assert_eq!(index.queue().drain(), [Uid::from("uid")], "a new leader handles open incidents");
     }
 
     #[test]

@@ -2,11 +2,14 @@
 //!
 //! Counters whose labels are known exist from the start with the value 0, so that `increase()` of Prometheus sees the first event.
 
+mod api;
 mod delivery;
 mod incidents;
 mod process;
 mod records;
 mod requests;
+mod server;
+mod watches;
 
 use std::sync::atomic::AtomicU64;
 
@@ -14,11 +17,14 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+pub use self::api::ApiMetrics;
 pub use self::delivery::DeliveryMetrics;
 pub use self::incidents::IncidentMetrics;
-pub use self::process::ProcessMetrics;
+pub use self::process::{PARTS, ProcessMetrics};
 pub use self::records::RecordMetrics;
 use self::requests::RequestMetrics;
+pub use self::server::{CloseReason, ServerMetrics};
+pub use self::watches::WatchMetrics;
 
 /// Prefix of all names.
 const PREFIX: &str = "port_dora";
@@ -35,6 +41,12 @@ pub struct Metrics {
     pub incidents: IncidentMetrics,
     /// Delivery of custom resources to Port.
     pub delivery: DeliveryMetrics,
+    /// Requests to the API server.
+    pub api: ApiMetrics,
+    /// The watches.
+    pub watches: WatchMetrics,
+    /// The HTTP server.
+    pub server: ServerMetrics,
     /// The process itself.
     pub process: ProcessMetrics,
     requests: RequestMetrics,
@@ -47,12 +59,16 @@ impl Default for Metrics {
         let (records, incidents) = (RecordMetrics::default(), IncidentMetrics::default());
         let (delivery, process, requests) =
             (DeliveryMetrics::default(), ProcessMetrics::default(), RequestMetrics::default());
+        let (api, watches, server) = (ApiMetrics::default(), WatchMetrics::default(), ServerMetrics::default());
         records.register(&mut registry);
         incidents.register(&mut registry);
         delivery.register(&mut registry);
         requests.register(&mut registry);
+        api.register(&mut registry);
+        watches.register(&mut registry);
+        server.register(&mut registry);
         process.register(&mut registry);
-        Self { records, incidents, delivery, process, requests, registry }
+        Self { records, incidents, delivery, api, watches, server, process, requests, registry }
     }
 }
 
@@ -98,6 +114,14 @@ mod tests {
         metrics.delivery.set_missing_fields("dora_incident", 3);
         metrics.process.set_indexed(4, 5);
         metrics.process.set_leader(true);
+        metrics.process.set_frozen("recorder", 1);
+        metrics.api.answered("PATCH", StatusClass::Success);
+        metrics.api.timed_out("PATCH");
+        metrics.watches.started("deployments");
+        metrics.watches.failed("deployments");
+        metrics.watches.relisted("deployments");
+        metrics.watches.set_age("deployments", Duration::from_millis(2500));
+        metrics.server.closed(CloseReason::Idle);
         metrics.on_request(Route::Upsert, StatusClass::Success, Duration::from_millis(30));
         metrics.on_wait(Route::Upsert, Duration::from_millis(500));
         metrics.on_pause(Duration::from_secs(60));
@@ -127,6 +151,13 @@ mod tests {
             "port_dora_request_duration_seconds_bucket{le=\"0.05\",route=\"upsert\"} 1",
             "port_dora_request_wait_seconds_total{route=\"upsert\"} 0.5",
             "port_dora_paused_seconds_total 60.0",
+            "port_dora_api_requests_total{method=\"PATCH\",status=\"2xx\"} 1",
+            "port_dora_api_request_timeouts_total{method=\"PATCH\"} 1",
+            "port_dora_watch_errors_total{resource=\"deployments\"} 1",
+            "port_dora_watch_relists_total{resource=\"deployments\"} 1",
+            "port_dora_watch_last_event_age_seconds{resource=\"deployments\"} 2.5",
+            "port_dora_http_connections_closed_total{reason=\"idle\"} 1",
+            "port_dora_frozen_parts{part=\"recorder\"} 1",
             "port_dora_leader 1",
             "port_dora_indexed_workloads 4",
             "port_dora_indexed_revisions 5",
@@ -149,6 +180,10 @@ mod tests {
             "port_dora_resources_refused_total{kind=\"DoraDeployment\",reason=\"Undecodable\"} 0",
             "port_dora_entities_orphaned_total{kind=\"DoraIncident\"} 0",
             "port_dora_requests_total{route=\"upsert\",status=\"none\"} 0",
+            "port_dora_api_requests_total{method=\"WATCH\",status=\"none\"} 0",
+            "port_dora_api_request_timeouts_total{method=\"GET\"} 0",
+            "port_dora_http_connections_closed_total{reason=\"too_many\"} 0",
+            "port_dora_frozen_parts{part=\"watch\"} 0",
         ] {
             assert!(text.lines().any(|line| line == sample), "{sample} is missing in {text}");
         }

@@ -1,10 +1,20 @@
 //! Metrics of the process itself.
 
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::saturated;
+
+/// The parts of the process that may freeze.
+pub const PARTS: [&str; 5] = ["recorder", "automatic_incidents", "deployment_publisher", "incident_publisher", "watch"];
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct PartLabel {
+    part: &'static str,
+}
 
 /// The process itself.
 #[derive(Debug, Default)]
@@ -12,6 +22,7 @@ pub struct ProcessMetrics {
     leader: Gauge,
     workloads: Gauge,
     revisions: Gauge,
+    frozen: Family<PartLabel, Gauge>,
 }
 
 impl ProcessMetrics {
@@ -22,6 +33,11 @@ impl ProcessMetrics {
         registry.register("indexed_workloads", help, self.workloads.clone());
         let help = "Revisions of workloads in the index, such as ReplicaSets of Deployments";
         registry.register("indexed_revisions", help, self.revisions.clone());
+        let help = "Parts of the process that make no progress, by part";
+        registry.register("frozen_parts", help, self.frozen.clone());
+        for part in PARTS {
+            let _ = self.frozen.get_or_create(&PartLabel { part });
+        }
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "Version of the controller", version);
     }
@@ -30,6 +46,11 @@ impl ProcessMetrics {
     pub fn set_indexed(&self, workloads: usize, revisions: usize) {
         self.workloads.set(saturated(workloads));
         self.revisions.set(saturated(revisions));
+    }
+
+    /// `count` parts with this name make no progress.
+    pub fn set_frozen(&self, part: &'static str, count: usize) {
+        self.frozen.get_or_create(&PartLabel { part }).set(saturated(count));
     }
 
     /// Whether this replica is the leader.

@@ -1,59 +1,62 @@
 //! The two orders of a work queue: by arrival and by time.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 
-use indexmap::IndexSet;
 use tokio::time::Instant;
 
-/// Distinct keys, first in, first out.
-///
-/// An `IndexSet` removes its last key in constant time, but its first key only in linear time. So keys arrive at the end
-/// of `incoming` and leave at the end of `outgoing`. When `outgoing` is empty, it becomes `incoming` in reverse order.
+use crate::runtime::shrink_if_sparse;
+
+/// Distinct keys, first in, first out. Any key can be removed in logarithmic time.
 #[derive(Debug)]
 pub struct ReadyKeys<K> {
-    incoming: IndexSet<K>,
-    outgoing: IndexSet<K>,
+    /// The keys by the number of their arrival.
+    by_arrival: BTreeMap<u64, K>,
+    arrivals: HashMap<K, u64>,
+    next_arrival: u64,
 }
 
 impl<K> Default for ReadyKeys<K> {
     fn default() -> Self {
-        Self { incoming: IndexSet::new(), outgoing: IndexSet::new() }
+        Self { by_arrival: BTreeMap::new(), arrivals: HashMap::new(), next_arrival: 0 }
     }
 }
 
-impl<K: Eq + Hash> ReadyKeys<K> {
+impl<K: Clone + Eq + Hash> ReadyKeys<K> {
     /// Adds `key` at the end. A key that is present keeps its place.
     pub fn insert(&mut self, key: K) {
-        if !self.outgoing.contains(&key) {
-            self.incoming.insert(key);
+        if self.arrivals.contains_key(&key) {
+            return;
         }
+        self.arrivals.insert(key.clone(), self.next_arrival);
+        self.by_arrival.insert(self.next_arrival, key);
+        self.next_arrival += 1;
     }
 
-    /// Removes `key`, in linear time if it is present.
+    /// Removes `key`.
     pub fn remove(&mut self, key: &K) {
-        if !self.incoming.shift_remove(key) {
-            self.outgoing.shift_remove(key);
+        if let Some(arrival) = self.arrivals.remove(key) {
+            self.by_arrival.remove(&arrival);
+            shrink_if_sparse(&mut self.arrivals);
         }
     }
 
     /// Removes the first key.
     pub fn pop(&mut self) -> Option<K> {
-        if self.outgoing.is_empty() {
-            std::mem::swap(&mut self.incoming, &mut self.outgoing);
-            self.outgoing.reverse();
-        }
-        self.outgoing.pop()
+        let (_, key) = self.by_arrival.pop_first()?;
+        self.arrivals.remove(&key);
+        shrink_if_sparse(&mut self.arrivals);
+        Some(key)
     }
 
     /// Whether `key` is present.
     pub fn contains(&self, key: &K) -> bool {
-        self.incoming.contains(key) || self.outgoing.contains(key)
+        self.arrivals.contains_key(key)
     }
 
     /// Number of keys.
     pub fn len(&self) -> usize {
-        self.incoming.len() + self.outgoing.len()
+        self.arrivals.len()
     }
 }
 
@@ -85,6 +88,7 @@ impl<K: Clone + Hash + Ord> DelayedKeys<K> {
     pub fn remove(&mut self, key: &K) {
         if let Some(time) = self.times.remove(key) {
             self.by_time.remove(&(time, key.clone()));
+            shrink_if_sparse(&mut self.times);
         }
     }
 
@@ -93,12 +97,13 @@ impl<K: Clone + Hash + Ord> DelayedKeys<K> {
         let due = self.by_time.first().is_some_and(|(time, _)| *time <= now);
         let (_, key) = due.then(|| self.by_time.pop_first())??;
         self.times.remove(&key);
+        shrink_if_sparse(&mut self.times);
         Some(key)
     }
 
     /// Removes all keys, the earliest first.
     pub fn take_all(&mut self) -> impl Iterator<Item = K> + use<K> {
-        self.times.clear();
+        self.times = HashMap::new();
         std::mem::take(&mut self.by_time).into_iter().map(|(_, key)| key)
     }
 
@@ -141,6 +146,23 @@ mod tests {
         assert_eq!(ready.len(), 3);
         let left: Vec<_> = std::iter::from_fn(|| ready.pop()).collect();
         assert_eq!(left, ["b", "d", "a"]);
+    }
+
+    #[test]
+    fn memory_of_a_burst_of_keys_is_freed() {
+        let (mut ready, mut delayed, now) = (ReadyKeys::default(), DelayedKeys::default(), Instant::now());
+        let keys = 0..5_000;
+        for key in keys.clone() {
+            ready.insert(key);
+            delayed.insert(key, now);
+        }
+        for key in keys.step_by(2) {
+            ready.remove(&key);
+            delayed.remove(&key);
+        }
+        while ready.pop().is_some() {}
+        while delayed.pop_due(now).is_some() {}
+        assert!(ready.arrivals.capacity() < 100 && delayed.times.capacity() < 100);
     }
 
     #[test]

@@ -110,7 +110,8 @@ async fn dropped_work_is_processed_again() {
     let stop = CancellationToken::new();
     queue.add("a");
     let endless = queue.run(1, 1, &stop, async |_| std::future::pending().await);
-    assert!(tokio::time::timeout(Duration::from_secs(1), endless).await.is_err());
+    let unfinished = tokio::time::timeout(Duration::from_secs(1), endless).await;
+    assert!(unfinished.is_err() && queue.longest_in_process().is_none(), "nobody works on the key any more");
     let finished = Mutex::new(Vec::new());
     queue
         .run(1, 1, &stop, async |keys| {
@@ -142,4 +143,51 @@ async fn forgotten_key_comes_only_if_added_again() {
         queue.done(&key);
     }
     assert!(queue.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn longest_work_shows_since_when_it_runs() {
+    let queue = WorkQueue::default();
+    queue.add("stuck");
+    assert_eq!((queue.longest_in_process(), queue.next(1).await), (None, vec!["stuck"]));
+    tokio::time::advance(Duration::from_secs(300)).await;
+    for key in ["a", "b"] {
+        queue.add(key);
+        assert_eq!(queue.next(1).await, [key]);
+    }
+    tokio::time::advance(Duration::from_secs(12)).await;
+    assert_eq!(queue.longest_in_process(), Some(("stuck", Duration::from_secs(312))));
+    queue.done(&"stuck");
+    assert_eq!(queue.longest_in_process().map(|(_, time)| time.as_secs()), Some(12));
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_of_a_burst_is_freed() {
+    let queue = WorkQueue::default();
+    for key in 0..5_000 {
+        queue.add(key);
+        queue.add_after(5_000 + key, Duration::from_secs(1));
+    }
+    for key in (0..10_000).step_by(2) {
+        queue.forget(&key);
+    }
+    let stop = CancellationToken::new();
+    queue
+        .run(20, 4, &stop, async |_| {
+            if queue.len() <= 20 {
+                stop.cancel();
+            }
+        })
+        .await;
+    assert_eq!(queue.len(), 0);
+    let state = queue.state.lock();
+    assert!(state.added_at.capacity() < 100, "{}", state.added_at.capacity());
+}
+
+#[tokio::test(start_paused = true)]
+async fn endless_delay_is_bounded() {
+    let queue = WorkQueue::default();
+    queue.add_after("a", Duration::MAX);
+    queue.retry_all_now();
+    assert_eq!(queue.next(1).await, ["a"]);
 }

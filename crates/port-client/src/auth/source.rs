@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
@@ -152,6 +153,15 @@ pub enum CredentialError {
         path: PathBuf,
         /// The error of the operating system, or the limit that the file exceeds.
         problem: String,
+    },
+    /// The file system did not respond.
+    #[error(
+        "the files with the Port credentials could not be read within {} s; check the volume on which they are",
+        .after.as_secs()
+    )]
+    TimedOut {
+        /// How long the client waited.
+        after: Duration,
     },
     /// The read was interrupted, which happens while the process ends.
     #[error("reading the Port credentials was interrupted: {problem}")]

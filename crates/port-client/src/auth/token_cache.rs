@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 use crate::auth::token::{AccessToken, TokenRequest, TokenResponse};
-use crate::auth::{CredentialError, CredentialSource, Credentials};
+use crate::auth::{CredentialError, CredentialReader, CredentialSource, Credentials};
 use crate::base_url::BaseUrl;
 use crate::error::Error;
 use crate::http::redact::Redactor;
@@ -34,7 +34,7 @@ const REJECTED_TOKEN_PAUSE: Duration = Duration::from_mins(1);
 
 /// Issues access tokens to all clones of a client.
 pub(crate) struct TokenCache {
-    source: Arc<CredentialSource>,
+    reader: CredentialReader,
     base_url: BaseUrl,
     /// Token requests that have ended, successfully or not.
     attempts: AtomicU64,
@@ -68,7 +68,7 @@ struct Rejection {
 impl TokenCache {
     pub(crate) fn new(source: CredentialSource, base_url: BaseUrl) -> Self {
         Self {
-            source: Arc::new(source),
+            reader: CredentialReader::new(source),
             base_url,
             attempts: AtomicU64::new(0),
             state: tokio::sync::Mutex::default(),
@@ -145,16 +145,12 @@ impl TokenCache {
     }
 
     async fn credentials(&self) -> Result<Credentials, Error> {
-        let source = Arc::clone(&self.source);
-        let current = if source.has_files() {
-            // A file system may hang, and must not block the threads of the runtime.
-            tokio::task::spawn_blocking(move || source.current())
-                .await
-                .map_err(|error| CredentialError::Interrupted { problem: error.to_string() })?
-        } else {
-            source.current()
-        };
-        current?.ok_or(Error::NoCredentials)
+        self.current_credentials().await?.ok_or(Error::NoCredentials)
+    }
+
+    /// The credentials; `None` if there are none.
+    pub(crate) async fn current_credentials(&self) -> Result<Option<Credentials>, CredentialError> {
+        self.reader.current().await
     }
 
     async fn request(&self, transport: &Transport, credentials: Credentials) -> Result<CachedToken, Error> {

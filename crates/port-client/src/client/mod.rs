@@ -14,6 +14,7 @@ pub use blueprints::BlueprintCreation;
 
 use crate::auth::token::AccessToken;
 use crate::auth::token_cache::TokenCache;
+use crate::auth::{CredentialError, Credentials};
 use crate::base_url::BaseUrl;
 use crate::error::Error;
 use crate::http::request::Request;
@@ -54,6 +55,14 @@ impl Client {
     #[must_use]
     pub fn paused_until(&self) -> Option<Instant> {
         self.inner.transport.budget.paused_until()
+    }
+
+    /// Reads the current credentials; `None` if there are none. Nothing is sent.
+    ///
+    /// # Errors
+    /// If only one of the two values is set, or if a file can't be read or does not contain a credential.
+    pub async fn credentials(&self) -> Result<Option<Credentials>, CredentialError> {
+        self.inner.tokens.current_credentials().await
     }
 
     /// Sends a request with the access token. Returns the token too, since its redactor is needed to read the rest of the response.
