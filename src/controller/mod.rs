@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use self::build::{Queues, ReadinessGates, alert_routes, readiness};
 use self::identity::installation_time;
+use crate::alertmanager::AlertIndex;
 use crate::incidents::automatic::{AutoIncidentController, IncidentIndex};
 use crate::publish::Publishing;
 use crate::records::RolloutRecorder;
@@ -61,12 +62,13 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     let metrics = Arc::new(Metrics::default());
     let queues = Queues::default();
     let (readiness, gates) = readiness(&settings);
-    let alerts = alert_routes(&settings, &client, &default_namespace, &metrics);
+    let alert_index = Arc::new(AlertIndex::default());
+    let alerts = alert_routes(&settings, &client, &default_namespace, &metrics, &alert_index);
     // Probes must be answered before the API server answers and before this replica holds the lease.
     let pending = queues.pending();
     let http = serve(settings.listen_address, readiness.clone(), Arc::clone(&metrics), pending, alerts).await?;
     let work = async {
-        let controller = Controller::build(settings, client, default_namespace, metrics, queues).await?;
+        let controller = Controller::build(settings, client, default_namespace, metrics, queues, alert_index).await?;
         Box::pin(controller.run(&readiness, gates, &stop)).await;
         Ok(())
     };
@@ -85,6 +87,7 @@ struct Controller {
     watches: WatchContext,
     recorder: RolloutRecorder,
     incident_index: Arc<IncidentIndex>,
+    alert_index: Arc<AlertIndex>,
     auto_incidents: AutoIncidentController,
     publishing: Publishing,
     leads: AtomicBool,

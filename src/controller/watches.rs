@@ -6,7 +6,7 @@ use kube::runtime::watcher::Event;
 use kube::{Api, Resource};
 
 use super::Controller;
-use crate::resources::{DeliveryState, ResourceKey, SlimDoraDeployment, SlimDoraIncident};
+use crate::resources::{DeliveryState, EntityState, ResourceKey, SlimDoraDeployment, SlimDoraIncident};
 use crate::runtime::{Synced, decoded, watch_each};
 
 impl Controller {
@@ -15,12 +15,19 @@ impl Controller {
         let api = Api::<DeserializeGuard<SlimDoraDeployment>>::all(self.context.client.clone());
         watch_each(api, synced, |event| match event {
             Event::Init => self.recorder.record_list_started(),
-            Event::InitDone => self.recorder.record_list_finished(),
+            Event::InitDone => {
+                self.recorder.record_list_finished();
+                // The list doesn't name the records that were deleted while nothing was watched.
+                self.look_up_again(self.publishing.context.awaited.take_all());
+            }
             Event::Apply(record) => self.record_seen(record, false),
             Event::InitApply(record) => self.record_seen(record, true),
             Event::Delete(record) => {
                 if let Some(record) = decoded(record) {
                     self.recorder.record_deleted(&record);
+                    if let Some(key) = ResourceKey::of(record.meta()) {
+                        self.look_up_again(self.publishing.context.awaited.take(&key));
+                    }
                 }
             }
         })
@@ -34,7 +41,17 @@ impl Controller {
         self.recorder.record_applied(&record);
         if let Some(key) = ResourceKey::of(record.meta()) {
             let state = record.delivery_state(self.settings.digest());
+            if record.entity_state(self.settings.digest()) != EntityState::Awaited {
+                self.look_up_again(self.publishing.context.awaited.take(&key));
+            }
             self.publishing.deployments.observed(key, state, listed);
+        }
+    }
+
+    /// Publishes these incidents again, because the record of their cause has changed.
+    fn look_up_again(&self, incidents: Vec<ResourceKey>) {
+        for incident in incidents {
+            self.publishing.incidents.observed(incident, DeliveryState::New, false);
         }
     }
 
@@ -42,13 +59,21 @@ impl Controller {
     pub(super) async fn watch_incidents(&self, synced: Synced) {
         let api = Api::<DeserializeGuard<SlimDoraIncident>>::all(self.context.client.clone());
         watch_each(api, synced, |event| match event {
-            Event::Init => self.incident_index.list_started(),
-            Event::InitDone => self.incident_index.list_finished(),
+            Event::Init => {
+                self.incident_index.list_started();
+                self.alert_index.list_started();
+            }
+            Event::InitDone => {
+                self.incident_index.list_finished();
+                self.alert_index.list_finished();
+            }
             Event::Apply(incident) => self.incident_seen(incident, false),
             Event::InitApply(incident) => self.incident_seen(incident, true),
             Event::Delete(incident) => {
-                if let Some(incident) = decoded(incident) {
-                    self.incident_index.deleted(&incident);
+                if let Some(key) = ResourceKey::of(incident.meta()) {
+                    self.publishing.context.awaited.forget(&key);
+                    self.alert_index.deleted(incident.meta());
+                    self.incident_index.deleted(&key);
                 }
             }
         })
@@ -70,6 +95,7 @@ impl Controller {
         }
         if let Some(incident) = incident {
             self.incident_index.applied(&incident, Timestamp::now());
+            self.alert_index.applied(&incident);
         }
     }
 }

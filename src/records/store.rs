@@ -1,6 +1,7 @@
 //! The recorded revisions of all workloads, in memory.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -10,9 +11,11 @@ use rollout::{RecordedRevision, RevisionId, Uid, UnixSeconds, WorkloadKey};
 
 use super::names::record_name;
 use super::retention::RetentionPolicy;
-use crate::resources::{DeliveryState, NamedWorkload, SlimDoraDeployment, SlimSpec, WorkloadReference};
+use crate::resources::{
+    DeliveryState, DoraDeployment, EntityState, NamedWorkload, SlimDoraDeployment, SlimSpec, WorkloadReference,
+};
 use crate::runtime::{ListMark, Listing};
-use crate::settings::ActiveSettings;
+use crate::settings::{ActiveSettings, IncidentTriggers};
 
 /// The recorded revisions of each workload, at most 64 bytes each. The watch on `DoraDeployment` resources keeps them
 /// current.
@@ -21,9 +24,15 @@ pub struct Records(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// By namespace and UID: a record that names the UID of a workload in another namespace is not about that workload.
-    workloads: HashMap<(Arc<str>, Uid), RecordedWorkload>,
+    /// By namespace: a record that names the UID of a workload in another namespace is not about that workload.
+    namespaces: HashMap<Arc<str>, HashMap<Uid, RecordedWorkload>>,
     listing: Listing,
+}
+
+impl State {
+    fn workload(&self, key: &WorkloadKey, uid: &Uid) -> Option<&RecordedWorkload> {
+        self.namespaces.get(&key.namespace)?.get(uid)
+    }
 }
 
 #[derive(Debug)]
@@ -49,6 +58,10 @@ pub struct RecordState {
     pub is_settled: bool,
     /// Whether the record has the name that the controller gives to it. A copy under another name has not.
     pub has_own_name: bool,
+    /// Whether Port has the entity of the record.
+    pub entity: EntityState,
+    /// What the automatic incidents need to know.
+    pub incident: IncidentDetails,
 }
 
 impl RecordState {
@@ -61,8 +74,72 @@ impl RecordState {
             has_own_name: decode(record).is_some_and(|(uid, WorkloadKey { kind, name, .. }, revision)| {
                 record_name(kind, &name, &uid, &revision) == record.name()
             }),
+            entity: record.entity_state(settings.digest()),
+            incident: IncidentDetails {
+                triggers: triggers(record.spec.environment.as_deref(), settings),
+                has_incident: record.incident().is_some(),
+                reported_loss: record.reported_loss().and_then(UnixSeconds::of),
+                rolled_back_by: short_revision(record.spec.rolled_back_by),
+            },
         }
     }
+
+    /// The state of a record as the API server returned it to the writer of its spec.
+    #[must_use]
+    pub(super) fn written(record: &DoraDeployment, settings: &ActiveSettings) -> Self {
+        let DoraDeployment { metadata, spec, status } = record;
+        let status = status.as_ref();
+        let reported_loss = status.and_then(|status| status.reported_loss.as_ref());
+        let is_delivered = status.and_then(|it| it.entity.as_ref()).is_some_and(|it| it.delivered_at.is_some());
+        Self {
+            generation: generation(metadata.generation.unwrap_or_default()),
+            is_settled: false,
+            has_own_name: true,
+            entity: if is_delivered { EntityState::Delivered } else { EntityState::Awaited },
+            incident: IncidentDetails {
+                triggers: triggers(spec.environment.as_deref(), settings),
+                has_incident: status.is_some_and(|status| status.incident.is_some()),
+                reported_loss: reported_loss.and_then(|time| UnixSeconds::of(time.0)),
+                rolled_back_by: short_revision(spec.rolled_back_by),
+            },
+        }
+    }
+}
+
+/// What the automatic incidents need to know of a record.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct IncidentDetails {
+    /// What opens an incident in the environment of the rollout.
+    pub triggers: IncidentTriggers,
+    /// Whether the rollout has had an incident.
+    pub has_incident: bool,
+    /// Start of the last loss of availability that has had an incident.
+    pub reported_loss: Option<UnixSeconds>,
+    /// Number of the revision that rolled this one back.
+    rolled_back_by: Option<NonZeroU32>,
+}
+
+impl Default for IncidentDetails {
+    fn default() -> Self {
+        Self { triggers: IncidentTriggers::NONE, has_incident: false, reported_loss: None, rolled_back_by: None }
+    }
+}
+
+impl IncidentDetails {
+    /// Number of the revision that rolled this one back.
+    #[must_use]
+    pub fn rolled_back_by(&self) -> Option<i64> {
+        self.rolled_back_by.map(|revision| revision.get().into())
+    }
+}
+
+fn triggers(environment: Option<&str>, settings: &ActiveSettings) -> IncidentTriggers {
+    settings.file.incidents.triggers(environment.unwrap_or(&settings.file.defaults.environment))
+}
+
+/// The number of a revision in 4 bytes. Kubernetes counts revisions from 1.
+fn short_revision(number: Option<i64>) -> Option<NonZeroU32> {
+    NonZeroU32::new(u32::try_from(number?).ok()?)
 }
 
 /// One record of a namespace.
@@ -89,8 +166,44 @@ impl Records {
     #[must_use]
     pub fn revisions(&self, key: &WorkloadKey, uid: &Uid) -> Vec<RecordedRevision> {
         let state = self.0.lock();
-        let workload = state.workloads.get(&owner(key, uid));
+        let workload = state.workload(key, uid);
         workload.into_iter().flat_map(|workload| &workload.records).map(|record| record.revision.clone()).collect()
+    }
+
+    /// The records of the workload that have the names which the controller gives to them, each with what the automatic incidents need.
+    #[must_use]
+    pub fn with_incidents(&self, key: &WorkloadKey, uid: &Uid) -> Vec<(RecordedRevision, IncidentDetails)> {
+        let state = self.0.lock();
+        let records = state.workload(key, uid).into_iter().flat_map(|workload| &workload.records);
+        let own = records.filter(|record| record.state.has_own_name);
+        own.map(|record| (record.revision.clone(), record.state.incident)).collect()
+    }
+
+    /// Stores what was written to the status of a record: whether it has had an incident, and its reported loss of availability.
+    pub fn set_incident(
+        &self,
+        key: &WorkloadKey,
+        uid: &Uid,
+        revision: &RecordedRevision,
+        has_incident: bool,
+        reported_loss: Option<Timestamp>,
+    ) {
+        let mut state = self.0.lock();
+        let workload = state.namespaces.get_mut(&key.namespace).and_then(|workloads| workloads.get_mut(uid));
+        let records = workload.into_iter().flat_map(|workload| &mut workload.records);
+        for record in records.filter(|record| have_same_name(&record.revision, revision)) {
+            record.state.incident.has_incident = has_incident;
+            record.state.incident.reported_loss = reported_loss.and_then(UnixSeconds::of);
+        }
+    }
+
+    /// Whether Port has the entity of a record; `None` if the record doesn't exist.
+    #[must_use]
+    pub fn entity_state(&self, namespace: &str, uid: &Uid, revision: &RecordedRevision) -> Option<EntityState> {
+        let state = self.0.lock();
+        let records = &state.namespaces.get(namespace)?.get(uid)?.records;
+        let record = records.iter().find(|record| have_same_name(&record.revision, revision))?;
+        Some(record.state.entity)
     }
 
     /// The keys under which records name this UID, for a workload that is no longer in the cluster. There are several only if a record
@@ -98,36 +211,39 @@ impl Records {
     #[must_use]
     pub fn keys(&self, uid: &Uid) -> Vec<WorkloadKey> {
         let state = self.0.lock();
-        let of_uid = state.workloads.iter().filter(|((_, other), _)| other == uid);
-        of_uid.map(|(_, workload)| workload.key.clone()).collect()
+        state.namespaces.values().filter_map(|workloads| workloads.get(uid)).map(|it| it.key.clone()).collect()
     }
 
-    /// The records of all workloads in `namespace` that have the names which the controller gives to them.
+    /// The records in `namespace` that `is_wanted` and that have the names which the controller gives to them.
     #[must_use]
-    pub fn in_namespace(&self, namespace: &str) -> Vec<RecordSummary> {
+    pub fn in_namespace(
+        &self,
+        namespace: &str,
+        is_wanted: impl Fn(&WorkloadKey, &RecordedRevision) -> bool,
+    ) -> Vec<RecordSummary> {
         let state = self.0.lock();
-        let workloads = state.workloads.iter().filter(|((other, _), _)| &**other == namespace);
-        workloads
-            .flat_map(|((_, uid), RecordedWorkload { key, records })| {
-                records.iter().filter(|record| record.state.has_own_name).map(|record| RecordSummary {
-                    workload: NamedWorkload { kind: key.kind, name: key.name.to_string() },
-                    uid: Arc::clone(uid),
-                    revision: record.revision.clone(),
-                })
-            })
-            .collect()
+        let mut found = Vec::new();
+        for (uid, RecordedWorkload { key, records }) in state.namespaces.get(namespace).into_iter().flatten() {
+            let wanted = records.iter().filter(|it| it.state.has_own_name && is_wanted(key, &it.revision));
+            found.extend(wanted.map(|record| RecordSummary {
+                workload: NamedWorkload { kind: key.kind, name: key.name.to_string() },
+                uid: Arc::clone(uid),
+                revision: record.revision.clone(),
+            }));
+        }
+        found
     }
 
     /// How many records a workload has.
     #[must_use]
     pub fn count(&self, key: &WorkloadKey, uid: &Uid) -> usize {
-        self.0.lock().workloads.get(&owner(key, uid)).map_or(0, |workload| workload.records.len())
+        self.0.lock().workload(key, uid).map_or(0, |workload| workload.records.len())
     }
 
     /// UIDs of the workloads that have records.
     #[must_use]
     pub fn workloads(&self) -> Vec<Uid> {
-        self.0.lock().workloads.keys().map(|(_, uid)| Arc::clone(uid)).collect()
+        self.0.lock().namespaces.values().flat_map(HashMap::keys).map(Arc::clone).collect()
     }
 
     /// The records of a workload that have expired by `policy`. `workload_exists` is whether the workload is in the
@@ -140,7 +256,7 @@ impl Records {
         now: Timestamp,
     ) -> Vec<RecordedRevision> {
         let state = self.0.lock();
-        let Some(workload) = state.workloads.get(&owner(key, uid)) else {
+        let Some(workload) = state.workload(key, uid) else {
             return Vec::new();
         };
         let records = workload.records.iter().map(|record| (&record.revision, record.state.is_settled));
@@ -149,10 +265,12 @@ impl Records {
 
     /// Stores a record of the workload `key`, unless a newer state of the record is stored.
     pub fn set(&self, uid: &Uid, key: &WorkloadKey, revision: RecordedRevision, state: RecordState) {
-        let State { workloads, listing } = &mut *self.0.lock();
+        let State { namespaces, listing } = &mut *self.0.lock();
         let listing = listing.mark();
-        let RecordedWorkload { records, .. } = workloads
-            .entry(owner(key, uid))
+        let RecordedWorkload { records, .. } = namespaces
+            .entry(Arc::clone(&key.namespace))
+            .or_default()
+            .entry(Arc::clone(uid))
             .or_insert_with(|| RecordedWorkload { key: key.clone(), records: Vec::new() });
         match records.iter_mut().find(|record| have_same_name(&record.revision, &revision)) {
             Some(record) => {
@@ -169,12 +287,17 @@ impl Records {
     /// Removes a record that was deleted.
     pub fn remove(&self, key: &WorkloadKey, uid: &Uid, revision: &RecordedRevision) {
         let mut state = self.0.lock();
-        let owner = owner(key, uid);
-        if let Some(workload) = state.workloads.get_mut(&owner) {
+        let Some(workloads) = state.namespaces.get_mut(&key.namespace) else {
+            return;
+        };
+        if let Some(workload) = workloads.get_mut(uid) {
             workload.records.retain(|record| !have_same_name(&record.revision, revision));
             if workload.records.is_empty() {
-                state.workloads.remove(&owner);
+                workloads.remove(uid);
             }
+        }
+        if workloads.is_empty() {
+            state.namespaces.remove(&key.namespace);
         }
     }
 
@@ -199,21 +322,20 @@ impl Records {
 
     /// The list of all records is complete. A record that is not in the list was deleted.
     pub fn list_finished(&self) {
-        let State { workloads, listing } = &mut *self.0.lock();
-        workloads.retain(|_, workload| {
-            workload.records.retain(|record| !listing.is_stale(record.listing));
-            !workload.records.is_empty()
+        let State { namespaces, listing } = &mut *self.0.lock();
+        namespaces.retain(|_, workloads| {
+            workloads.retain(|_, workload| {
+                workload.records.retain(|record| !listing.is_stale(record.listing));
+                !workload.records.is_empty()
+            });
+            !workloads.is_empty()
         });
     }
 }
 
-fn owner(key: &WorkloadKey, uid: &Uid) -> (Arc<str>, Uid) {
-    (Arc::clone(&key.namespace), Arc::clone(uid))
-}
-
 /// `metadata.generation` in 4 bytes: a record changes a few times only.
 #[must_use]
-pub(super) fn generation(generation: i64) -> u32 {
+fn generation(generation: i64) -> u32 {
     u32::try_from(generation).unwrap_or(u32::MAX)
 }
 
@@ -224,8 +346,18 @@ fn have_same_name(one: &RecordedRevision, other: &RecordedRevision) -> bool {
 
 /// The workload and the revision of a record; `None` for a deployment outside Kubernetes.
 fn decode(record: &SlimDoraDeployment) -> Option<(Uid, WorkloadKey, RecordedRevision)> {
-    let SlimSpec { workload, revision, outcome, change, started_at, finished_at, paused_at, paused_seconds } =
-        &record.spec;
+    let SlimSpec {
+        workload,
+        revision,
+        outcome,
+        change,
+        environment: _,
+        rolled_back_by: _,
+        started_at,
+        finished_at,
+        paused_at,
+        paused_seconds,
+    } = &record.spec;
     let WorkloadReference { kind, name, uid, api_version: _ } = workload.as_ref()?;
     let reference = revision.as_ref()?;
     let seconds = |time: &Option<Time>| time.as_ref().and_then(|time| UnixSeconds::of(time.0));
@@ -271,7 +403,7 @@ pub(super) mod tests {
     }
 
     fn set(records: &Records, revision: RecordedRevision, generation: u32) {
-        let state = RecordState { generation, is_settled: false, has_own_name: true };
+        let state = RecordState { generation, has_own_name: true, ..RecordState::default() };
         records.set(&"d".into(), &key("shop"), revision, state);
     }
 
@@ -297,7 +429,7 @@ pub(super) mod tests {
     }
 
     fn names(records: &Records, namespace: &str) -> Vec<(String, Outcome)> {
-        let summaries = records.in_namespace(namespace);
+        let summaries = records.in_namespace(namespace, |_, _| true);
         summaries.iter().map(|summary| (summary.name(), summary.revision.outcome)).collect()
     }
 

@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 use super::failure::failure_reason;
 use super::manifest::{RecordPatch, finish_manifest, pause_manifest, rollback_manifest, start_manifest};
 use super::names::record_name;
-use super::store::{RecordState, Records, generation};
+use super::store::{RecordState, Records};
 use crate::resources::{DoraDeployment, FIELD_MANAGER, SlimDoraDeployment};
 use crate::runtime::{Context, warning_event};
 use crate::settings::ActiveSettings;
@@ -167,13 +167,7 @@ impl RecordWriter {
     fn store(&self, workload: &WorkloadState, change: &Change<'_>, written: DoraDeployment) {
         let WorkloadState { uid, key, .. } = workload;
         let RecordedRevision { revision, outcome, .. } = change.record;
-        let generation = generation(written.metadata.generation.unwrap_or_default());
-        self.records.set(
-            uid,
-            key,
-            change.record.clone(),
-            RecordState { generation, is_settled: false, has_own_name: true },
-        );
+        self.records.set(uid, key, change.record.clone(), RecordState::written(&written, &self.settings));
         if change.action != Action::Pause {
             self.context.metrics.records.rollout_recorded(outcome);
         }

@@ -36,6 +36,10 @@ pub struct SlimSpec {
     pub outcome: Outcome,
     /// What the rollout changed.
     pub change: Option<ChangeKind>,
+    /// Environment of the deployment.
+    pub environment: Option<String>,
+    /// Number of the revision that rolled this one back.
+    pub rolled_back_by: Option<i64>,
     /// When the deployment began.
     pub started_at: Option<Time>,
     /// When the deployment ended.
@@ -67,11 +71,14 @@ pub struct SlimIncidentSpec {
     pub workload_ref: Option<AffectedWorkload>,
     /// Whether the incident is open or resolved.
     pub status: IncidentStatus,
+    /// When the incident began, if the spec says so.
+    #[serde(deserialize_with = "decode::readable_time")]
+    pub created_at: Option<Time>,
     /// When the incident was resolved, if the spec says so.
     pub resolved_at: Option<Time>,
 }
 
-/// The fields that the statuses of both custom resources have, and some that only incidents have.
+/// The fields that the statuses of both custom resources have, and some that only one of them has.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct SlimStatus {
@@ -81,6 +88,11 @@ pub(super) struct SlimStatus {
     observed_settings: Option<String>,
     /// Only incidents have this field.
     observed_cause: Option<String>,
+    /// Only records have this field.
+    incident: Option<String>,
+    /// Only records have this field.
+    #[serde(deserialize_with = "decode::readable_time")]
+    reported_loss: Option<Time>,
     conditions: Vec<SlimCondition>,
     entity: Option<SlimEntity>,
 }
@@ -111,6 +123,18 @@ pub enum DeliveryState {
     Settled,
 }
 
+/// Whether Port has the entity of a record.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum EntityState {
+    /// Port doesn't have it yet.
+    #[default]
+    Awaited,
+    /// Port has it.
+    Delivered,
+    /// The settings exclude the record from Port.
+    Withheld,
+}
+
 impl SlimStatus {
     /// The state of the resource with this `generation`, for settings with this digest.
     fn delivery_state(&self, generation: Option<i64>, settings: &str) -> DeliveryState {
@@ -137,11 +161,29 @@ impl SlimDoraDeployment {
         self.status.delivery_state(self.metadata.generation, settings)
     }
 
-    /// Whether the settings with this digest exclude the record from Port.
+    /// Whether Port has its entity, for settings with this digest.
     #[must_use]
-    pub fn is_withheld(&self, settings: &str) -> bool {
+    pub fn entity_state(&self, settings: &str) -> EntityState {
         let synced = self.status.synced(self.metadata.generation, settings);
-        synced.is_some_and(|synced| [DRY_RUN, NOT_PUBLISHED].contains(&synced.reason.as_str()))
+        if self.entity().is_some() {
+            EntityState::Delivered
+        } else if synced.is_some_and(|synced| [DRY_RUN, NOT_PUBLISHED].contains(&synced.reason.as_str())) {
+            EntityState::Withheld
+        } else {
+            EntityState::Awaited
+        }
+    }
+
+    /// Name of the incident of the deployment, if it has had one.
+    #[must_use]
+    pub fn incident(&self) -> Option<&str> {
+        self.status.incident.as_deref()
+    }
+
+    /// Start of the last loss of availability that has had an incident.
+    #[must_use]
+    pub fn reported_loss(&self) -> Option<Timestamp> {
+        self.status.reported_loss.as_ref().map(|time| time.0)
     }
 
     /// Identifier of its entity, if Port has accepted one.
@@ -184,6 +226,13 @@ impl SlimDoraIncident {
             DeliveryState::Settled if self.status.observed_cause.is_none() => DeliveryState::Failed,
             state => state,
         }
+    }
+
+    /// When it began.
+    #[must_use]
+    pub fn opened_at(&self) -> Option<Timestamp> {
+        let opened_at = self.spec.created_at.as_ref().or(self.metadata.creation_timestamp.as_ref());
+        opened_at.map(|time| time.0)
     }
 
     /// When it was resolved. `None` while it is open, and until the controller has determined the time.

@@ -85,6 +85,9 @@ mod tests {
         let metrics = Metrics::default();
         metrics.records.rollout_recorded(Outcome::Succeeded);
         metrics.incidents.opened("FailedRollout");
+        metrics.incidents.write_dropped();
+        metrics.incidents.write_retried(true);
+        metrics.incidents.lookup_failed();
         metrics.records.alert_received("firing", "stored");
         metrics.delivery.delivered("DoraIncident");
         metrics.delivery.failed("DoraIncident", "Unreachable");
@@ -107,6 +110,9 @@ mod tests {
         for sample in [
             "port_dora_rollouts_recorded_total{outcome=\"Succeeded\"} 1",
             "port_dora_incidents_opened_total{cause=\"FailedRollout\"} 1",
+            "port_dora_incident_writes_dropped_total{reason=\"NamespaceGone\"} 1",
+            "port_dora_incident_writes_retried_total{reason=\"Refused\"} 1",
+            "port_dora_lookups_failed_total 1",
             "port_dora_alerts_received_total{status=\"firing\",result=\"stored\"} 1",
             "port_dora_resources_delivered_total{kind=\"DoraIncident\"} 1",
             "port_dora_deliveries_failed_total{kind=\"DoraIncident\",reason=\"Unreachable\"} 1",
@@ -133,6 +139,8 @@ mod tests {
         for sample in [
             "port_dora_rollouts_recorded_total{outcome=\"Failed\"} 0",
             "port_dora_incidents_opened_total{cause=\"LostAvailability\"} 0",
+            "port_dora_incident_writes_retried_total{reason=\"Failed\"} 0",
+            "port_dora_lookups_failed_total 0",
             "port_dora_alerts_received_total{status=\"firing\",result=\"failed\"} 0",
             "port_dora_deliveries_failed_total{kind=\"DoraDeployment\",reason=\"Unreachable\"} 0",
             "port_dora_entities_orphaned_total{kind=\"DoraIncident\"} 0",
