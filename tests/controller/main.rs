@@ -17,6 +17,8 @@ mod history;
 mod incident_cause;
 mod incident_deletion;
 mod incident_documents;
+mod incident_ends;
+mod incident_load;
 mod incident_roles;
 mod incident_rules;
 mod incident_times;

@@ -298,3 +298,6 @@ enum Written {
 fn is_refused(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422))
 }
+
+#[cfg(test)]
+mod tests;
