@@ -134,6 +134,7 @@ async fn thousands_of_incidents_fit_into_the_limit() -> TestResult {
     assert_eq!(alert.items[0].name_any().get(..13), Some("high-latency-"));
 
     let peak = peak_memory(controller.process.id())?;
+    eprintln!("PEAK {} KiB", peak / 1024);
     assert!(peak < MEMORY_LIMIT, "the peak is {} KiB", peak / 1024);
     Ok(())
 }

@@ -178,41 +178,43 @@ impl AutoIncidentController {
         let decide = |read: &ReadObjects| decide(&cached.input(read, &self.settings.file, now), &policy, now);
         let Decision { writes, requeue_at } = decide(&ReadObjects::default());
         let required = RequiredObjects::of(&writes, cached);
-        let (writes, requeue_at, read) = if writes.is_empty() {
-            (writes, requeue_at, ReadObjects::default())
-        } else {
-            let read = self.writer.read(&cached.workload, required.clone()).await?;
-            self.note_taken_over(cached, &read, now);
-            let Decision { mut writes, requeue_at } = decide(&read);
-            writes.retain(|write| required.include(write, cached));
-            (writes, requeue_at, read)
-        };
         if writes.is_empty() {
             self.rounds.forget(&cached.uid);
             return Ok(requeue_at.map(|time| requeue_delay(time, now)));
         }
-        if self.write(cached, &read, &writes).await? == Written::Dropped {
-            return Ok(None);
+        let read = self.writer.read(&cached.workload, required.clone()).await?;
+        self.note_taken_over(cached, &read, now);
+        let Decision { writes, requeue_at } = decide(&read);
+        if writes.is_empty() {
+            self.rounds.forget(&cached.uid);
+            return Ok(requeue_at.map(|time| requeue_delay(time, now)));
         }
-        Ok(Some(self.rounds.next_delay(&cached.uid)))
+        // What was read can lead to another write than memory did. That one has to wait for the next round.
+        let is_possible = |write: &Write| required.include(write, cached);
+        match self.write(cached, &read, &writes, is_possible).await? {
+            Written::Done => Ok(Some(self.rounds.next_delay(&cached.uid))),
+            Written::Dropped => Ok(None),
+        }
     }
 
-    /// Writes as far as possible: a refused write delays only what depends on it.
+    /// Writes what `is_possible`. Another write, or a refused one, delays only what depends on it.
     async fn write(
         &self,
         cached: &CachedWorkload,
         read: &ReadObjects,
         writes: &[Write],
+        is_possible: impl Fn(&Write) -> bool,
     ) -> Result<Written, ReconcileError> {
         let mut refused: Option<kube::Error> = None;
         let mut missing: Vec<&str> = Vec::new();
         for write in writes {
-            let depends_on_refused = match write {
+            let has_to_wait = match write {
                 Write::SetIncident { incident, .. } => missing.contains(&incident.as_str()),
-                Write::SetReportedLoss { .. } => refused.is_some(),
+                Write::SetReportedLoss { .. } => !missing.is_empty(),
                 Write::Open(_) | Write::Resolve { .. } | Write::Reopen { .. } => false,
             };
-            if depends_on_refused {
+            if has_to_wait || !is_possible(write) {
+                missing.extend(write.opened());
                 continue;
             }
             match self.writer.write(cached, read, write).await {

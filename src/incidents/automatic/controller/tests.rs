@@ -148,3 +148,26 @@ async fn switched_off_incidents_send_no_request() -> TestResult {
     assert!(controller.incidents.queue().is_empty());
     Ok(())
 }
+
+#[tokio::test]
+async fn decision_from_a_late_watch_is_made_again() -> TestResult {
+    let answer = failure(422, "Invalid", &json!({}));
+    let (controller, server) = unavailable(answer, IncidentSettings::default()).await?;
+    // The watch has not brought the deletion of the last incident yet, so the first decision is to open it again.
+    let resolved = Timestamp::from_second(now().as_second() - 3700)?;
+    let deleted = serde_json::from_value(json!({
+        "apiVersion": "dora.port.io/v1alpha1", "kind": "DoraIncident",
+        "metadata": {
+            "name": "deleted", "namespace": "shop", "labels": {"dora.port.io/opened-by": "LostAvailability"},
+            "annotations": {"dora.port.io/workload-uid": "uid"},
+        },
+        "spec": {"workloadRef": {"name": "web"}, "status": "resolved", "createdAt": resolved, "resolvedAt": resolved},
+    }))?;
+    controller.incidents.applied(&deleted, now());
+    controller.reconcile_once().await;
+    assert_eq!((server.creations.load(Ordering::SeqCst), controller.incidents.queue().len()), (0, 1));
+    controller.incidents.deleted(&ResourceKey { namespace: "shop".into(), name: "deleted".into() });
+    controller.reconcile_once().await;
+    assert_eq!(server.creations.load(Ordering::SeqCst), 1);
+    Ok(())
+}
