@@ -463,6 +463,35 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn records_keep_what_incidents_need() {
+        let records = Records::default();
+        let details = || records.with_incidents(&key("shop"), &"0123456789".into())[0].1;
+        apply(&records, &record("shop", "web-1-01234567", "Failed"));
+        assert_eq!((details().triggers, details().has_incident), (IncidentTriggers::default(), false));
+        let revision = records.with_incidents(&key("shop"), &"0123456789".into())[0].0.clone();
+        let loss = Timestamp::from_second(1000).unwrap();
+        records.set_incident(&key("shop"), &"0123456789".into(), &revision, true, Some(loss));
+        assert_eq!((details().has_incident, details().reported_loss), (true, UnixSeconds::of(loss)));
+        apply(&records, &record("shop", "copy", "Failed"));
+        assert_eq!(records.with_incidents(&key("shop"), &"0123456789".into()).len(), 1, "a copy opens no incident");
+
+        let mut staging = serde_json::to_value(crate::resources::DoraDeployment::new(
+            "web-2-01234567",
+            serde_json::from_value(
+                serde_json::json!({"outcome": "Failed", "environment": "staging", "rolledBackBy": 7}),
+            )
+            .unwrap(),
+        ))
+        .unwrap();
+        staging["status"] = serde_json::json!({"incident": "down", "reportedLoss": "1970-01-01T00:16:40Z"});
+        let settings = ActiveSettings::new("test".to_owned(), crate::settings::FileSettings::default(), false);
+        let written = RecordState::written(&serde_json::from_value(staging.clone()).unwrap(), &settings).incident;
+        assert_eq!(written, RecordState::of(&serde_json::from_value(staging).unwrap(), &settings).incident);
+        let expected = (IncidentTriggers::NONE, true, UnixSeconds::of(loss), Some(7));
+        assert_eq!((written.triggers, written.has_incident, written.reported_loss, written.rolled_back_by()), expected);
+    }
+
+    #[test]
     fn late_old_state_does_not_replace_a_newer_one() {
         let records = Records::default();
         set(&records, revision(1, Outcome::InProgress), 1);

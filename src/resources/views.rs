@@ -274,6 +274,40 @@ mod tests {
     }
 
     #[test]
+    fn entity_is_awaited_until_port_has_it() {
+        let state = |status: serde_json::Value| {
+            let record = json!({
+                "apiVersion": "dora.port.io/v1alpha1", "kind": "DoraDeployment", "metadata": {"generation": 2},
+                "spec": {"outcome": "Succeeded"}, "status": status,
+            });
+            serde_json::from_value::<SlimDoraDeployment>(record).unwrap().entity_state("digest")
+        };
+        let held = |reason: &str| {
+            json!({
+                "observedGeneration": 2, "observedSettings": "digest",
+                "conditions": [{"type": "Synced", "status": "False", "reason": reason}],
+            })
+        };
+        assert_eq!(state(json!({})), EntityState::Awaited);
+        assert_eq!(state(held("InProgress")), EntityState::Awaited);
+        assert_eq!(state(held("NotPublished")), EntityState::Withheld);
+        assert_eq!(state(json!({"entity": {"identifier": "a"}})), EntityState::Awaited, "it is about to be sent");
+        let delivered = json!({"entity": {"identifier": "a", "deliveredAt": "2026-01-31T10:00:00Z"}});
+        assert_eq!(state(delivered), EntityState::Delivered);
+    }
+
+    #[test]
+    fn unreadable_time_leaves_the_rest_readable() {
+        let incident = json!({
+            "apiVersion": "dora.port.io/v1alpha1", "kind": "DoraIncident",
+            "metadata": {"name": "down", "creationTimestamp": "2026-01-31T10:00:00Z"},
+            "spec": {"createdAt": "9999-12-31T23:59:59Z"},
+        });
+        let incident: SlimDoraIncident = serde_json::from_value(incident).unwrap();
+        assert_eq!(incident.opened_at(), "2026-01-31T10:00:00Z".parse().ok());
+    }
+
+    #[test]
     fn incident_is_unsettled_until_its_cause_is_certain() {
         let state = |cause| {
             let metadata = ObjectMeta { generation: Some(2), ..ObjectMeta::default() };
