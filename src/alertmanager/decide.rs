@@ -6,7 +6,62 @@ use jiff::Timestamp;
 
 use super::notification::{AlertStatus, Notification};
 use crate::incidents::IncidentTimes;
-use crate::resources::{DoraIncident, IncidentStatus, digest_bytes};
+use crate::resources::{DoraIncident, IncidentStatus, ResourceKey, digest_bytes};
+
+/// An incident of a group, as far as the decision needs it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct GroupIncident {
+    /// Namespace and name of the incident.
+    pub key: ResourceKey,
+    /// `metadata.uid`.
+    pub uid: Option<String>,
+    /// `metadata.resourceVersion`.
+    pub resource_version: Option<String>,
+    /// The state of the incident.
+    pub state: GroupIncidentState,
+}
+
+/// The state of an incident of a group.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum GroupIncidentState {
+    /// It is open.
+    Open {
+        /// When it began.
+        opened: Timestamp,
+        /// Whether `spec.createdAt` says so.
+        is_stated: bool,
+    },
+    /// It was resolved at this time.
+    Resolved(Timestamp),
+    /// It is open and can't be decoded, so it can't be changed.
+    Unreadable,
+}
+
+impl GroupIncident {
+    /// Reads `incident`. `now` applies only if the API server states no time. `None` without namespace and name.
+    #[must_use]
+    pub fn of(incident: &DoraIncident, now: Timestamp) -> Option<Self> {
+        let IncidentTimes { opened, resolved, .. } = IncidentTimes::of(incident, now);
+        let state = match incident.spec.status {
+            IncidentStatus::Open => GroupIncidentState::Open { opened, is_stated: incident.spec.created_at.is_some() },
+            IncidentStatus::Resolved => GroupIncidentState::Resolved(resolved.unwrap_or(now)),
+        };
+        let metadata = &incident.metadata;
+        let (uid, resource_version) = (metadata.uid.clone(), metadata.resource_version.clone());
+        Some(Self { key: ResourceKey::of(metadata)?, uid, resource_version, state })
+    }
+
+    fn is_open(&self) -> bool {
+        !matches!(self.state, GroupIncidentState::Resolved(_))
+    }
+
+    fn resolved(&self) -> Option<Timestamp> {
+        match self.state {
+            GroupIncidentState::Resolved(at) => Some(at),
+            GroupIncidentState::Open { .. } | GroupIncidentState::Unreadable => None,
+        }
+    }
+}
 
 /// What to write for a notification.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +72,7 @@ pub enum Decision {
         started: Timestamp,
     },
     /// Resolve these incidents, each at its time.
-    Resolve(Vec<(DoraIncident, Timestamp)>),
+    Resolve(Vec<(GroupIncident, Timestamp)>),
     /// Write nothing.
     Ignore(IgnoreReason),
 }
@@ -48,49 +103,52 @@ impl IgnoreReason {
     }
 }
 
-/// Decides what `notification` means. `incidents` are the existing incidents of its group.
+/// Decides what `notification` means. `incidents` are the incidents of its group: the open ones, and the one that was resolved last.
 ///
 /// Notifications can arrive twice and late. So a notification opens no incident if its alerts started before the last incident of the
 /// group was resolved, and it resolves no incident that began after its alerts ended.
 #[must_use]
-pub fn decide(notification: &Notification, incidents: &[DoraIncident], now: Timestamp) -> Decision {
+pub fn decide(notification: &Notification, incidents: &[GroupIncident], now: Timestamp) -> Decision {
     match notification.status {
         AlertStatus::Firing => decide_firing(notification, incidents, now),
         AlertStatus::Resolved => decide_resolved(notification, incidents, now),
     }
 }
 
-fn decide_firing(notification: &Notification, incidents: &[DoraIncident], now: Timestamp) -> Decision {
-    let Some(started) = notification.started() else {
+fn decide_firing(notification: &Notification, incidents: &[GroupIncident], now: Timestamp) -> Decision {
+    let Some(started) = notification.started(now) else {
         return Decision::Ignore(IgnoreReason::NoFiringAlert);
     };
-    if incidents.iter().any(is_open) {
+    if incidents.iter().any(GroupIncident::is_open) {
         return Decision::Ignore(IgnoreReason::AlreadyOpen);
     }
-    let mut resolutions = incidents.iter().filter_map(|incident| IncidentTimes::of(incident, now).resolved);
-    if resolutions.any(|resolved| started <= resolved) {
+    if incidents.iter().filter_map(GroupIncident::resolved).any(|resolved| started <= resolved) {
         return Decision::Ignore(IgnoreReason::AlreadyResolved);
     }
     Decision::Create { started }
 }
 
-fn decide_resolved(notification: &Notification, incidents: &[DoraIncident], now: Timestamp) -> Decision {
+fn decide_resolved(notification: &Notification, incidents: &[GroupIncident], now: Timestamp) -> Decision {
     let ended = notification.ended().unwrap_or(now).min(now);
-    let began_before_end =
-        |incident: &DoraIncident| incident.spec.created_at.as_ref().is_none_or(|created| created.0 <= ended);
-    let resolutions: Vec<_> = incidents
-        .iter()
-        .filter(|incident| is_open(incident) && began_before_end(incident))
-        .map(|incident| (incident.clone(), ended.max(IncidentTimes::of(incident, now).opened)))
-        .collect();
+    let resolution = |incident: &GroupIncident| match incident.state {
+        GroupIncidentState::Open { opened, is_stated } if !is_stated || opened <= ended => {
+            Some((incident.clone(), ended.max(opened)))
+        }
+        _ => None,
+    };
+    let resolutions: Vec<_> = incidents.iter().filter_map(resolution).collect();
     if resolutions.is_empty() {
         return Decision::Ignore(IgnoreReason::NoOpenIncident);
     }
     Decision::Resolve(resolutions)
 }
 
-fn is_open(incident: &DoraIncident) -> bool {
-    incident.spec.status == IncidentStatus::Open
+/// Whether the end of the alerts may have arrived before the watch has brought the incident of their episode, which another replica has
+/// created. `incidents` are those of the group that are known. None of them is of this episode if all were resolved before it.
+#[must_use]
+pub fn may_be_early(notification: &Notification, incidents: &[GroupIncident], now: Timestamp) -> bool {
+    let is_before = |resolved| notification.earliest_start(now).is_none_or(|start| resolved < start);
+    incidents.iter().filter_map(GroupIncident::resolved).all(is_before)
 }
 
 /// The identity of a group, as 16 hexadecimal digits. The same group at two receivers is two groups.

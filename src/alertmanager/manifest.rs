@@ -7,9 +7,12 @@ use kube::Resource as _;
 use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 
-use super::decide::group_hash;
+use super::decide::{GroupIncident, group_hash};
 use super::notification::Notification;
-use crate::resources::{AffectedWorkload, DoraIncident, DoraIncidentSpec, FIELD_MANAGER, IncidentStatus, MANAGED_BY};
+use crate::resources::{
+    AffectedWorkload, DoraIncident, DoraIncidentSpec, FIELD_MANAGER, IncidentStatus, MANAGED_BY, ResourceKey,
+    is_object_name,
+};
 use crate::settings::{AlertFields, AlertSource};
 
 /// Label with the [hash of the group](group_hash). All incidents of a group have it.
@@ -20,6 +23,12 @@ pub const GROUP_ANNOTATION: &str = "dora.port.io/alert-group-key";
 
 /// Annotation with the namespace that the alerts name, if the incident can't be in it.
 pub const NAMESPACE_ANNOTATION: &str = "dora.port.io/alert-namespace";
+
+/// Annotation with the workload that the alerts name, if it can't be the name of a Deployment.
+pub const WORKLOAD_ANNOTATION: &str = "dora.port.io/alert-workload";
+
+/// Longest annotation, in characters. The API server accepts 256 KiB for all annotations together.
+const MAX_ANNOTATION_LENGTH: usize = 4096;
 
 /// Longest slug in the name of an incident, in characters. The whole name then has at most 63, so that it is also a valid label.
 const MAX_SLUG_LENGTH: usize = 39;
@@ -50,7 +59,10 @@ pub fn new_incident(
     };
     let urls = fields.url.iter().flat_map(|source| notification.values(source));
     // An incident can only refer to a workload in its own namespace.
-    let workload = if target.alert_namespace.is_none() { text(&fields.workload, 253) } else { None };
+    let is_in_own_namespace = target.alert_namespace.is_none();
+    let names = || fields.workload.iter().flat_map(|source| notification.values(source));
+    let workload = names().find(|name| is_object_name(name)).filter(|_| is_in_own_namespace);
+    let unusable = names().next().filter(|_| workload.is_none() && is_in_own_namespace);
     let spec = DoraIncidentSpec {
         title: text(&fields.title, 500),
         description: text(&fields.description, 16_384),
@@ -60,24 +72,31 @@ pub fn new_incident(
         urgency: text(&fields.urgency, 253),
         group: text(&fields.group, 1000),
         created_at: Some(Time(started)),
-        workload_ref: workload.map(|name| AffectedWorkload { name, ..AffectedWorkload::default() }),
+        workload_ref: workload.map(|name| AffectedWorkload { name: name.to_owned(), ..AffectedWorkload::default() }),
         ..DoraIncidentSpec::default()
     };
     let hash = group_hash(notification);
     let name = incident_name(notification, &hash, started);
     let labels = [(MANAGED_BY, FIELD_MANAGER.to_owned()), (GROUP_LABEL, hash)];
     let annotations = [
-        (GROUP_ANNOTATION, Some(notification.group_key.clone())),
-        (NAMESPACE_ANNOTATION, target.alert_namespace.clone()),
+        (GROUP_ANNOTATION, Some(notification.group_key.as_str())),
+        (NAMESPACE_ANNOTATION, target.alert_namespace.as_deref()),
+        (WORKLOAD_ANNOTATION, unusable),
     ];
     let metadata = ObjectMeta {
         name: Some(name),
         namespace: Some(target.namespace.clone()),
         labels: Some(labels.map(|(key, value)| (key.to_owned(), value)).into()),
-        annotations: Some(annotations.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()),
+        annotations: Some(
+            annotations.into_iter().filter_map(|(key, value)| Some((key.to_owned(), cut(value?)))).collect(),
+        ),
         ..ObjectMeta::default()
     };
     DoraIncident { metadata, spec, status: None }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(MAX_ANNOTATION_LENGTH).collect()
 }
 
 /// The server-side apply that resolves an incident.
@@ -85,12 +104,12 @@ pub fn new_incident(
 /// UID and resource version make it fail with a conflict if the incident was deleted or changed in the meantime. Otherwise it would
 /// create a deleted incident again, or change the time of an incident that a person has just resolved.
 #[must_use]
-pub fn resolve_patch(incident: &DoraIncident, at: Timestamp) -> Value {
-    let ObjectMeta { name, uid, resource_version, .. } = &incident.metadata;
+pub fn resolve_patch(incident: &GroupIncident, at: Timestamp) -> Value {
+    let GroupIncident { key: ResourceKey { name, .. }, uid, resource_version, state: _ } = incident;
     json!({
         "apiVersion": DoraIncident::api_version(&()),
         "kind": DoraIncident::kind(&()),
-        "metadata": { "name": name, "uid": uid, "resourceVersion": resource_version },
+        "metadata": { "name": &**name, "uid": uid, "resourceVersion": resource_version },
         "spec": { "status": IncidentStatus::Resolved, "resolvedAt": at },
     })
 }

@@ -3,11 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use jiff::{SignedDuration, Timestamp};
+use rollout::is_supported_time;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::runtime::whole_seconds;
 use crate::settings::AlertSource;
+
+/// How much later than the receiver the clock of an alert may be.
+const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_hours(1);
 
 /// One notification: the alerts of a group. Other fields are ignored.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -49,10 +53,11 @@ pub struct Alert {
     /// Annotations of the alert.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
-    /// When the alert started to fire.
-    pub starts_at: Timestamp,
-    /// When the alert ended. Alertmanager sends the year 1 while the alert fires.
-    #[serde(default)]
+    /// When the alert started to fire. `None` if that is not a time which an incident can have.
+    #[serde(default, deserialize_with = "supported_time")]
+    pub starts_at: Option<Timestamp>,
+    /// When the alert ended. `None` while it fires: Alertmanager sends the year 1 then.
+    #[serde(default, deserialize_with = "supported_time")]
     pub ends_at: Option<Timestamp>,
     /// URL of the expression of the alert, in Prometheus.
     #[serde(default, rename = "generatorURL")]
@@ -82,17 +87,30 @@ impl AlertStatus {
 
 impl Notification {
     /// When the earliest firing alert started, in whole seconds because Kubernetes stores whole seconds. `None` if no alert fires.
+    ///
+    /// If no firing alert states a usable time, such as one in the year 1 or in the far future, it is `now`, the time of the receipt.
     #[must_use]
-    pub fn started(&self) -> Option<Timestamp> {
-        self.firing().map(|alert| whole_seconds(alert.starts_at)).min()
+    pub fn started(&self, now: Timestamp) -> Option<Timestamp> {
+        self.firing().next()?;
+        Some(earliest_start(self.firing(), now).unwrap_or_else(|| whole_seconds(now)))
+    }
+
+    /// Whether a firing alert states a usable time of its start.
+    #[must_use]
+    pub fn states_start(&self, now: Timestamp) -> bool {
+        earliest_start(self.firing(), now).is_some()
+    }
+
+    /// When the earliest of all alerts started, firing or not. `None` if no alert states a usable time.
+    #[must_use]
+    pub fn earliest_start(&self, now: Timestamp) -> Option<Timestamp> {
+        earliest_start(self.alerts.iter(), now)
     }
 
     /// When the last alert ended, in whole seconds. `None` if no alert has an end.
     #[must_use]
     pub fn ended(&self) -> Option<Timestamp> {
-        // The year 1 means that the alert has no end yet.
-        let ends = self.alerts.iter().filter_map(|alert| alert.ends_at).filter(|end| *end > Timestamp::UNIX_EPOCH);
-        ends.map(whole_seconds).max()
+        self.alerts.iter().filter_map(|alert| alert.ends_at).map(whole_seconds).max()
     }
 
     /// The values of a source that are not empty. Values that all alerts share come first, then those of the first firing alert.
@@ -116,4 +134,16 @@ impl Notification {
     fn firing(&self) -> impl Iterator<Item = &Alert> {
         self.alerts.iter().filter(|alert| alert.status == AlertStatus::Firing)
     }
+}
+
+/// The earliest start of these alerts, in whole seconds.
+fn earliest_start<'a>(alerts: impl Iterator<Item = &'a Alert>, now: Timestamp) -> Option<Timestamp> {
+    let is_usable = |start: &Timestamp| start.duration_since(now) <= MAX_CLOCK_SKEW;
+    alerts.filter_map(|alert| alert.starts_at).filter(is_usable).map(whole_seconds).min()
+}
+
+/// A time that an incident can have; `None` for all others, so that one alert doesn't make the whole notification invalid.
+fn supported_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let text: Option<String> = Option::deserialize(deserializer)?;
+    Ok(text.and_then(|text| text.parse().ok()).filter(|time| is_supported_time(*time)))
 }

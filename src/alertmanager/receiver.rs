@@ -15,7 +15,7 @@ use axum::routing::post;
 use tracing::{error, warn};
 
 use super::notification::Notification;
-use super::store::{IncidentStore, StoreResult};
+use super::store::{IncidentStore, StoreError, StoreResult};
 use super::token::{Authorization, TokenFile};
 use crate::runtime::Metrics;
 
@@ -81,7 +81,7 @@ impl Receiver {
         let (result, response) = match stored {
             Ok(Ok(StoreResult::Stored)) => ("stored", (StatusCode::OK, "stored\n".to_owned())),
             Ok(Ok(StoreResult::Unchanged)) => ("unchanged", (StatusCode::OK, "nothing to change\n".to_owned())),
-            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400 | 403 | 422) => {
+            Ok(Err(StoreError::Api(kube::Error::Api(status)))) if matches!(status.code, 400 | 403 | 422) => {
                 error!(
                     group_key,
                     error = status.message,

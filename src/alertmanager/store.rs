@@ -1,16 +1,21 @@
 //! Stores what a notification means as incidents in the cluster.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::core::DeserializeGuard;
 use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::Mutex;
 use tracing::{debug, info, warn};
 
-use super::decide::{Decision, decide, group_hash};
-use super::manifest::{GROUP_LABEL, TargetNamespace, new_incident, resolve_patch};
+use super::decide::{Decision, GroupIncident, GroupIncidentState, IgnoreReason, decide, group_hash, may_be_early};
+use super::index::{AlertIndex, Episode};
+use super::manifest::{GROUP_LABEL, TargetNamespace, WORKLOAD_ANNOTATION, new_incident, resolve_patch};
 use super::notification::Notification;
-use crate::resources::DoraIncident;
+use crate::resources::{DoraIncident, ResourceKey, is_object_name};
+use crate::runtime::is_namespace_gone;
 use crate::settings::{AlertSource, AlertmanagerSettings};
 
 /// Field manager that creates an incident.
@@ -19,11 +24,17 @@ const CREATION_MANAGER: &str = "port-dora-controller-alerts";
 /// Field manager of `spec.status` and `spec.resolvedAt`. It owns no other field, so changes of people stay.
 const RESOLUTION_MANAGER: &str = "port-dora-controller-alerts-resolved";
 
-/// How often a notification is tried if other writers change its incidents at the same time.
+/// How often a notification is tried if other writers change its incidents or its namespace at the same time.
 const MAX_ATTEMPTS: usize = 5;
 
 /// Longest name of a namespace, in characters.
 const MAX_NAMESPACE_LENGTH: usize = 63;
+
+/// Incidents in one page of a list.
+const PAGE_SIZE: u32 = 50;
+
+/// Pages of the longest list. The incidents of a larger group are not searched to the end.
+const MAX_PAGES: usize = 200;
 
 /// Writes the incidents of alerts.
 ///
@@ -33,6 +44,7 @@ pub struct IncidentStore {
     client: Client,
     namespace: String,
     settings: AlertmanagerSettings,
+    index: Arc<AlertIndex>,
     /// Held for one notification at a time, because several Alertmanagers of a cluster send the same notification at nearly the same
     /// time.
     lock: Mutex<()>,
@@ -47,50 +59,125 @@ pub enum StoreResult {
     Unchanged,
 }
 
+/// Why a notification is not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The process has just started.
+    #[error("the controller has not listed the incidents of the cluster yet")]
+    NotListed,
+    /// The API server doesn't answer, or rejects the incident.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+}
+
+impl StoreError {
+    /// Whether another attempt decides differently: another writer changed an incident, or the namespace of the alerts is gone.
+    fn is_outdated(&self) -> bool {
+        let Self::Api(error) = self else {
+            return false;
+        };
+        is_namespace_gone(error) || matches!(error, kube::Error::Api(status) if status.is_conflict())
+    }
+}
+
 impl IncidentStore {
     /// A store that writes with `client`. Alerts without an existing namespace get their incident in `namespace`.
     #[must_use]
-    pub fn new(client: Client, namespace: String, settings: AlertmanagerSettings) -> Self {
-        Self { client, namespace, settings, lock: Mutex::new(()) }
+    pub fn new(client: Client, namespace: String, settings: AlertmanagerSettings, index: Arc<AlertIndex>) -> Self {
+        Self { client, namespace, settings, index, lock: Mutex::new(()) }
     }
 
     /// Creates or resolves the incident of `notification`. When this returns, the API server has stored it.
     ///
     /// # Errors
-    /// If the API server doesn't answer, or rejects the incident.
-    pub async fn store(&self, notification: &Notification) -> Result<StoreResult, kube::Error> {
+    /// If the API server doesn't answer, or rejects the incident, or if its incidents are not listed yet.
+    pub async fn store(&self, notification: &Notification) -> Result<StoreResult, StoreError> {
         let _guard = self.lock.lock().await;
         let mut attempt = 1;
         loop {
-            match self.try_store(notification).await {
-                Err(kube::Error::Api(status)) if status.is_conflict() && attempt < MAX_ATTEMPTS => attempt += 1,
+            match self.try_store(notification, Timestamp::now()).await {
+                Err(error) if error.is_outdated() && attempt < MAX_ATTEMPTS => attempt += 1,
                 result => return result,
             }
         }
     }
 
-    async fn try_store(&self, notification: &Notification) -> Result<StoreResult, kube::Error> {
+    async fn try_store(&self, notification: &Notification, now: Timestamp) -> Result<StoreResult, StoreError> {
         let group = group_hash(notification);
-        // The namespace that the alerts of a group share changes with the alerts, so the incidents can be in any namespace.
-        let all: Api<DoraIncident> = Api::all(self.client.clone());
-        let incidents = all.list(&ListParams::default().labels(&format!("{GROUP_LABEL}={group}"))).await?.items;
-        match decide(notification, &incidents, Timestamp::now()) {
+        let relevant = self.index.relevant(&group).ok_or(StoreError::NotListed)?;
+        let mut incidents = Vec::new();
+        for (key, episode) in relevant {
+            incidents.extend(self.read(&group, key, episode, now).await?);
+        }
+        let mut decision = decide(notification, &incidents, now);
+        if decision == Decision::Ignore(IgnoreReason::NoOpenIncident) && may_be_early(notification, &incidents, now) {
+            decision = decide(notification, &self.read_unknown(&group, now).await?, now);
+        }
+        match decision {
             Decision::Create { started } => {
                 let target = self.target_namespace(notification).await?;
-                self.create(&new_incident(notification, started, &self.settings.fields, &target)).await
+                let incident = new_incident(notification, started, &self.settings.fields, &target);
+                log_unusable(notification, &incident, now);
+                self.create(&incident).await
             }
-            Decision::Resolve(resolutions) => {
-                for (incident, at) in resolutions {
-                    self.resolve(&incident, at).await?;
-                }
-                Ok(StoreResult::Stored)
-            }
+            Decision::Resolve(resolutions) => self.resolve_all(&resolutions).await,
             Decision::Ignore(reason) => {
                 let (status, reason) = (notification.status.as_str(), reason.as_str());
                 debug!(group, status, reason, "the notification changes nothing");
                 Ok(StoreResult::Unchanged)
             }
         }
+    }
+
+    /// Reads an incident of the group. `None` if it doesn't exist or is in another group. An incident that can't be decoded counts as the
+    /// index has it.
+    async fn read(
+        &self,
+        group: &str,
+        key: ResourceKey,
+        episode: Episode,
+        now: Timestamp,
+    ) -> Result<Option<GroupIncident>, kube::Error> {
+        let api: Api<DeserializeGuard<DoraIncident>> = Api::namespaced(self.client.clone(), &key.namespace);
+        let Some(guarded) = api.get_opt(&key.name).await? else {
+            return Ok(None);
+        };
+        match guarded.0 {
+            Ok(incident) => {
+                let is_member = incident.labels().get(GROUP_LABEL).is_some_and(|label| label == group);
+                Ok(GroupIncident::of(&incident, now).filter(|_| is_member))
+            }
+            Err(invalid) => {
+                let ResourceKey { namespace, name } = &key;
+                warn!(
+                    %namespace, incident = %name, error = invalid.error,
+                    "failed to decode the incident of an alert; its status stays as it is (correct or delete the incident)",
+                );
+                let state = GroupIncidentState::Unreadable;
+                let unreadable = GroupIncident { key, uid: None, resource_version: None, state };
+                Ok((episode == Episode::Open).then_some(unreadable))
+            }
+        }
+    }
+
+    /// Reads the incidents of the group that the watch has not brought yet. Only their metadata is listed.
+    async fn read_unknown(&self, group: &str, now: Timestamp) -> Result<Vec<GroupIncident>, kube::Error> {
+        let all: Api<DoraIncident> = Api::all(self.client.clone());
+        let mut parameters = ListParams::default().labels(&format!("{GROUP_LABEL}={group}")).limit(PAGE_SIZE);
+        let mut incidents = Vec::new();
+        for _ in 0..MAX_PAGES {
+            let page = all.list_metadata(&parameters).await?;
+            for key in page.items.iter().filter_map(|item| ResourceKey::of(&item.metadata)) {
+                if !self.index.knows(group, &key) {
+                    incidents.extend(self.read(group, key, Episode::Open, now).await?);
+                }
+            }
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => parameters = parameters.continue_token(&token),
+                None => break,
+            }
+        }
+        Ok(incidents)
     }
 
     /// The namespace that all alerts share, if it exists. Otherwise the namespace of the controller.
@@ -126,43 +213,70 @@ impl IncidentStore {
 
     /// Whether `name` is the name of a namespace that isn't being deleted.
     async fn namespace_exists(&self, name: &str) -> Result<bool, kube::Error> {
-        let is_valid = !name.is_empty()
-            && name.len() <= MAX_NAMESPACE_LENGTH
-            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-        if !is_valid {
+        if !is_object_name(name) || name.contains('.') || name.len() > MAX_NAMESPACE_LENGTH {
             return Ok(false);
         }
         let namespace = Api::<Namespace>::all(self.client.clone()).get_metadata_opt(name).await?;
         Ok(namespace.is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_none()))
     }
 
-    async fn create(&self, incident: &DoraIncident) -> Result<StoreResult, kube::Error> {
-        let (namespace, name) = (self.namespace_of(incident), incident.name_any());
+    async fn create(&self, incident: &DoraIncident) -> Result<StoreResult, StoreError> {
+        let (namespace, name) = (incident.namespace().unwrap_or_else(|| self.namespace.clone()), incident.name_any());
         let parameters = PostParams { field_manager: Some(CREATION_MANAGER.to_owned()), ..PostParams::default() };
-        match self.api(incident).create(&parameters, incident).await {
-            Ok(_) => {
+        match self.api(&namespace).create(&parameters, incident).await {
+            Ok(created) => {
+                self.index.written(&created);
                 info!(namespace, incident = name, "opened the incident of an alert");
                 Ok(StoreResult::Stored)
             }
             // Another replica has created it, or an earlier attempt whose response was lost.
             Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(StoreResult::Unchanged),
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         }
     }
 
-    async fn resolve(&self, incident: &DoraIncident, at: Timestamp) -> Result<(), kube::Error> {
-        let (namespace, name) = (self.namespace_of(incident), incident.name_any());
+    /// Resolves these incidents. One that the API server rejects doesn't keep the others open.
+    async fn resolve_all(&self, resolutions: &[(GroupIncident, Timestamp)]) -> Result<StoreResult, StoreError> {
+        let mut failed = None;
+        for (incident, at) in resolutions {
+            if let Err(error) = self.resolve(incident, *at).await {
+                failed.get_or_insert(error);
+            }
+        }
+        failed.map_or(Ok(StoreResult::Stored), |error| Err(error.into()))
+    }
+
+    async fn resolve(&self, incident: &GroupIncident, at: Timestamp) -> Result<(), kube::Error> {
+        let ResourceKey { namespace, name } = &incident.key;
         let parameters = PatchParams::apply(RESOLUTION_MANAGER).force();
-        self.api(incident).patch(&name, &parameters, &Patch::Apply(resolve_patch(incident, at))).await?;
-        info!(namespace, incident = name, %at, "resolved the incident of an alert");
+        let patch = Patch::Apply(resolve_patch(incident, at));
+        let resolved = self.api(namespace).patch(name, &parameters, &patch).await?;
+        self.index.written(&resolved);
+        info!(%namespace, incident = %name, %at, "resolved the incident of an alert");
         Ok(())
     }
 
-    fn api(&self, incident: &DoraIncident) -> Api<DoraIncident> {
-        Api::namespaced(self.client.clone(), self.namespace_of(incident))
+    fn api(&self, namespace: &str) -> Api<DoraIncident> {
+        Api::namespaced(self.client.clone(), namespace)
     }
+}
 
-    fn namespace_of<'a>(&'a self, incident: &'a DoraIncident) -> &'a str {
-        incident.metadata.namespace.as_deref().unwrap_or(&self.namespace)
+/// Logs which values of a notification can't be used for its incident.
+fn log_unusable(notification: &Notification, incident: &DoraIncident, now: Timestamp) {
+    let group_key = &notification.group_key;
+    if let Some(workload) = incident.annotations().get(WORKLOAD_ANNOTATION) {
+        warn!(
+            group_key,
+            workload,
+            "the workload of the alerts can't be the name of a Deployment; creating their incident without spec.workloadRef (check the \
+             setting alertmanager.fields.workload)"
+        );
+    }
+    if !notification.states_start(now) {
+        warn!(
+            group_key,
+            "no firing alert states a usable start; the incident begins with the receipt of the notification (check the clock and the \
+             program that sends the alerts)"
+        );
     }
 }

@@ -12,7 +12,8 @@ use super::clients::{Clients, renew_deadline};
 use super::identity::{LEASE, cluster_name, default_identity, lease_reference};
 use super::queues::Queues;
 use super::{Controller, RunError};
-use crate::alertmanager::{self, TokenFile};
+use crate::alertmanager::{self, AlertIndex, TokenFile};
+use crate::incidents::AwaitedEntities;
 use crate::incidents::automatic::{AutoIncidentController, IncidentIndex};
 use crate::publish::{Blueprints, PublishContext, Publisher, Publishing};
 use crate::records::{RecorderCallbacks, Records, RolloutRecorder};
@@ -41,12 +42,19 @@ pub fn readiness(settings: &Settings) -> (Readiness, ReadinessGates) {
 }
 
 /// The route for notifications of Alertmanager, if the settings have a token file.
-pub fn alert_routes(settings: &Settings, client: &Client, default_namespace: &str, metrics: &Arc<Metrics>) -> Router {
+pub fn alert_routes(
+    settings: &Settings,
+    client: &Client,
+    default_namespace: &str,
+    metrics: &Arc<Metrics>,
+    index: &Arc<AlertIndex>,
+) -> Router {
     let Some(file) = settings.alertmanager_token_file.clone() else {
         return Router::new();
     };
     let namespace = settings.replica.namespace.clone().unwrap_or_else(|| default_namespace.to_owned());
-    let store = alertmanager::IncidentStore::new(client.clone(), namespace, settings.file.alertmanager.clone());
+    let alerts = settings.file.alertmanager.clone();
+    let store = alertmanager::IncidentStore::new(client.clone(), namespace, alerts, Arc::clone(index));
     alertmanager::router(TokenFile(file), store, Arc::clone(metrics))
 }
 
@@ -61,6 +69,7 @@ impl Controller {
         default_namespace: String,
         metrics: Arc<Metrics>,
         queues: Queues,
+        alert_index: Arc<AlertIndex>,
     ) -> Result<Self, RunError> {
         let Clients { requests: client, lease, watches: watch_client } = clients;
         let cluster = match settings.cluster_name.clone() {
@@ -102,6 +111,7 @@ impl Controller {
             watches,
             recorder,
             incident_index,
+            alert_index,
             auto_incidents,
             publishing,
             leads: AtomicBool::new(false),
@@ -148,6 +158,7 @@ fn publishing(
         options,
         settings: Arc::clone(shared),
         records: Arc::clone(records),
+        awaited: AwaitedEntities::default(),
         blueprints: Blueprints::default(),
     });
     Publishing {

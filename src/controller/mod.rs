@@ -19,6 +19,7 @@ use self::build::{ReadinessGates, alert_routes, readiness};
 use self::clients::Clients;
 use self::identity::installation_time;
 use self::queues::Queues;
+use crate::alertmanager::AlertIndex;
 use crate::incidents::automatic::{AutoIncidentController, IncidentIndex};
 use crate::publish::Publishing;
 use crate::records::RolloutRecorder;
@@ -70,7 +71,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     let clients = Clients::new(&config, &settings, &metrics, &activity)?;
     let queues = Queues::default();
     let (readiness, gates) = readiness(&settings);
-    let alerts = alert_routes(&settings, &clients.requests, &default_namespace, &metrics);
+    let alert_index = Arc::new(AlertIndex::default());
+    let alerts = alert_routes(&settings, &clients.requests, &default_namespace, &metrics, &alert_index);
     // Probes must be answered before the API server answers and before this replica holds the lease.
     let probes = Probes {
         readiness: readiness.clone(),
@@ -81,7 +83,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     };
     let http = serve(settings.listen_address, HttpLimits::default(), probes, alerts)?;
     let work = async {
-        let build = Box::pin(Controller::build(settings, clients, default_namespace, metrics, queues));
+        let build = Box::pin(Controller::build(settings, clients, default_namespace, metrics, queues, alert_index));
         if let Some(controller) = stop.run_until_cancelled(build).await {
             Box::pin(controller?.run(&readiness, gates, &stop)).await;
         }
@@ -102,6 +104,7 @@ struct Controller {
     watches: WatchContext,
     recorder: RolloutRecorder,
     incident_index: Arc<IncidentIndex>,
+    alert_index: Arc<AlertIndex>,
     auto_incidents: AutoIncidentController,
     publishing: Publishing,
     leads: AtomicBool,

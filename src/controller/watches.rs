@@ -5,7 +5,7 @@ use kube::Resource;
 use kube::runtime::watcher::Event;
 
 use super::Controller;
-use crate::resources::{DeliveryState, Guarded, ResourceKey, SlimDoraDeployment, SlimDoraIncident};
+use crate::resources::{DeliveryState, EntityState, Guarded, ResourceKey, SlimDoraDeployment, SlimDoraIncident};
 use crate::runtime::Synced;
 
 impl Controller {
@@ -13,11 +13,18 @@ impl Controller {
     pub(super) async fn watch_records(&self, synced: Synced) {
         let handle = |event: Event<Guarded<SlimDoraDeployment>>| match event {
             Event::Init => self.recorder.record_list_started(),
-            Event::InitDone => self.recorder.record_list_finished(),
+            Event::InitDone => {
+                self.recorder.record_list_finished();
+                // The list doesn't name the records that were deleted while nothing was watched.
+                self.look_up_again(self.publishing.context.awaited.take_all());
+            }
             Event::Apply(record) => self.record_seen(&record, false),
             Event::InitApply(record) => self.record_seen(&record, true),
-            Event::Delete(Guarded(record)) => {
-                if let Ok(record) = record {
+            Event::Delete(record) => {
+                if let Some(key) = ResourceKey::of(record.meta()) {
+                    self.look_up_again(self.publishing.context.awaited.take(&key));
+                }
+                if let Guarded(Ok(record)) = record {
                     self.recorder.record_deleted(&record);
                 }
             }
@@ -35,20 +42,40 @@ impl Controller {
             Err(undecodable) => undecodable.delivery_state(self.settings.digest()),
         };
         if let Some(key) = key {
+            let is_awaited =
+                |record: &SlimDoraDeployment| record.entity_state(self.settings.digest()) == EntityState::Awaited;
+            if !record.0.as_ref().is_ok_and(is_awaited) {
+                self.look_up_again(self.publishing.context.awaited.take(&key));
+            }
             self.publishing.deployments.observed(key, state, listed);
+        }
+    }
+
+    /// Publishes these incidents again, because the record of their cause has changed.
+    fn look_up_again(&self, incidents: Vec<ResourceKey>) {
+        for incident in incidents {
+            self.publishing.incidents.observed(incident, DeliveryState::New, false);
         }
     }
 
     /// Feeds the `DoraIncident` resources of all namespaces into their index and to the publisher, until the future is dropped.
     pub(super) async fn watch_incidents(&self, synced: Synced) {
         let handle = |event: Event<Guarded<SlimDoraIncident>>| match event {
-            Event::Init => self.incident_index.list_started(),
-            Event::InitDone => self.incident_index.list_finished(),
+            Event::Init => {
+                self.incident_index.list_started();
+                self.alert_index.list_started();
+            }
+            Event::InitDone => {
+                self.incident_index.list_finished();
+                self.alert_index.list_finished();
+            }
             Event::Apply(incident) => self.incident_seen(&incident, false),
             Event::InitApply(incident) => self.incident_seen(&incident, true),
-            Event::Delete(Guarded(incident)) => {
-                if let Ok(incident) = incident {
-                    self.incident_index.deleted(&incident);
+            Event::Delete(incident) => {
+                if let Some(key) = ResourceKey::of(incident.meta()) {
+                    self.publishing.context.awaited.forget(&key);
+                    self.alert_index.deleted(incident.meta());
+                    self.incident_index.deleted(&key);
                 }
             }
         };
@@ -69,6 +96,7 @@ impl Controller {
         }
         if let Ok(incident) = &incident.0 {
             self.incident_index.applied(incident, Timestamp::now());
+            self.alert_index.applied(incident);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Finds the rollout behind an incident. Pure.
 
 use jiff::{SignedDuration, Timestamp};
-use rollout::Outcome;
+use rollout::{Outcome, RecordedRevision, UnixSeconds, WorkloadKey};
 
 use crate::resources::{AffectedWorkload, Certainty, DoraIncidentStatus, IncidentCause, NamedWorkload};
 
@@ -47,9 +47,27 @@ pub struct CauseQuery<'a> {
     pub suspect_within: SignedDuration,
 }
 
+impl CauseQuery<'_> {
+    /// Whether a recorded revision can matter for the answer. The answer is the same without those that can't.
+    #[must_use]
+    pub fn concerns(&self, workload: &WorkloadKey, revision: &RecordedRevision) -> bool {
+        match self.stated {
+            Some(stated) => workload.kind == stated.kind && *workload.name == *stated.name,
+            None => {
+                let ended_in_time = |finished: Timestamp| {
+                    finished <= self.opened && self.opened.duration_since(finished) <= self.suspect_within
+                };
+                revision.outcome == Outcome::InProgress
+                    || revision.finished.map(UnixSeconds::time).is_some_and(ended_in_time)
+            }
+        }
+    }
+}
+
 /// Decides on the cause of an incident. `None` if no rollout qualifies.
 ///
-/// A cause in `status` that still answers the query stays if the records name no other, because its record may have been deleted.
+/// A cause in `status` that still answers the query stays if the records name no other, because its record may have been deleted. The
+/// identifier of its entity stays as well.
 /// `is_observed` says that `status` already has the answer to this query; then it stays in any case.
 #[must_use]
 pub fn decide_cause(
@@ -65,7 +83,9 @@ pub fn decide_cause(
     }
     let found = find_cause(query, candidates).map(|(rollout, certainty)| {
         let CandidateRollout { workload, revision, record, .. } = rollout.clone();
-        IncidentCause { certainty, workload, revision, record, entity: None }
+        let entity =
+            status.cause.as_ref().filter(|cause| cause.record == record).and_then(|cause| cause.entity.clone());
+        IncidentCause { certainty, workload, revision, record, entity }
     });
     found.or(earlier)
 }

@@ -4,7 +4,7 @@
 //! end the process, and the present rules accept none that can't be decoded.
 
 use jiff::Timestamp;
-use kube::CustomResourceExt;
+use kube::{CustomResourceExt, Resource as _};
 use kube_cel::{Validator, compile_schema};
 use port_client::Blueprint;
 use rollout::{Metadata, MetadataSources, is_supported_time, read_metadata, test_support};
@@ -16,7 +16,7 @@ use super::{BuildInput, CommonStatus, Publishable, build};
 use crate::incidents::IncidentTimes;
 use crate::incidents::automatic::IncidentIndex;
 use crate::records::{RecordState, Records};
-use crate::resources::{DoraDeployment, DoraIncident, Guarded, SlimDoraDeployment, SlimDoraIncident};
+use crate::resources::{DoraDeployment, DoraIncident, Guarded, ResourceKey, SlimDoraDeployment, SlimDoraIncident};
 use crate::settings::{ActiveSettings, FileSettings};
 
 /// Random resources of each kind. The number of a resource is its seed.
@@ -288,7 +288,7 @@ fn any_incident_is_handled() {
                 assert!(times.resolved.is_none_or(|time| is_supported_time(time) || time == now), "{times:?}");
             }
         }
-        index.deleted(&slim);
+        index.deleted(&ResourceKey::of(slim.meta()).unwrap());
     });
     assert!(accepted > 100, "only {accepted} resources are accepted by the rules");
 }
@@ -302,7 +302,7 @@ fn any_deployment_is_handled() {
         if let Some((key, uid)) = records.apply(&slim, RecordState::of(&slim, &settings)) {
             let durations = records.revisions(&key, &uid).into_iter().map(|revision| revision.duration_seconds());
             assert!(durations.flatten().all(|seconds| seconds >= 0));
-            assert!(records.in_namespace("shop").len() <= 1);
+            assert!(records.in_namespace("shop", |_, _| true).len() <= 1);
         }
         records.delete(&slim);
     });

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use port_client::{Client, UpsertOptions};
 
 use super::blueprints::Blueprints;
+use crate::incidents::AwaitedEntities;
 use crate::records::Records;
 use crate::runtime::Context;
 use crate::settings::ActiveSettings;
@@ -21,6 +22,8 @@ pub struct PublishContext {
     pub settings: Arc<ActiveSettings>,
     /// The records of rollouts, in which the cause of an incident is looked up.
     pub records: Arc<Records>,
+    /// The incidents that wait for the entity of their cause.
+    pub awaited: AwaitedEntities,
     /// The blueprints as they were last read from Port.
     pub blueprints: Blueprints,
 }

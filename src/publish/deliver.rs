@@ -68,7 +68,7 @@ mod tests {
         }))
         .unwrap();
         let key = ResourceKey { namespace: "shop".into(), name: "down".into() };
-        let resolved = Resolved { key, resource, stored: None, may_change: false, warnings: Vec::new() };
+        let resolved = Resolved { key, resource, stored: None, is_repeated: false, warnings: Vec::new() };
         Outgoing { resolved, entity: Entity::new("prod:shop:down"), digest: "new".to_owned() }
     }
 

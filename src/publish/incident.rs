@@ -23,7 +23,7 @@ impl Publishable for DoraIncident {
         Wanted { identifier: &blueprints.incident, naming: &naming.incident, vocabulary: &INCIDENT }
     }
 
-    async fn resolve(self, around: &CauseContext<'_>) -> Result<Lookup<Self>, kube::Error> {
+    async fn resolve(self, around: &CauseContext<'_>) -> Lookup<Self> {
         let opened = IncidentTimes::of(&self, around.now).opened;
         look_up_cause(self, opened, around).await
     }

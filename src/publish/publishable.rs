@@ -33,11 +33,8 @@ pub trait Publishable:
     fn blueprint(settings: &FileSettings) -> Wanted<'_>;
 
     /// Looks up what the resource refers to, and puts the answer into its `status`.
-    ///
-    /// # Errors
-    /// If the API server does not answer.
-    fn resolve(self, _around: &CauseContext<'_>) -> impl Future<Output = Result<Lookup<Self>, kube::Error>> + Send {
-        std::future::ready(Ok(Lookup::unchanged(self)))
+    fn resolve(self, _around: &CauseContext<'_>) -> impl Future<Output = Lookup<Self>> + Send {
+        std::future::ready(Lookup::unchanged(self))
     }
 
     /// Why the resource is not sent to Port, if it is not. Pure, and cheaper than [`Publishable::draft`].

@@ -185,9 +185,9 @@ impl<R: Publishable> Publisher<R> {
         }
     }
 
-    /// Looks up the references again later, if the answers may change. Not after a refusal, since that would send the entity again.
+    /// Looks up the references again later, if the look-up asks for it. Not after a refusal, since that would send the entity again.
     pub(super) fn recheck_later(&self, resolved: &Resolved<R>) {
-        if resolved.may_change {
+        if resolved.is_repeated {
             let key = &resolved.key;
             self.recheck.add_after(key.clone(), self.recheck_backoff.next_delay(key));
         }

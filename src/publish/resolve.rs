@@ -15,15 +15,15 @@ pub struct Resolved<R: Publishable> {
     pub resource: R,
     /// The `status` as the API server has it.
     pub stored: Option<R::Status>,
-    /// Whether the answers may change although the resource does not.
-    pub may_change: bool,
+    /// Whether to look up again after some time although the resource does not change.
+    pub is_repeated: bool,
     /// The parts of the resource that can't be used, a sentence for each.
     pub warnings: Vec<String>,
 }
 
 impl<R: Publishable> Publisher<R> {
     /// Adds or removes the finalizer, and looks up the references. `None` if the resource is not to be published now; then it is in the
-    /// queue again, or gone.
+    /// queue again, or gone. A failed look-up never stops the delivery: it is repeated later.
     pub(super) async fn resolve(&self, key: &ResourceKey, resource: R) -> Option<Resolved<R>> {
         let resource = self.sync_finalizer(key, resource).await?;
         let stored = resource.status().cloned();
@@ -31,25 +31,29 @@ impl<R: Publishable> Publisher<R> {
             client: &self.context.runtime.client,
             settings: &self.context.settings,
             records: &self.context.records,
+            awaited: &self.context.awaited,
             publishing_since: *self.started.lock(),
             now: Timestamp::now(),
         };
-        match resource.resolve(&around).await {
-            Ok(Lookup { resource, may_change, warnings }) => {
-                if !may_change {
-                    self.recheck_backoff.forget(key);
-                }
-                Some(Resolved { key: key.clone(), resource, stored, may_change, warnings })
-            }
-            Err(error) => {
-                self.retry(key);
-                warn!(
-                    kind = %R::kind(&()), namespace = %key.namespace, name = %key.name,
-                    error = &error as &dyn std::error::Error,
-                    "failed to look up what the resource refers to; retrying",
-                );
-                None
-            }
+        let Lookup { resource, is_repeated, warnings, error } = resource.resolve(&around).await;
+        if let Some(error) = error {
+            self.report_failed_lookup(key, &error);
+        }
+        if !is_repeated {
+            self.recheck_backoff.forget(key);
+        }
+        Some(Resolved { key: key.clone(), resource, stored, is_repeated, warnings })
+    }
+
+    /// Counts a failed look-up, and logs the first one of a resource.
+    fn report_failed_lookup(&self, key: &ResourceKey, error: &kube::Error) {
+        self.context.runtime.metrics.incidents.lookup_failed();
+        if !self.recheck_backoff.is_failing(key) {
+            warn!(
+                kind = %R::kind(&()), namespace = %key.namespace, name = %key.name,
+                error = error as &dyn std::error::Error,
+                "failed to look up what the resource refers to; it is delivered with what is known, and the look-up is repeated",
+            );
         }
     }
 }

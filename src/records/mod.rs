@@ -15,5 +15,5 @@ mod writer;
 
 pub use names::{entity_identifier, object_name, record_name};
 pub use recorder::{OnReconciled, RecorderCallbacks, RolloutRecorder};
-pub use store::{RecordState, RecordSummary, Records};
+pub use store::{IncidentDetails, RecordState, RecordSummary, Records};
 pub use writer::OnWritten;

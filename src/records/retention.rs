@@ -104,14 +104,22 @@ fn is_older(since: Option<UnixSeconds>, max_age: SignedDuration, now: Timestamp)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::records::store::IncidentDetails;
     use crate::records::store::tests::revision;
+    use crate::resources::EntityState;
 
     const NOW: i64 = 100_000_000;
 
     const POLICY: RetentionPolicy =
         RetentionPolicy { records: 3, undelivered: 4, applied: 3, max_age: SignedDuration::from_secs(1000) };
 
-    const SETTLED: RecordState = RecordState { generation: 1, created: None, is_settled: true };
+    const SETTLED: RecordState = RecordState {
+        generation: 1,
+        created: None,
+        is_settled: true,
+        entity: EntityState::Delivered,
+        incident: IncidentDetails::NONE,
+    };
 
     const UNDELIVERED: RecordState = RecordState { is_settled: false, ..SETTLED };
 

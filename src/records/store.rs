@@ -1,6 +1,7 @@
 //! The recorded revisions of all workloads, in memory.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -12,9 +13,11 @@ use rollout::{RecordedRevision, RevisionId, Uid, UnixSeconds, WorkloadKey};
 use super::applied::{AppliedRecords, AppliedState};
 use super::names::record_name;
 use super::retention::RetentionPolicy;
-use crate::resources::{DeliveryState, NamedWorkload, SlimDoraDeployment, SlimSpec, WorkloadReference};
+use crate::resources::{
+    DeliveryState, DoraDeployment, EntityState, Guarded, NamedWorkload, SlimDoraDeployment, SlimSpec, WorkloadReference,
+};
 use crate::runtime::{ListMark, Listing};
-use crate::settings::ActiveSettings;
+use crate::settings::{ActiveSettings, IncidentTriggers};
 
 /// The recorded revisions of each workload, at most 64 bytes each, and the records that somebody else has applied. The
 /// watch on `DoraDeployment` resources keeps them current.
@@ -23,11 +26,17 @@ pub struct Records(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// By namespace and UID: a record that names the UID of a workload in another namespace is not about that workload.
-    workloads: HashMap<(Arc<str>, Uid), RecordedWorkload>,
+    /// By namespace: a record that names the UID of a workload in another namespace is not about that workload.
+    namespaces: HashMap<Arc<str>, HashMap<Uid, RecordedWorkload>>,
     /// Records that are not the record of a revision.
     applied: AppliedRecords,
     listing: Listing,
+}
+
+impl State {
+    fn workload(&self, key: &WorkloadKey, uid: &Uid) -> Option<&RecordedWorkload> {
+        self.namespaces.get(&key.namespace)?.get(uid)
+    }
 }
 
 #[derive(Debug)]
@@ -53,6 +62,10 @@ pub struct RecordState {
     /// Whether nothing is left to deliver: the entity in Port is up to date, or the settings withhold the record from
     /// Port.
     pub is_settled: bool,
+    /// Whether Port has the entity of the record.
+    pub entity: EntityState,
+    /// What the automatic incidents need to know.
+    pub incident: IncidentDetails,
 }
 
 impl RecordState {
@@ -63,8 +76,82 @@ impl RecordState {
             generation: generation(record.generation()),
             created: record.meta().creation_timestamp.as_ref().and_then(seconds),
             is_settled: !settings.dry_run && record.delivery_state(settings.digest()) == DeliveryState::Settled,
+            entity: record.entity_state(settings.digest()),
+            incident: IncidentDetails {
+                triggers: triggers(record.spec.environment.as_deref(), settings),
+                has_incident: record.incident().is_some(),
+                reported_loss: record.reported_loss().and_then(UnixSeconds::of),
+                rolled_back_by: short_revision(record.spec.rolled_back_by),
+            },
         }
     }
+
+    /// The state of a record as the API server returned it to the writer of its spec.
+    #[must_use]
+    pub(super) fn written(record: &Guarded<DoraDeployment>, settings: &ActiveSettings) -> Self {
+        let metadata = record.meta();
+        let written = Self {
+            generation: generation(metadata.generation.unwrap_or_default()),
+            created: metadata.creation_timestamp.as_ref().and_then(seconds),
+            ..Self::default()
+        };
+        let Guarded(Ok(DoraDeployment { spec, status, .. })) = record else {
+            return written;
+        };
+        let status = status.as_ref();
+        let reported_loss = status.and_then(|status| status.reported_loss.as_ref());
+        let is_delivered = status.and_then(|it| it.entity.as_ref()).is_some_and(|it| it.delivered_at.is_some());
+        Self {
+            entity: if is_delivered { EntityState::Delivered } else { EntityState::Awaited },
+            incident: IncidentDetails {
+                triggers: triggers(spec.environment.as_deref(), settings),
+                has_incident: status.is_some_and(|status| status.incident.is_some()),
+                reported_loss: reported_loss.and_then(|time| UnixSeconds::of(time.0)),
+                rolled_back_by: short_revision(spec.rolled_back_by),
+            },
+            ..written
+        }
+    }
+}
+
+/// What the automatic incidents need to know of a record.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct IncidentDetails {
+    /// What opens an incident in the environment of the rollout.
+    pub triggers: IncidentTriggers,
+    /// Whether the rollout has had an incident.
+    pub has_incident: bool,
+    /// Start of the last loss of availability that has had an incident.
+    pub reported_loss: Option<UnixSeconds>,
+    /// Number of the revision that rolled this one back.
+    rolled_back_by: Option<NonZeroU32>,
+}
+
+impl Default for IncidentDetails {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+impl IncidentDetails {
+    /// A record that opens no incident and has had none.
+    pub const NONE: Self =
+        Self { triggers: IncidentTriggers::NONE, has_incident: false, reported_loss: None, rolled_back_by: None };
+
+    /// Number of the revision that rolled this one back.
+    #[must_use]
+    pub fn rolled_back_by(&self) -> Option<i64> {
+        self.rolled_back_by.map(|revision| revision.get().into())
+    }
+}
+
+fn triggers(environment: Option<&str>, settings: &ActiveSettings) -> IncidentTriggers {
+    settings.file.incidents.triggers(environment.unwrap_or(&settings.file.defaults.environment))
+}
+
+/// The number of a revision in 4 bytes. Kubernetes counts revisions from 1.
+fn short_revision(number: Option<i64>) -> Option<NonZeroU32> {
+    NonZeroU32::new(u32::try_from(number?).ok()?)
 }
 
 /// One record of a namespace.
@@ -91,8 +178,43 @@ impl Records {
     #[must_use]
     pub fn revisions(&self, key: &WorkloadKey, uid: &Uid) -> Vec<RecordedRevision> {
         let state = self.0.lock();
-        let workload = state.workloads.get(&owner(key, uid));
+        let workload = state.workload(key, uid);
         workload.into_iter().flat_map(|workload| &workload.records).map(|record| record.revision.clone()).collect()
+    }
+
+    /// The records of the workload, each with what the automatic incidents need.
+    #[must_use]
+    pub fn with_incidents(&self, key: &WorkloadKey, uid: &Uid) -> Vec<(RecordedRevision, IncidentDetails)> {
+        let state = self.0.lock();
+        let records = state.workload(key, uid).into_iter().flat_map(|workload| &workload.records);
+        records.map(|record| (record.revision.clone(), record.state.incident)).collect()
+    }
+
+    /// Stores what was written to the status of a record: whether it has had an incident, and its reported loss of availability.
+    pub fn set_incident(
+        &self,
+        key: &WorkloadKey,
+        uid: &Uid,
+        revision: &RecordedRevision,
+        has_incident: bool,
+        reported_loss: Option<Timestamp>,
+    ) {
+        let mut state = self.0.lock();
+        let workload = state.namespaces.get_mut(&key.namespace).and_then(|workloads| workloads.get_mut(uid));
+        let records = workload.into_iter().flat_map(|workload| &mut workload.records);
+        for record in records.filter(|record| have_same_name(&record.revision, revision)) {
+            record.state.incident.has_incident = has_incident;
+            record.state.incident.reported_loss = reported_loss.and_then(UnixSeconds::of);
+        }
+    }
+
+    /// Whether Port has the entity of a record; `None` if the record doesn't exist.
+    #[must_use]
+    pub fn entity_state(&self, namespace: &str, uid: &Uid, revision: &RecordedRevision) -> Option<EntityState> {
+        let state = self.0.lock();
+        let records = &state.namespaces.get(namespace)?.get(uid)?.records;
+        let record = records.iter().find(|record| have_same_name(&record.revision, revision))?;
+        Some(record.state.entity)
     }
 
     /// The keys under which records name this UID, for a workload that is no longer in the cluster. There are several only if a record
@@ -100,42 +222,46 @@ impl Records {
     #[must_use]
     pub fn keys(&self, uid: &Uid) -> Vec<WorkloadKey> {
         let state = self.0.lock();
-        let of_uid = state.workloads.iter().filter(|((_, other), _)| other == uid);
-        of_uid.map(|(_, workload)| workload.key.clone()).collect()
+        state.namespaces.values().filter_map(|workloads| workloads.get(uid)).map(|it| it.key.clone()).collect()
     }
 
-    /// The records of all workloads in `namespace`.
+    /// The records in `namespace` that `is_wanted`.
     #[must_use]
-    pub fn in_namespace(&self, namespace: &str) -> Vec<RecordSummary> {
+    pub fn in_namespace(
+        &self,
+        namespace: &str,
+        is_wanted: impl Fn(&WorkloadKey, &RecordedRevision) -> bool,
+    ) -> Vec<RecordSummary> {
         let state = self.0.lock();
-        let workloads = state.workloads.iter().filter(|((other, _), _)| &**other == namespace);
-        workloads
-            .flat_map(|((_, uid), RecordedWorkload { key, records })| {
-                records.iter().map(|record| RecordSummary {
-                    workload: NamedWorkload { kind: key.kind, name: key.name.to_string() },
-                    uid: Arc::clone(uid),
-                    revision: record.revision.clone(),
-                })
-            })
-            .collect()
+        let mut found = Vec::new();
+        for (uid, RecordedWorkload { key, records }) in state.namespaces.get(namespace).into_iter().flatten() {
+            let wanted = records.iter().filter(|it| is_wanted(key, &it.revision));
+            found.extend(wanted.map(|record| RecordSummary {
+                workload: NamedWorkload { kind: key.kind, name: key.name.to_string() },
+                uid: Arc::clone(uid),
+                revision: record.revision.clone(),
+            }));
+        }
+        found
     }
 
     /// How many records a workload has.
     #[must_use]
     pub fn count(&self, key: &WorkloadKey, uid: &Uid) -> usize {
-        self.0.lock().workloads.get(&owner(key, uid)).map_or(0, |workload| workload.records.len())
+        self.0.lock().workload(key, uid).map_or(0, |workload| workload.records.len())
     }
 
     /// UIDs of the workloads that have records.
     #[must_use]
     pub fn workloads(&self) -> Vec<Uid> {
-        self.0.lock().workloads.keys().map(|(_, uid)| Arc::clone(uid)).collect()
+        self.0.lock().namespaces.values().flat_map(HashMap::keys).map(Arc::clone).collect()
     }
 
     /// Keys and UIDs of the workloads that have records.
     pub(super) fn owners(&self) -> Vec<(WorkloadKey, Uid)> {
         let state = self.0.lock();
-        state.workloads.iter().map(|((_, uid), workload)| (workload.key.clone(), Arc::clone(uid))).collect()
+        let workloads = state.namespaces.values().flatten();
+        workloads.map(|(uid, workload)| (workload.key.clone(), Arc::clone(uid))).collect()
     }
 
     /// The records of a workload that have expired by `policy`. `workload_exists` is whether the workload is in the
@@ -148,7 +274,7 @@ impl Records {
         now: Timestamp,
     ) -> Vec<(RecordedRevision, RecordState)> {
         let state = self.0.lock();
-        let Some(workload) = state.workloads.get(&owner(key, uid)) else {
+        let Some(workload) = state.workload(key, uid) else {
             return Vec::new();
         };
         let records = workload.records.iter().map(|record| (&record.revision, record.state));
@@ -182,10 +308,12 @@ impl Records {
 
     /// Stores a record of the workload `key`, unless a newer state of the record is stored.
     pub fn set(&self, uid: &Uid, key: &WorkloadKey, revision: RecordedRevision, state: RecordState) {
-        let State { workloads, listing, .. } = &mut *self.0.lock();
+        let State { namespaces, listing, .. } = &mut *self.0.lock();
         let listing = listing.mark();
-        let RecordedWorkload { records, .. } = workloads
-            .entry(owner(key, uid))
+        let RecordedWorkload { records, .. } = namespaces
+            .entry(Arc::clone(&key.namespace))
+            .or_default()
+            .entry(Arc::clone(uid))
             .or_insert_with(|| RecordedWorkload { key: key.clone(), records: Vec::new() });
         match records.iter_mut().find(|record| have_same_name(&record.revision, &revision)) {
             Some(record) => {
@@ -202,12 +330,17 @@ impl Records {
     /// Removes a record that was deleted.
     pub fn remove(&self, key: &WorkloadKey, uid: &Uid, revision: &RecordedRevision) {
         let mut state = self.0.lock();
-        let owner = owner(key, uid);
-        if let Some(workload) = state.workloads.get_mut(&owner) {
+        let Some(workloads) = state.namespaces.get_mut(&key.namespace) else {
+            return;
+        };
+        if let Some(workload) = workloads.get_mut(uid) {
             workload.records.retain(|record| !have_same_name(&record.revision, revision));
             if workload.records.is_empty() {
-                state.workloads.remove(&owner);
+                workloads.remove(uid);
             }
+        }
+        if workloads.is_empty() {
+            state.namespaces.remove(&key.namespace);
         }
     }
 
@@ -239,22 +372,21 @@ impl Records {
 
     /// The list of all records is complete. A record that is not in the list was deleted.
     pub fn list_finished(&self) {
-        let State { workloads, applied, listing } = &mut *self.0.lock();
+        let State { namespaces, applied, listing } = &mut *self.0.lock();
         applied.retain(|mark| !listing.is_stale(mark));
-        workloads.retain(|_, workload| {
-            workload.records.retain(|record| !listing.is_stale(record.listing));
-            !workload.records.is_empty()
+        namespaces.retain(|_, workloads| {
+            workloads.retain(|_, workload| {
+                workload.records.retain(|record| !listing.is_stale(record.listing));
+                !workload.records.is_empty()
+            });
+            !workloads.is_empty()
         });
     }
 }
 
-fn owner(key: &WorkloadKey, uid: &Uid) -> (Arc<str>, Uid) {
-    (Arc::clone(&key.namespace), Arc::clone(uid))
-}
-
 /// `metadata.generation` in 4 bytes: a record changes a few times only.
 #[must_use]
-pub(super) fn generation(generation: i64) -> u32 {
+fn generation(generation: i64) -> u32 {
     u32::try_from(generation).unwrap_or(u32::MAX)
 }
 
@@ -282,8 +414,18 @@ pub(super) fn seconds(time: &Time) -> Option<UnixSeconds> {
 /// The workload and the revision of a record. `None` if it is not the record of a revision: it has no workload, or not the
 /// name of the record of its revision.
 fn decode(record: &SlimDoraDeployment) -> Option<(Uid, WorkloadKey, RecordedRevision)> {
-    let SlimSpec { workload, revision, outcome, change, started_at, finished_at, paused_at, paused_seconds } =
-        &record.spec;
+    let SlimSpec {
+        workload,
+        revision,
+        outcome,
+        change,
+        environment: _,
+        rolled_back_by: _,
+        started_at,
+        finished_at,
+        paused_at,
+        paused_seconds,
+    } = &record.spec;
     let WorkloadReference { kind, name, uid, api_version: _ } = workload.as_ref()?;
     let reference = revision.as_ref()?;
     let seconds = |time: &Option<Time>| time.as_ref().and_then(seconds);
@@ -360,7 +502,7 @@ pub(super) mod tests {
     }
 
     fn names(records: &Records, namespace: &str) -> Vec<(String, Outcome)> {
-        let summaries = records.in_namespace(namespace);
+        let summaries = records.in_namespace(namespace, |_, _| true);
         summaries.iter().map(|summary| (summary.name(), summary.revision.outcome)).collect()
     }
 
@@ -393,6 +535,35 @@ pub(super) mod tests {
             apply(&records, &record("shop", name, "Succeeded"));
             assert_eq!(names(&records, "shop"), [(name.to_owned(), Outcome::Succeeded)]);
         }
+    }
+
+    #[test]
+    fn records_keep_what_incidents_need() {
+        let records = Records::default();
+        let details = || records.with_incidents(&key("shop"), &"0123456789".into())[0].1;
+        apply(&records, &record("shop", "web-1-01234567", "Failed"));
+        assert_eq!((details().triggers, details().has_incident), (IncidentTriggers::default(), false));
+        let revision = records.with_incidents(&key("shop"), &"0123456789".into())[0].0.clone();
+        let loss = Timestamp::from_second(1000).unwrap();
+        records.set_incident(&key("shop"), &"0123456789".into(), &revision, true, Some(loss));
+        assert_eq!((details().has_incident, details().reported_loss), (true, UnixSeconds::of(loss)));
+        apply(&records, &record("shop", "copy", "Failed"));
+        assert_eq!(records.with_incidents(&key("shop"), &"0123456789".into()).len(), 1, "a copy opens no incident");
+
+        let mut staging = serde_json::to_value(crate::resources::DoraDeployment::new(
+            "web-2-01234567",
+            serde_json::from_value(
+                serde_json::json!({"outcome": "Failed", "environment": "staging", "rolledBackBy": 7}),
+            )
+            .unwrap(),
+        ))
+        .unwrap();
+        staging["status"] = serde_json::json!({"incident": "down", "reportedLoss": "1970-01-01T00:16:40Z"});
+        let settings = ActiveSettings::new("test".to_owned(), crate::settings::FileSettings::default(), false);
+        let written = RecordState::written(&serde_json::from_value(staging.clone()).unwrap(), &settings).incident;
+        assert_eq!(written, RecordState::of(&serde_json::from_value(staging).unwrap(), &settings).incident);
+        let expected = (IncidentTriggers::NONE, true, UnixSeconds::of(loss), Some(7));
+        assert_eq!((written.triggers, written.has_incident, written.reported_loss, written.rolled_back_by()), expected);
     }
 
     #[test]

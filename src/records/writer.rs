@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
+use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::DeserializeGuard;
-use kube::{Api, Resource as _};
 use rollout::{Action, Change, Policy, RecordedRevision, Uid, WorkloadKey};
 use tracing::{debug, info, warn};
 
 use super::failure::failure_reason;
 use super::manifest::{RecordPatch, finish_manifest, pause_manifest, rollback_manifest, start_manifest};
 use super::names::record_name;
-use super::store::{RecordState, Records, generation, is_record_of, seconds};
+use super::store::{RecordState, Records, is_record_of};
 use super::taken_names::TakenNames;
 use crate::resources::{DoraDeployment, FIELD_MANAGER, Guarded, ResourceKey, SlimDoraDeployment};
 use crate::runtime::{Context, warning_event};
@@ -211,12 +211,7 @@ impl RecordWriter {
     fn store(&self, workload: &WorkloadState, change: &Change<'_>, written: Guarded<DoraDeployment>) {
         let WorkloadState { uid, key, .. } = workload;
         let RecordedRevision { revision, outcome, .. } = change.record;
-        let state = RecordState {
-            generation: generation(written.meta().generation.unwrap_or_default()),
-            created: written.meta().creation_timestamp.as_ref().and_then(seconds),
-            is_settled: false,
-        };
-        self.records.set(uid, key, change.record.clone(), state);
+        self.records.set(uid, key, change.record.clone(), RecordState::written(&written, &self.settings));
         if change.action != Action::Pause {
             self.context.metrics.records.rollout_recorded(outcome);
         }

@@ -21,6 +21,16 @@ pub const REVISION: &str = "deployment.kubernetes.io/revision";
 /// Annotation with the earlier revisions of a ReplicaSet that a rollback used again.
 pub const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
 
+/// Decodes a time; `None` if this process can't hold it. The API server accepts times that it can't, such as those with an offset of 26
+/// hours.
+///
+/// # Errors
+/// If the value is neither a text nor `null`.
+pub fn readable_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Time>, D::Error> {
+    let text: Option<Cow<'de, str>> = Option::deserialize(deserializer)?;
+    Ok(text.and_then(|text| text.parse().ok()).map(Time))
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct SlimMetadata {

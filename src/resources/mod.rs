@@ -31,7 +31,7 @@ pub use object_name::{MAX_NAME_LENGTH, is_object_name};
 pub use references::{AffectedWorkload, NamedWorkload, RevisionReference, WorkloadReference};
 pub use status::DeliveredEntity;
 pub use unsupported_time::{UnsupportedTime, supported};
-pub use views::{DeliveryState, SlimDoraDeployment, SlimDoraIncident, SlimIncidentSpec, SlimSpec};
+pub use views::{DeliveryState, EntityState, SlimDoraDeployment, SlimDoraIncident, SlimIncidentSpec, SlimSpec};
 
 /// The API group of both custom resources, and the prefix of the annotations and labels that the controller reads.
 pub const GROUP: &str = rollout::KEY_PREFIX;

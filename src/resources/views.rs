@@ -37,6 +37,10 @@ pub struct SlimSpec {
     pub outcome: Outcome,
     /// What the rollout changed.
     pub change: Option<ChangeKind>,
+    /// Environment of the deployment.
+    pub environment: Option<String>,
+    /// Number of the revision that rolled this one back.
+    pub rolled_back_by: Option<i64>,
     /// When the deployment began.
     #[serde(default, deserialize_with = "decode::supported_time")]
     pub started_at: Option<Time>,
@@ -71,12 +75,15 @@ pub struct SlimIncidentSpec {
     pub workload_ref: Option<AffectedWorkload>,
     /// Whether the incident is open or resolved.
     pub status: IncidentStatus,
+    /// When the incident began, if the spec says so.
+    #[serde(deserialize_with = "decode::readable_time")]
+    pub created_at: Option<Time>,
     /// When the incident was resolved, if the spec says so.
     #[serde(deserialize_with = "decode::supported_time")]
     pub resolved_at: Option<Time>,
 }
 
-/// The fields that the statuses of both custom resources have, and some that only incidents have.
+/// The fields that the statuses of both custom resources have, and some that only one of them has.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct SlimStatus {
@@ -87,6 +94,11 @@ pub(super) struct SlimStatus {
     observed_settings: Option<String>,
     /// Only incidents have this field.
     observed_cause: Option<String>,
+    /// Only records have this field.
+    incident: Option<String>,
+    /// Only records have this field.
+    #[serde(deserialize_with = "decode::readable_time")]
+    reported_loss: Option<Time>,
     conditions: Vec<SlimCondition>,
     entity: Option<SlimEntity>,
 }
@@ -116,6 +128,18 @@ pub enum DeliveryState {
     Failed,
     /// Nothing is left to do.
     Settled,
+}
+
+/// Whether Port has the entity of a record.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum EntityState {
+    /// Port doesn't have it yet.
+    #[default]
+    Awaited,
+    /// Port has it.
+    Delivered,
+    /// The settings exclude the record from Port.
+    Withheld,
 }
 
 impl SlimStatus {
@@ -153,11 +177,29 @@ impl SlimDoraDeployment {
         self.status.delivery_state(self.metadata.generation, settings)
     }
 
-    /// Whether the settings with this digest exclude the record from Port.
+    /// Whether Port has its entity, for settings with this digest.
     #[must_use]
-    pub fn is_withheld(&self, settings: &str) -> bool {
+    pub fn entity_state(&self, settings: &str) -> EntityState {
         let synced = self.status.synced(self.metadata.generation, settings);
-        synced.is_some_and(|synced| [DRY_RUN, NOT_PUBLISHED].contains(&synced.reason.as_str()))
+        if self.entity().is_some() {
+            EntityState::Delivered
+        } else if synced.is_some_and(|synced| [DRY_RUN, NOT_PUBLISHED].contains(&synced.reason.as_str())) {
+            EntityState::Withheld
+        } else {
+            EntityState::Awaited
+        }
+    }
+
+    /// Name of the incident of the deployment, if it has had one.
+    #[must_use]
+    pub fn incident(&self) -> Option<&str> {
+        self.status.incident.as_deref()
+    }
+
+    /// Start of the last loss of availability that has had an incident.
+    #[must_use]
+    pub fn reported_loss(&self) -> Option<Timestamp> {
+        self.status.reported_loss.as_ref().map(|time| time.0)
     }
 
     /// Identifier of its entity, if Port has accepted one.
@@ -202,6 +244,13 @@ impl SlimDoraIncident {
         }
     }
 
+    /// When it began.
+    #[must_use]
+    pub fn opened_at(&self) -> Option<Timestamp> {
+        let opened_at = self.spec.created_at.as_ref().or(self.metadata.creation_timestamp.as_ref());
+        opened_at.map(|time| time.0)
+    }
+
     /// When it was resolved. `None` while it is open, and until the controller has determined the time.
     #[must_use]
     pub fn resolved_at(&self) -> Option<Timestamp> {
@@ -238,6 +287,40 @@ mod tests {
         assert_eq!(state(3, "True", "Delivered", "digest"), DeliveryState::New);
         assert_eq!(state(2, "True", "Delivered", "others"), DeliveryState::New);
         assert_eq!(SlimStatus::default().delivery_state(Some(1), "digest"), DeliveryState::New);
+    }
+
+    #[test]
+    fn entity_is_awaited_until_port_has_it() {
+        let state = |status: serde_json::Value| {
+            let record = json!({
+                "apiVersion": "dora.port.io/v1alpha1", "kind": "DoraDeployment", "metadata": {"generation": 2},
+                "spec": {"outcome": "Succeeded"}, "status": status,
+            });
+            serde_json::from_value::<SlimDoraDeployment>(record).unwrap().entity_state("digest")
+        };
+        let held = |reason: &str| {
+            json!({
+                "observedGeneration": 2, "observedSettings": "digest",
+                "conditions": [{"type": "Synced", "status": "False", "reason": reason}],
+            })
+        };
+        assert_eq!(state(json!({})), EntityState::Awaited);
+        assert_eq!(state(held("InProgress")), EntityState::Awaited);
+        assert_eq!(state(held("NotPublished")), EntityState::Withheld);
+        assert_eq!(state(json!({"entity": {"identifier": "a"}})), EntityState::Awaited, "it is about to be sent");
+        let delivered = json!({"entity": {"identifier": "a", "deliveredAt": "2026-01-31T10:00:00Z"}});
+        assert_eq!(state(delivered), EntityState::Delivered);
+    }
+
+    #[test]
+    fn unreadable_time_leaves_the_rest_readable() {
+        let incident = json!({
+            "apiVersion": "dora.port.io/v1alpha1", "kind": "DoraIncident",
+            "metadata": {"name": "down", "creationTimestamp": "2026-01-31T10:00:00Z"},
+            "spec": {"createdAt": "9999-12-31T23:59:59Z"},
+        });
+        let incident: SlimDoraIncident = serde_json::from_value(incident).unwrap();
+        assert_eq!(incident.opened_at(), "2026-01-31T10:00:00Z".parse().ok());
     }
 
     #[test]

@@ -52,7 +52,18 @@ impl Default for IncidentTriggers {
     }
 }
 
+impl IncidentTriggers {
+    /// Nothing opens an incident.
+    pub const NONE: Self = Self { failed_rollouts: false, rolled_back_rollouts: false, lost_availability: false };
+}
+
 impl IncidentSettings {
+    /// What opens an incident in this environment.
+    #[must_use]
+    pub fn triggers(&self, environment: &str) -> IncidentTriggers {
+        self.open.get(environment).copied().unwrap_or(IncidentTriggers::NONE)
+    }
+
     /// Checks what the types don't.
     pub(super) fn validate(&self) -> Result<(), FileError> {
         if self.open.keys().any(|environment| environment.trim().is_empty()) {

@@ -18,7 +18,7 @@ use crate::web::Web;
 use crate::{Error, TestResult};
 
 /// An unavailable Deployment is an incident after 2 s. Within an hour, the same incident is reopened.
-const SETTINGS: &str = "incidents: {unavailableFor: 2s, reopenWithin: 1h}\n";
+pub const SETTINGS: &str = "incidents: {unavailableFor: 2s, reopenWithin: 1h}\n";
 
 const FIRST: &str = "web:1 Initial Succeeded success";
 const FAILED: [&str; 2] = [FIRST, "web:2 Release Failed failed"];
@@ -32,12 +32,12 @@ async fn incidents(env: &TestEnv<'_>) -> Result<Vec<DoraIncident>, Error> {
     Ok(incidents)
 }
 
-async fn names(env: &TestEnv<'_>) -> Result<Vec<String>, Error> {
+pub async fn names(env: &TestEnv<'_>) -> Result<Vec<String>, Error> {
     Ok(incidents(env).await?.iter().map(ResourceExt::name_any).collect())
 }
 
 /// Rolls out a first revision that succeeds and a second revision that fails, and returns the rows of both.
-async fn fail(env: &TestEnv<'_>) -> Result<Vec<Row>, Error> {
+pub async fn fail(env: &TestEnv<'_>) -> Result<Vec<Row>, Error> {
     env.apply(&Web::default()).await?;
     env.table(&[FIRST]).await?;
     env.apply_failing(&Web::broken()).await?;
@@ -54,7 +54,7 @@ fn assert_times(entity: &Entity, from: Timestamp, until: Timestamp) {
 }
 
 /// Waits until the status of this record names an incident, and returns the name.
-async fn incident_of(env: &TestEnv<'_>, row: &Row) -> Result<String, Error> {
+pub async fn incident_of(env: &TestEnv<'_>, row: &Row) -> Result<String, Error> {
     let resource = format!("ddep/{}", row.record.name_any());
     let name = wait_for(format!("an incident of {resource}"), DEADLINE, async || {
         let name = env.kubectl(&format!("get {resource} --output=jsonpath={{.status.incident}}")).await?;
@@ -66,7 +66,7 @@ async fn incident_of(env: &TestEnv<'_>, row: &Row) -> Result<String, Error> {
 
 /// Makes the only pod of `web` ready or unready, waits until the Deployment is available or not, and returns the time
 /// of that transition.
-async fn set_ready(env: &TestEnv<'_>, ready: bool) -> Result<Timestamp, Error> {
+pub async fn set_ready(env: &TestEnv<'_>, ready: bool) -> Result<Timestamp, Error> {
     let status = if ready { "True" } else { "False" };
     let pod = env.kubectl("get pods --selector=app=web --output=jsonpath={.items[0].metadata.name}").await?;
     let patch = format!(r#"{{"status":{{"conditions":[{{"type":"Ready","status":"{status}"}}]}}}}"#);

@@ -6,7 +6,7 @@ use port_dora_controller::resources::{Certainty, DoraIncident, IncidentCause};
 use port_sim::{Effect, Fault};
 use serde_json::{Value, json};
 
-use crate::fixture::{Installation, SAME_POD, deployment, incident};
+use crate::fixture::{Installation, RELEASE, SAME_POD, deployment, incident};
 use crate::{Error, TestResult};
 
 /// Adds a relation with this name from the blueprint of incidents to that of deployments.
@@ -133,6 +133,49 @@ async fn incident_is_delivered_before_its_cause() -> TestResult {
     let entities = setup.deployments(&namespace, &[("web:1", "success")]).await?;
     related(&setup, &namespace, "down", "deployment", &json!(entities[0].identifier)).await?;
     until(&setup, &namespace, "down", "complete", |cause| cause.is_some_and(|cause| cause.entity.is_some())).await?;
+
+    // A controller that is waiting already hears of the delivery.
+    let fault =
+        setup.port.set_fault(Fault::new(Effect::status(503)).path_prefix("/v1/blueprints/dora_deployment/entities"))?;
+    setup.apply_in(&namespace, &deployment("api", "app:v1", "", "")).await?;
+    setup.outcomes(&namespace, &[("web:1", "Succeeded"), ("api:1", "Succeeded")]).await?;
+    next_second().await?;
+    setup.apply_in(&namespace, &incident("slow", "workloadRef: {name: api}")).await?;
+    until(&setup, &namespace, "slow", "named", |cause| cause.is_some_and(|cause| cause.entity.is_none())).await?;
+    setup.port.clear_fault(fault);
+    let entities = setup.deployments(&namespace, &[("web:1", "success"), ("api:1", "success")]).await?;
+    let api = entities.iter().find(|entity| entity.identifier.contains(":api:")).ok_or("it is missing")?;
+    related(&setup, &namespace, "slow", "deployment", &json!(api.identifier)).await?;
+    Ok(())
+}
+
+/// Adds or removes the verb `get` on Deployments in the ClusterRole of the controller, and waits until that counts.
+async fn allow_to_get_deployments(setup: &Installation, is_allowed: bool) -> TestResult {
+    let verbs = if is_allowed { r#"["get","list","watch"]"# } else { r#"["list","watch"]"# };
+    let patch = format!(r#"[{{"op":"replace","path":"/rules/0/verbs","value":{verbs}}}]"#);
+    setup.kubectl(["patch", "clusterrole", RELEASE, "--type=json", "--patch", &patch]).await?;
+    wait_for(format!("get on Deployments to be allowed: {is_allowed}"), DEADLINE, async || {
+        let can = setup.can((RELEASE, RELEASE), "get", "deployments.apps", "").await?;
+        Ok((can == is_allowed).then_some(()))
+    })
+    .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_lookup_stops_no_delivery() -> TestResult {
+    let setup = Installation::exclusive().await?;
+    let controller = setup.start_controller(&SAME_POD).await?;
+    let namespace = setup.namespace("lookup").await?;
+    allow_to_get_deployments(&setup, false).await?;
+    setup.apply_in(&namespace, &incident("down", "workloadRef: {name: wep}")).await?;
+    setup.incident(&namespace, "down", "open").await?;
+    setup.condition(&namespace, "dinc/down", "Synced", "Delivered").await?;
+    let (_, metrics) = controller.get("/metrics").await?;
+    assert!(!metrics.contains("port_dora_lookups_failed_total 0"), "{metrics}");
+    allow_to_get_deployments(&setup, true).await?;
+    let (_, message) = setup.condition(&namespace, "dinc/down", "Valid", "PartiallyInvalid").await?;
+    assert!(message.contains("no Deployment wep"), "{message}");
     Ok(())
 }
 

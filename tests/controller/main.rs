@@ -19,6 +19,8 @@ mod hostile_resources;
 mod incident_cause;
 mod incident_deletion;
 mod incident_documents;
+mod incident_ends;
+mod incident_load;
 mod incident_roles;
 mod incident_times;
 mod incidents;

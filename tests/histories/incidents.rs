@@ -8,7 +8,7 @@ use port_dora_controller::incidents::automatic::decide::{
     Incident, IncidentInput, IncidentPolicy, NewIncident, OpenedBy, RecordDetails, RolloutRecord, WorkloadState, Write,
     decide,
 };
-use port_dora_controller::settings::IncidentSettings;
+use port_dora_controller::settings::{IncidentSettings, IncidentTriggers};
 use rollout::{
     Availability, ChangeKind, Outcome, RecordedRevision, RevisionId, UnixSeconds, WorkloadKey, WorkloadKind,
 };
@@ -127,7 +127,9 @@ impl SimulatedDeployment {
             availability: self.available,
             is_in_effect: outcome.is_some_and(|outcome| !matches!(outcome, Outcome::InProgress | Outcome::Failed)),
             is_selected: true,
-            environment: "production".to_owned(),
+            is_scaled_to_zero: false,
+            excluded_completion: None,
+            triggers: IncidentTriggers::default(),
             reported_loss: self.reported_loss,
         })
     }
@@ -178,9 +180,9 @@ impl SimulatedDeployment {
                 assert!(incident.resolved.is_some() && !incident.is_taken_over, "{:#?}", self.log);
                 (incident.resolved, incident.reopened) = (None, Some(since));
             }
-            Write::SetIncident { record, incident } => {
+            Write::SetIncident { record, incident: _ } => {
                 let record = self.records.iter_mut().find(|recorded| recorded.name == record).unwrap();
-                record.details.as_mut().unwrap().incident = Some(incident);
+                record.details.has_incident = true;
             }
             Write::SetReportedLoss { since } => self.reported_loss = Some(since),
         }
@@ -215,7 +217,7 @@ impl SimulatedDeployment {
                 }
                 Outcome::Succeeded | Outcome::Recovered if is_rollback => {
                     last.outcome = Outcome::RolledBack;
-                    details.as_mut().unwrap().rolled_back_by = Some(revision);
+                    details.rolled_back_by = Some(revision);
                     rolls_back = true;
                 }
                 _ => {}
@@ -233,8 +235,9 @@ impl SimulatedDeployment {
             paused_at: None,
             paused_seconds: 0,
         };
-        let details = RecordDetails { environment: "production".to_owned(), ..RecordDetails::default() };
-        self.records.push(RolloutRecord { name: format!("web-{revision}-u"), rollout: known, details: Some(details) });
+        let details =
+            RecordDetails { triggers: IncidentTriggers::default(), has_incident: false, rolled_back_by: None };
+        self.records.push(RolloutRecord { name: format!("web-{revision}-u"), rollout: known, details });
     }
 
     fn finish_rollout(&mut self, succeeds: bool) {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::alertmanager::manifest::{
-    GROUP_ANNOTATION, GROUP_LABEL, NAMESPACE_ANNOTATION, TargetNamespace, new_incident,
+    GROUP_ANNOTATION, GROUP_LABEL, NAMESPACE_ANNOTATION, TargetNamespace, WORKLOAD_ANNOTATION, new_incident,
 };
 use crate::settings::AlertFields;
 
@@ -50,9 +50,13 @@ fn created(notification: &Notification, alert_namespace: Option<&str>) -> DoraIn
     new_incident(notification, started, &AlertFields::default(), &target)
 }
 
+fn members(incidents: &[DoraIncident]) -> Vec<GroupIncident> {
+    incidents.iter().filter_map(|incident| GroupIncident::of(incident, at(NOW))).collect()
+}
+
 /// Applies the decision to `incidents`, which stand for the cluster.
 fn apply(notification: &Notification, incidents: &mut Vec<DoraIncident>) {
-    match decide(notification, incidents, at(NOW)) {
+    match decide(notification, &members(incidents), at(NOW)) {
         Decision::Create { started: _ } => {
             let incident = created(notification, None);
             assert!(incidents.iter().all(|other| other.metadata.name != incident.metadata.name), "created twice");
@@ -60,7 +64,7 @@ fn apply(notification: &Notification, incidents: &mut Vec<DoraIncident>) {
         }
         Decision::Resolve(resolutions) => {
             for (resolved, time) in resolutions {
-                let incident = incidents.iter_mut().find(|it| it.metadata.name == resolved.metadata.name).unwrap();
+                let incident = incidents.iter_mut().find(|it| it.name_any() == *resolved.key.name).unwrap();
                 incident.spec.status = IncidentStatus::Resolved;
                 incident.spec.resolved_at = Some(Time(time));
             }
@@ -125,6 +129,77 @@ fn incident_outside_its_namespace_names_no_workload() {
 }
 
 #[test]
+fn impossible_workload_name_is_kept_as_text() {
+    for name in ["Payments API", "shop/checkout", "web?x", "..", &"x".repeat(300)] {
+        let mut sent = notification(&[alert("2026-01-01T10:00:00Z", None)]);
+        sent.common_labels.insert("deployment".to_owned(), name.to_owned());
+        sent.alerts[0].labels.remove("deployment");
+        let incident = created(&sent, None);
+        assert_eq!(incident.spec.workload_ref, None, "{name}");
+        assert_eq!(incident.annotations()[WORKLOAD_ANNOTATION], name);
+        // The next usable value counts.
+        sent.alerts[0].labels.insert("deployment".to_owned(), "web".to_owned());
+        let incident = created(&sent, None);
+        assert_eq!(incident.spec.workload_ref.as_ref().map(|it| it.name.as_str()), Some("web"));
+        assert!(!incident.annotations().contains_key(WORKLOAD_ANNOTATION));
+    }
+}
+
+#[test]
+fn annotations_have_a_maximum_length() {
+    let sent = Notification { group_key: "ü".repeat(400_000), ..notification(&[alert("2026-01-01T10:00:00Z", None)]) };
+    assert_eq!(created(&sent, None).annotations()[GROUP_ANNOTATION].chars().count(), 4096);
+}
+
+#[test]
+fn unusable_start_is_the_time_of_the_receipt() {
+    let usable = "2026-01-01T10:00:00Z";
+    for start in
+        ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "9999-12-30T22:00:00Z", "2199-01-01T00:00:00Z", "soon"]
+    {
+        let sent = notification(&[alert(start, None)]);
+        assert_eq!((sent.started(at(NOW)), sent.states_start(at(NOW))), (Some(at(NOW)), false), "{start}");
+        let incident = created(&sent, None);
+        assert_eq!(incident.spec.created_at, Some(Time(at(NOW))), "{start}");
+        // The group goes on: it has one incident, which ends.
+        let mut incidents = vec![incident];
+        apply(&sent, &mut incidents);
+        apply(&notification(&[alert(start, Some("9999-12-31T23:59:59Z"))]), &mut incidents);
+        assert_eq!((incidents.len(), incidents[0].spec.status), (1, IncidentStatus::Resolved), "{start}");
+        let sent = notification(&[alert(start, None), alert(usable, None)]);
+        assert_eq!((sent.started(at(NOW)), sent.states_start(at(NOW))), (Some(at(usable)), true), "{start}");
+    }
+}
+
+#[test]
+fn unreadable_incident_stops_nothing() {
+    let sent = notification(&[alert("2026-01-01T10:00:00Z", None)]);
+    let key = ResourceKey { namespace: "shop".into(), name: "old".into() };
+    let unreadable = GroupIncident { key, uid: None, resource_version: None, state: GroupIncidentState::Unreadable };
+    let incidents = std::slice::from_ref(&unreadable);
+    assert_eq!(decide(&sent, incidents, at(NOW)), Decision::Ignore(IgnoreReason::AlreadyOpen));
+    let over = notification(&[alert("2026-01-01T10:00:00Z", Some("2026-01-01T10:30:00Z"))]);
+    assert_eq!(decide(&over, incidents, at(NOW)), Decision::Ignore(IgnoreReason::NoOpenIncident));
+    let other = GroupIncident::of(&created(&sent, None), at(NOW)).unwrap();
+    let Decision::Resolve(resolutions) = decide(&over, &[unreadable, other.clone()], at(NOW)) else { panic!() };
+    assert_eq!(resolutions, [(other, at("2026-01-01T10:30:00Z"))]);
+}
+
+#[test]
+fn early_end_is_looked_for() {
+    let over = notification(&[alert("2026-01-01T10:00:00Z", Some("2026-01-01T10:30:00Z"))]);
+    let resolved = |time: &str| {
+        let mut incident = created(&notification(&[alert("2026-01-01T09:00:00Z", None)]), None);
+        incident.spec.status = IncidentStatus::Resolved;
+        incident.spec.resolved_at = Some(Time(at(time)));
+        members(&[incident])
+    };
+    assert!(may_be_early(&over, &[], at(NOW)));
+    assert!(may_be_early(&over, &resolved("2026-01-01T09:59:59Z"), at(NOW)), "that was an earlier episode");
+    assert!(!may_be_early(&over, &resolved("2026-01-01T10:00:00Z"), at(NOW)), "a person has resolved this episode");
+}
+
+#[test]
 fn each_episode_has_one_incident() {
     let mut incidents = Vec::new();
     let first = notification(&[alert("2026-01-01T10:00:00.3Z", None)]);
@@ -162,7 +237,7 @@ fn incident_resolved_by_a_person_stays_resolved() {
     let sent = notification(&[alert("2026-01-01T10:00:00Z", None)]);
     let mut incident = created(&sent, None);
     incident.spec.status = IncidentStatus::Resolved;
-    assert_eq!(decide(&sent, &[incident], at(NOW)), Decision::Ignore(IgnoreReason::AlreadyResolved));
+    assert_eq!(decide(&sent, &members(&[incident]), at(NOW)), Decision::Ignore(IgnoreReason::AlreadyResolved));
 }
 
 #[test]

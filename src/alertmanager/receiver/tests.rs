@@ -3,15 +3,23 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::alertmanager::AlertIndex;
 use crate::settings::AlertmanagerSettings;
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;
 
-/// Starts a receiver without an API server. Returns its URL and the path of its token file.
-async fn start(folder: &tempfile::TempDir) -> Result<(String, std::path::PathBuf), Box<dyn std::error::Error>> {
+/// Starts a receiver without an API server. `is_listed` is whether the watch on incidents has listed them. Returns its URL and the path of its token file.
+async fn start(
+    folder: &tempfile::TempDir,
+    is_listed: bool,
+) -> Result<(String, std::path::PathBuf), Box<dyn std::error::Error>> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = kube::Config::new("http://127.0.0.1:1".parse()?);
-    let store = IncidentStore::new(kube::Client::try_from(config)?, "own".to_owned(), AlertmanagerSettings::default());
+    let (client, index) = (kube::Client::try_from(config)?, Arc::new(AlertIndex::default()));
+    if is_listed {
+        index.list_finished();
+    }
+    let store = IncidentStore::new(client, "own".to_owned(), AlertmanagerSettings::default(), index);
     let file = folder.path().join("token");
     let router = router(TokenFile(file.clone()), store, Arc::default());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -32,7 +40,7 @@ async fn send(address: &str, token: Option<&str>, body: String) -> Result<(u16, 
 #[tokio::test]
 async fn requests_need_the_bearer_token() -> TestResult {
     let folder = tempfile::tempdir()?;
-    let (address, file) = start(&folder).await?;
+    let (address, file) = start(&folder, true).await?;
     for write in [false, true] {
         if write {
             std::fs::write(&file, "\n")?;
@@ -60,7 +68,7 @@ async fn requests_need_the_bearer_token() -> TestResult {
 #[tokio::test]
 async fn permanent_errors_are_4xx_and_others_5xx() -> TestResult {
     let folder = tempfile::tempdir()?;
-    let (address, file) = start(&folder).await?;
+    let (address, file) = start(&folder, true).await?;
     std::fs::write(&file, "hunter2")?;
     let token = Some("Bearer hunter2");
     for body in ["", "{}", "[]", r#"{"status": "firing"}"#] {
@@ -69,9 +77,22 @@ async fn permanent_errors_are_4xx_and_others_5xx() -> TestResult {
         assert!(text.contains("not a notification of Alertmanager"), "{text}");
     }
     assert_eq!(send(&address, token, " ".repeat(MAX_BODY_SIZE + 1)).await?.0, 413);
-    let notification = json!({"status": "firing", "groupKey": "a", "alerts": []});
+    let alerts = json!([{"status": "firing", "startsAt": "2026-01-31T12:00:00Z"}]);
+    let notification = json!({"status": "firing", "groupKey": "a", "alerts": alerts});
     let (status, text) = send(&address, token, notification.to_string()).await?;
     assert_eq!(status, 503, "{text}");
     assert!(text.contains("send the notification again"), "{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn alerts_wait_until_incidents_are_listed() -> TestResult {
+    let folder = tempfile::tempdir()?;
+    let (address, file) = start(&folder, false).await?;
+    std::fs::write(&file, "hunter2")?;
+    let notification = json!({"status": "resolved", "groupKey": "a", "alerts": []});
+    let (status, text) = send(&address, Some("Bearer hunter2"), notification.to_string()).await?;
+    assert_eq!(status, 503, "{text}");
+    assert!(text.contains("has not listed the incidents"), "{text}");
     Ok(())
 }

@@ -1,43 +1,38 @@
 //! The controller of automatic incidents: it reconciles each workload that may need an incident opened or resolved.
 
 use std::collections::HashMap;
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::NamespaceResourceScope;
-use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Resource};
 use parking_lot::Mutex;
 use rollout::{Uid, Workload, WorkloadKey};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
-use super::decide::{Decision, IncidentPolicy, NewIncident, OpenedBy, Write, decide};
+use super::decide::{Decision, IncidentPolicy, Write, decide};
 use super::index::IncidentIndex;
-use super::input::{CachedWorkload, ObservedWorkload, RequiredObjects, reported_loss};
-use super::manifest::{
-    CREATION_MANAGER, OPENED_BY, UPDATE_MANAGER, incident_manifest, record_status_patch, reopen_patch, resolve_patch,
-};
+use super::input::{CachedWorkload, ReadObjects, RequiredObjects};
+use super::writer::IncidentWriter;
 use crate::records::Records;
-use crate::resources::{DoraDeployment, DoraIncident};
-use crate::runtime::{Backoff, Context, is_namespace_terminating, now, requeue_delay, warning_event};
+use crate::resources::ResourceKey;
+use crate::runtime::{Backoff, Context, is_namespace_gone, now, requeue_delay, warning_event};
 use crate::settings::ActiveSettings;
-use crate::workloads::{Index, WorkloadObject, unavailable_message};
+use crate::workloads::{Index, WorkloadObject};
 
 /// How many workloads are reconciled at the same time.
 const MAX_CONCURRENT_RECONCILES: usize = 4;
 
-/// Upper bound of the delay before the first retry. It doubles with each further failure, up to [`MAX_RETRY_DELAY`].
-const FIRST_RETRY_DELAY: Duration = Duration::from_millis(200);
+/// Upper bounds of the first and of the longest delay before a retry after an error.
+const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_mins(1));
 
-const MAX_RETRY_DELAY: Duration = Duration::from_mins(1);
+/// Upper bounds of the first and of the longest delay before the next decision after a write. One write or two are usual, so a longer
+/// series means that something undoes them.
+const ROUND_DELAYS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_mins(1));
 
-/// Delay after a conflict with another writer.
-const CONFLICT_RETRY_DELAY: Duration = Duration::from_millis(200);
+/// Delay after the API server refused a write. A retry only succeeds after somebody has changed a rule of the cluster.
+const REFUSED_RETRY_DELAY: Duration = Duration::from_mins(5);
 
 /// Opens and resolves automatic incidents.
 pub struct AutoIncidentController {
@@ -46,9 +41,22 @@ pub struct AutoIncidentController {
     records: Arc<Records>,
     incidents: Arc<IncidentIndex>,
     settings: Arc<ActiveSettings>,
+    writer: IncidentWriter,
     backoff: Backoff<Uid>,
-    /// Start of the last loss of availability that has had an incident, for workloads without a record that could hold it.
-    reported_losses: Mutex<HashMap<Uid, Timestamp>>,
+    rounds: Backoff<Uid>,
+    /// The workloads with a refused write, and when it is tried again.
+    refused: Mutex<HashMap<Uid, Instant>>,
+}
+
+/// Why a reconciliation isn't finished.
+#[derive(Debug, thiserror::Error)]
+enum ReconcileError {
+    /// The API server refuses a write: an admission policy, a validation rule, or missing rights.
+    #[error("the API server refuses to write the incidents of {}: {source}", .workload.name)]
+    Refused { workload: WorkloadKey, source: kube::Error },
+    /// The API server can't be reached, or another writer changed an object after it was read.
+    #[error(transparent)]
+    Temporary(#[from] kube::Error),
 }
 
 impl AutoIncidentController {
@@ -62,8 +70,23 @@ impl AutoIncidentController {
         incidents: Arc<IncidentIndex>,
         settings: Arc<ActiveSettings>,
     ) -> Self {
-        let backoff = Backoff::new(FIRST_RETRY_DELAY, MAX_RETRY_DELAY);
-        Self { context, index, records, incidents, settings, backoff, reported_losses: Mutex::default() }
+        let writer = IncidentWriter {
+            context: context.clone(),
+            records: Arc::clone(&records),
+            incidents: Arc::clone(&incidents),
+            reported_losses: Mutex::default(),
+        };
+        Self {
+            context,
+            index,
+            records,
+            incidents,
+            settings,
+            writer,
+            backoff: Backoff::new(RETRY_DELAYS.0, RETRY_DELAYS.1),
+            rounds: Backoff::new(ROUND_DELAYS.0, ROUND_DELAYS.1),
+            refused: Mutex::default(),
+        }
     }
 
     /// Reconciles each workload with an open incident, and then each workload in the queue, until `stop`. `installed` is the time at
@@ -88,187 +111,177 @@ impl AutoIncidentController {
 
     async fn reconcile_and_requeue(&self, uid: Uid, installed: Timestamp) {
         let queue = self.incidents.queue();
+        if let Some(delay) = self.remaining_delay(&uid) {
+            return queue.add_after(uid, delay);
+        }
         match self.reconcile(&uid, installed).await {
             Ok(delay) => {
                 self.backoff.forget(&uid);
+                self.refused.lock().remove(&uid);
                 if let Some(delay) = delay {
                     queue.add_after(uid, delay);
                 }
             }
-            // Another writer changed an object after it was read.
-            Err(kube::Error::Api(status)) if status.is_conflict() => {
-                queue.add_after(uid, CONFLICT_RETRY_DELAY);
+            Err(ReconcileError::Refused { workload, source }) => {
+                self.report_refused(&workload, &uid, &source).await;
+                queue.add_after(uid, REFUSED_RETRY_DELAY);
             }
-            Err(error) => {
-                self.log_failure(&uid, &error);
+            Err(ReconcileError::Temporary(error)) => {
+                self.report_failed(&uid, &error);
                 let delay = self.backoff.next_delay(&uid);
                 queue.add_after(uid, delay);
             }
         }
     }
 
-    /// Reads, decides and writes for one workload. Returns the delay before the next time, if any.
-    async fn reconcile(&self, uid: &Uid, installed: Timestamp) -> Result<Option<Duration>, kube::Error> {
-        let now = now();
-        let Some(cached) = self.cached(uid) else {
-            self.reported_losses.lock().remove(uid);
-            return Ok(None);
-        };
-        let required = cached.required_objects(self.incidents.names(&cached.workload), now);
-        let observed = self.read(cached, required).await?;
-
-        let remembered_loss = self.reported_losses.lock().get(uid).copied();
-        let input = observed.input(remembered_loss, &self.settings.file.defaults, now);
-        let policy = IncidentPolicy { settings: &self.settings.file.incidents, installed };
-        let Decision { writes, requeue_at } = decide(&input, &policy, now);
-
-        for write in &writes {
-            self.write(&observed, write).await?;
-        }
-        if !writes.is_empty() {
-            return Ok(Some(Duration::ZERO));
-        }
-        Ok(requeue_at.map(|time| requeue_delay(time, now)))
+    /// How long a workload with a refused write still waits. Its changes don't shorten that.
+    fn remaining_delay(&self, uid: &Uid) -> Option<Duration> {
+        let until = *self.refused.lock().get(uid)?;
+        Some(until.saturating_duration_since(Instant::now())).filter(|delay| !delay.is_zero())
     }
 
-    /// The workload with this UID, from memory. `None` if it has neither a state, nor a record, nor an open incident.
-    fn cached(&self, uid: &Uid) -> Option<CachedWorkload> {
+    /// Decides and writes for one UID. Returns the delay before the next time, if any.
+    async fn reconcile(&self, uid: &Uid, installed: Timestamp) -> Result<Option<Duration>, ReconcileError> {
         let snapshot = self.index.snapshot(uid);
-        let of_records = || self.records.keys(uid).into_iter().next();
-        let of_incidents = || self.incidents.workload_with_open_incident(uid);
-        let workload = snapshot.workload().map(Workload::key).or_else(of_records).or_else(of_incidents)?;
-        let rollouts = self.records.revisions(&workload, uid);
-        Some(CachedWorkload { workload, uid: Arc::clone(uid), snapshot, rollouts })
+        let mut workloads: Vec<WorkloadKey> = snapshot.workload().map(Workload::key).into_iter().collect();
+        if workloads.is_empty() {
+            workloads = self.records.keys(uid);
+            for workload in self.incidents.workloads_with_open_incident(uid) {
+                if workloads.iter().all(|other| other.namespace != workload.namespace) {
+                    workloads.push(workload);
+                }
+            }
+        }
+        if snapshot.observation.is_none() {
+            self.writer.forget(uid);
+        }
+        let (mut next, mut failed) = (None, None);
+        for workload in workloads {
+            let cached = CachedWorkload {
+                records: self.records.with_incidents(&workload, uid),
+                incidents: self.incidents.of(&workload, uid),
+                workload,
+                uid: Arc::clone(uid),
+                snapshot: snapshot.clone(),
+                reported_loss: self.writer.reported_loss(uid),
+            };
+            match self.reconcile_workload(&cached, installed).await {
+                Ok(delay) => next = [next, delay].into_iter().flatten().min(),
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(next), Err)
     }
 
-    async fn read(&self, cached: CachedWorkload, required: RequiredObjects) -> Result<ObservedWorkload, kube::Error> {
-        let records = self.read_all(&cached.workload, required.records).await?;
-        let incidents = self.read_all(&cached.workload, required.incidents).await?;
-        Ok(ObservedWorkload { cached, records, incidents })
-    }
-
-    /// Reads the objects of these names in the namespace of `workload`, as far as they exist.
-    async fn read_all<K>(
+    /// Decides from memory. Only if that leads to a write, reads the objects that are written, decides again, and writes.
+    async fn reconcile_workload(
         &self,
-        workload: &WorkloadKey,
-        names: impl IntoIterator<Item = String>,
-    ) -> Result<HashMap<String, K>, kube::Error>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    {
-        let api = self.api::<K>(workload);
-        let mut objects = HashMap::new();
-        for name in names {
-            if let Some(object) = api.get_opt(&name).await? {
-                objects.insert(name, object);
-            }
+        cached: &CachedWorkload,
+        installed: Timestamp,
+    ) -> Result<Option<Duration>, ReconcileError> {
+        let now = now();
+        let policy = IncidentPolicy { settings: &self.settings.file.incidents, installed };
+        let decide = |read: &ReadObjects| decide(&cached.input(read, &self.settings.file, now), &policy, now);
+        let Decision { writes, requeue_at } = decide(&ReadObjects::default());
+        let required = RequiredObjects::of(&writes, cached);
+        if writes.is_empty() {
+            self.rounds.forget(&cached.uid);
+            return Ok(requeue_at.map(|time| requeue_delay(time, now)));
         }
-        Ok(objects)
-    }
-
-    async fn write(&self, observed: &ObservedWorkload, write: &Write) -> Result<(), kube::Error> {
-        let namespace = &observed.cached.workload.namespace;
-        match write {
-            Write::Open(incident) => self.open(observed, incident).await,
-            Write::Resolve { name, at } => {
-                info!(%namespace, incident = name, %at, "resolving the incident");
-                self.apply(observed, name, |incident| resolve_patch(incident, *at)).await
-            }
-            Write::Reopen { name, since } => {
-                info!(%namespace, incident = name, %since, "reopening the incident");
-                self.apply(observed, name, |incident| reopen_patch(incident, *since)).await
-            }
-            Write::SetIncident { record, incident } => {
-                let reported_loss = observed.records.get(record).and_then(reported_loss);
-                self.apply_record_status(observed, record, Some(incident), reported_loss).await
-            }
-            Write::SetReportedLoss { since } => {
-                let Some(record) = observed.current_record() else {
-                    self.reported_losses.lock().insert(Arc::clone(&observed.cached.uid), *since);
-                    return Ok(());
-                };
-                let name = record.metadata.name.as_deref().unwrap_or_default();
-                let incident = record.status.as_ref().and_then(|status| status.incident.as_deref());
-                self.apply_record_status(observed, name, incident, Some(*since)).await
-            }
+        let read = self.writer.read(&cached.workload, required.clone()).await?;
+        self.note_taken_over(cached, &read, now);
+        let Decision { writes, requeue_at } = decide(&read);
+        if writes.is_empty() {
+            self.rounds.forget(&cached.uid);
+            return Ok(requeue_at.map(|time| requeue_delay(time, now)));
+        }
+        // What was read can lead to another write than memory did. That one has to wait for the next round.
+        let is_possible = |write: &Write| required.include(write, cached);
+        match self.write(cached, &read, &writes, is_possible).await? {
+            Written::Done => Ok(Some(self.rounds.next_delay(&cached.uid))),
+            Written::Dropped => Ok(None),
         }
     }
 
-    async fn open(&self, observed: &ObservedWorkload, incident: &NewIncident) -> Result<(), kube::Error> {
-        let CachedWorkload { workload, uid, .. } = &observed.cached;
-        let record = match incident.opened_by {
-            OpenedBy::FailedRollout | OpenedBy::RolledBackRollout => observed.records.get(&incident.name),
-            OpenedBy::LostAvailability => observed.current_record(),
-        };
-        let description = match incident.opened_by {
-            OpenedBy::FailedRollout => record.and_then(|record| record.spec.failure.clone()),
-            OpenedBy::RolledBackRollout => {
-                incident.rolled_back_by.map(|revision| format!("Rolled back by revision {revision}."))
-            }
-            OpenedBy::LostAvailability => unavailable_message(&self.context.client, workload).await?,
-        };
-        let group = record.and_then(|record| record.spec.group.clone()).or_else(|| observed.group());
-        let manifest = incident_manifest(incident, workload, uid, description, group);
-        let parameters = PostParams { field_manager: Some(CREATION_MANAGER.to_owned()), ..PostParams::default() };
-        match self.api::<DoraIncident>(workload).create(&parameters, &manifest).await {
-            Ok(created) => {
-                self.report_opened(&observed.cached, incident.opened_by, &created).await;
-                Ok(())
-            }
-            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Reports a new incident in the log, as a metric, and as an Event on the workload.
-    async fn report_opened(&self, cached: &CachedWorkload, opened_by: OpenedBy, incident: &DoraIncident) {
-        let CachedWorkload { workload: WorkloadKey { namespace, kind, name: workload }, uid, .. } = cached;
-        let name = incident.metadata.name.as_deref().unwrap_or_default();
-        let cause = opened_by.as_str();
-        self.context.metrics.incidents.opened(cause);
-        info!(%namespace, %kind, %workload, incident = name, cause, "opened an incident");
-        let object = WorkloadObject::new(*kind, namespace, workload, uid);
-        let title = incident.spec.title.as_deref().unwrap_or(name);
-        let note = format!("{title}: opened the DoraIncident {name} ({OPENED_BY}: {cause})");
-        let event = warning_event("IncidentOpened", "Open", note);
-        self.context.events.publish(&object, &event).await;
-    }
-
-    async fn apply(
+    /// Writes what `is_possible`. Another write, or a refused one, delays only what depends on it.
+    async fn write(
         &self,
-        observed: &ObservedWorkload,
-        name: &str,
-        patch: impl Fn(&DoraIncident) -> Value,
-    ) -> Result<(), kube::Error> {
-        let Some(incident) = observed.incidents.get(name) else {
-            return Ok(());
-        };
-        let parameters = PatchParams::apply(UPDATE_MANAGER).force();
-        let patch = Patch::Apply(patch(incident));
-        self.api::<DoraIncident>(&observed.cached.workload).patch(name, &parameters, &patch).await.map(|_| ())
-    }
-
-    async fn apply_record_status(
-        &self,
-        observed: &ObservedWorkload,
-        record: &str,
-        incident: Option<&str>,
-        reported_loss: Option<Timestamp>,
-    ) -> Result<(), kube::Error> {
-        let parameters = PatchParams::apply(UPDATE_MANAGER).force();
-        let patch = Patch::Apply(record_status_patch(record, incident, reported_loss));
-        let api = self.api::<DoraDeployment>(&observed.cached.workload);
-        match api.patch_status(record, &parameters, &patch).await {
-            Ok(_) => Ok(()),
-            // A record that was deleted in the meantime opens no further incident.
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-            Err(error) => Err(error),
+        cached: &CachedWorkload,
+        read: &ReadObjects,
+        writes: &[Write],
+        is_possible: impl Fn(&Write) -> bool,
+    ) -> Result<Written, ReconcileError> {
+        let mut refused: Option<kube::Error> = None;
+        let mut missing: Vec<&str> = Vec::new();
+        for write in writes {
+            let has_to_wait = match write {
+                Write::SetIncident { incident, .. } => missing.contains(&incident.as_str()),
+                Write::SetReportedLoss { .. } => !missing.is_empty(),
+                Write::Open(_) | Write::Resolve { .. } | Write::Reopen { .. } => false,
+            };
+            if has_to_wait || !is_possible(write) {
+                missing.extend(write.opened());
+                continue;
+            }
+            match self.writer.write(cached, read, write).await {
+                Ok(()) => {}
+                Err(error) if is_namespace_gone(&error) => {
+                    self.context.metrics.incidents.write_dropped();
+                    let WorkloadKey { namespace, kind, name } = &cached.workload;
+                    debug!(%namespace, %kind, workload = %name, "the namespace is gone, so no incident can be created in it");
+                    return Ok(Written::Dropped);
+                }
+                Err(error) if is_refused(&error) => {
+                    missing.extend(write.opened());
+                    refused.get_or_insert(error);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match refused {
+            Some(source) => Err(ReconcileError::Refused { workload: cached.workload.clone(), source }),
+            None => Ok(Written::Done),
         }
     }
 
-    fn log_failure(&self, uid: &Uid, error: &kube::Error) {
-        if is_namespace_terminating(error) {
-            debug!(%uid, "the namespace is being deleted, so no incident can be created in it");
+    /// Notes which of the incidents that were read the controller must not change, so that they aren't read at each change of the
+    /// workload.
+    fn note_taken_over(&self, cached: &CachedWorkload, read: &ReadObjects, now: Timestamp) {
+        let input = cached.input(read, &self.settings.file, now);
+        for incident in input.incidents.iter().filter(|incident| incident.is_taken_over) {
+            let namespace = Arc::clone(&cached.workload.namespace);
+            self.incidents.set_taken_over(&ResourceKey { namespace, name: incident.name.as_str().into() });
+        }
+    }
+
+    /// Reports a refused write: in a metric each time, in the log and as an Event on the workload once.
+    async fn report_refused(&self, workload: &WorkloadKey, uid: &Uid, error: &kube::Error) {
+        self.context.metrics.incidents.write_retried(true);
+        let until = Instant::now() + REFUSED_RETRY_DELAY;
+        if self.refused.lock().insert(Arc::clone(uid), until).is_some() {
+            return;
+        }
+        let WorkloadKey { namespace, kind, name } = workload;
+        warn!(
+            %namespace, %kind, workload = %name, retry_delay = ?REFUSED_RETRY_DELAY,
+            error = error as &dyn std::error::Error,
+            "the API server refuses to write the incidents of a workload; retrying (check admission policies, the custom resource \
+             definitions and the ClusterRole)",
+        );
+        let note = format!(
+            "The API server refuses to write a DoraIncident of this {kind}: {error}. The controller tries again every 5 minutes. Check \
+             admission policies and the ClusterRole of the controller"
+        );
+        let object = WorkloadObject::new(*kind, namespace, name, uid);
+        self.context.events.publish(&object, &warning_event("IncidentRefused", "Write", note)).await;
+    }
+
+    fn report_failed(&self, uid: &Uid, error: &kube::Error) {
+        self.context.metrics.incidents.write_retried(false);
+        // Another writer changed an object after it was read.
+        let is_conflict = matches!(error, kube::Error::Api(status) if status.is_conflict());
+        if is_conflict {
+            debug!(%uid, "an incident has changed; deciding again");
         } else if !self.backoff.is_failing(uid) {
             warn!(
                 %uid,
@@ -278,11 +291,21 @@ impl AutoIncidentController {
             );
         }
     }
-
-    fn api<K>(&self, workload: &WorkloadKey) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
-        Api::namespaced(self.context.client.clone(), &workload.namespace)
-    }
 }
+
+/// The result of writing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Written {
+    /// Everything is written.
+    Done,
+    /// The namespace is gone, so nothing more can be written.
+    Dropped,
+}
+
+/// Whether the API server refuses a request in a way that a retry doesn't change.
+fn is_refused(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422))
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use rollout::{Availability, ChangeKind, Outcome, RecordedRevision, UnixSeconds, WorkloadKey};
 
 use crate::records::object_name;
-use crate::settings::IncidentSettings;
+use crate::settings::{IncidentSettings, IncidentTriggers};
 
 /// Failures that are older open no incident, so that a change of the settings doesn't flood Port with the past.
 pub const MAX_FAILURE_AGE: SignedDuration = SignedDuration::from_hours(24);
@@ -68,10 +68,23 @@ pub struct WorkloadState {
     pub is_in_effect: bool,
     /// Whether the settings and the annotations of the workload select it.
     pub is_selected: bool,
-    /// Environment of the current revision.
-    pub environment: String,
+    /// Whether the workload asks for no replicas, and its controller has observed that.
+    pub is_scaled_to_zero: bool,
+    /// The completion of the current revision, if the workload is not selected: then no record states it.
+    pub excluded_completion: Option<Completion>,
+    /// What opens an incident in the environment of the current revision.
+    pub triggers: IncidentTriggers,
     /// Start of the last loss of availability that has had an incident: `status.reportedLoss` of the record.
     pub reported_loss: Option<Timestamp>,
+}
+
+/// A revision became complete.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Completion {
+    /// Number of the revision.
+    pub revision: i64,
+    /// When it became complete.
+    pub at: Timestamp,
 }
 
 /// The record of one rollout.
@@ -81,17 +94,17 @@ pub struct RolloutRecord {
     pub name: String,
     /// The rollout, as it is kept in memory.
     pub rollout: RecordedRevision,
-    /// Further fields of the record. `None` if [`may_open`] says that the decision doesn't need them.
-    pub details: Option<RecordDetails>,
+    /// Further fields of the record.
+    pub details: RecordDetails,
 }
 
-/// Fields of a record that are not kept in memory.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+/// Fields of a record beside its rollout.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RecordDetails {
-    /// The environment of the rollout.
-    pub environment: String,
-    /// Name of the incident that the rollout has had: `status.incident`.
-    pub incident: Option<String>,
+    /// What opens an incident in the environment of the rollout.
+    pub triggers: IncidentTriggers,
+    /// Whether the rollout has had an incident: `status.incident`.
+    pub has_incident: bool,
     /// The revision that rolled this one back.
     pub rolled_back_by: Option<i64>,
 }
@@ -115,7 +128,7 @@ pub struct Incident {
     pub resolved: Option<Timestamp>,
     /// When the controller reopened it.
     pub reopened: Option<Timestamp>,
-    /// Whether somebody else has set `spec.status`. From then on, the controller doesn't change the status.
+    /// Whether somebody else has set `spec.status`, or has corrected `spec.resolvedAt`. From then on, the controller changes neither.
     pub is_taken_over: bool,
 }
 
@@ -170,6 +183,17 @@ pub enum Write {
     },
 }
 
+impl Write {
+    /// Name of the incident that is open after this write, if it opens one.
+    #[must_use]
+    pub fn opened(&self) -> Option<&str> {
+        match self {
+            Self::Open(NewIncident { name, .. }) | Self::Reopen { name, .. } => Some(name),
+            Self::Resolve { .. } | Self::SetIncident { .. } | Self::SetReportedLoss { .. } => None,
+        }
+    }
+}
+
 /// An incident to create.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct NewIncident {
@@ -185,8 +209,7 @@ pub struct NewIncident {
     pub rolled_back_by: Option<i64>,
 }
 
-/// Whether a rollout may open an incident at `now`, so that the decision needs its whole record. `latest` is the latest time in all
-/// records of the workload.
+/// Whether a rollout may open an incident at `now`. `latest` is the latest time in all records of the workload.
 #[must_use]
 pub fn may_open(rollout: &RecordedRevision, latest: Option<Timestamp>, now: Timestamp) -> bool {
     let detected = match rollout.outcome {
@@ -236,10 +259,8 @@ fn decide_rollout(
     policy: &IncidentPolicy<'_>,
     now: Timestamp,
 ) -> Vec<Write> {
-    let RolloutRecord { name, rollout, details: Some(details) } = record else {
-        return Vec::new();
-    };
-    let Some(finished) = rollout.finished.map(UnixSeconds::time).filter(|_| details.incident.is_none()) else {
+    let RolloutRecord { name, rollout, details } = record;
+    let Some(finished) = rollout.finished.map(UnixSeconds::time).filter(|_| !details.has_incident) else {
         return Vec::new();
     };
     let set_incident = |incident: &str| Write::SetIncident { record: name.clone(), incident: incident.to_owned() };
@@ -258,7 +279,7 @@ fn decide_rollout(
         | Outcome::Unobserved => return Vec::new(),
     };
     if is_restart_of_rolled_back(input, rollout)
-        || !policy.opens(&details.environment, opened_by)
+        || !opens(details.triggers, opened_by)
         || !policy.is_recent(detected, now)
     {
         return Vec::new();
@@ -308,6 +329,17 @@ fn resolution_time(input: &IncidentInput<'_>, incident: &Incident, now: Timestam
     let Some(state) = &input.state else {
         return Some(now);
     };
+    // Nothing is expected of a workload without replicas.
+    recovery_time(input, state, incident, now).or_else(|| state.is_scaled_to_zero.then_some(now))
+}
+
+/// When the problem of an open automatic incident was over.
+fn recovery_time(
+    input: &IncidentInput<'_>,
+    state: &WorkloadState,
+    incident: &Incident,
+    now: Timestamp,
+) -> Option<Timestamp> {
     let unavailable_since = match incident.opened_by? {
         OpenedBy::LostAvailability => Some(incident.reopened.unwrap_or(incident.opened)),
         OpenedBy::FailedRollout | OpenedBy::RolledBackRollout => incident.reopened,
@@ -323,7 +355,13 @@ fn resolution_time(input: &IncidentInput<'_>, incident: &Incident, now: Timestam
         finished.filter(|_| became_complete && *revision >= first_revision).map(UnixSeconds::time)
     };
     // Revision numbers can repeat. A success from before the failure resolves nothing.
-    input.records.iter().filter_map(success).filter(|finished| *finished >= incident.opened).min()
+    let recorded = input.records.iter().filter_map(success).filter(|finished| *finished >= incident.opened).min();
+    recorded.or_else(|| {
+        let Completion { revision, at } = state.excluded_completion?;
+        // A revision can be complete again with the condition of an earlier completion.
+        let at = if at >= incident.opened { Some(at) } else { (revision > first_revision).then_some(now) };
+        at.filter(|_| revision >= first_revision)
+    })
 }
 
 /// What to write for a loss of availability.
@@ -376,7 +414,7 @@ fn unreported_loss(state: &WorkloadState, policy: &IncidentPolicy<'_>, now: Time
     let since = state.availability.filter(|availability| !availability.is_available)?.since.time();
     let counts = state.is_in_effect
         && state.is_selected
-        && policy.opens(&state.environment, OpenedBy::LostAvailability)
+        && opens(state.triggers, OpenedBy::LostAvailability)
         && policy.is_recent(since, now)
         && state.reported_loss != Some(since);
     counts.then_some(since)
@@ -403,15 +441,15 @@ impl Incident {
     }
 }
 
-impl IncidentPolicy<'_> {
-    fn opens(&self, environment: &str, opened_by: OpenedBy) -> bool {
-        self.settings.open.get(environment).is_some_and(|opening| match opened_by {
-            OpenedBy::FailedRollout => opening.failed_rollouts,
-            OpenedBy::RolledBackRollout => opening.rolled_back_rollouts,
-            OpenedBy::LostAvailability => opening.lost_availability,
-        })
+fn opens(triggers: IncidentTriggers, opened_by: OpenedBy) -> bool {
+    match opened_by {
+        OpenedBy::FailedRollout => triggers.failed_rollouts,
+        OpenedBy::RolledBackRollout => triggers.rolled_back_rollouts,
+        OpenedBy::LostAvailability => triggers.lost_availability,
     }
+}
 
+impl IncidentPolicy<'_> {
     fn is_recent(&self, time: Timestamp, now: Timestamp) -> bool {
         time >= self.installed && now.duration_since(time) <= MAX_FAILURE_AGE
     }

@@ -1,6 +1,6 @@
 //! Which incidents concern which workload, and which workloads have to be reconciled because of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,9 +9,10 @@ use parking_lot::Mutex;
 use rollout::{Availability, RecordedRevision, Uid, UnixSeconds, WorkloadKey};
 use tokio_util::sync::CancellationToken;
 
-use super::decide::{MAX_FAILURE_AGE, OpenedBy, may_open};
-use super::manifest::{OPENED_BY, WORKLOAD_UID};
-use crate::resources::{AffectedWorkload, SlimDoraIncident};
+use super::decide::{Incident, MAX_FAILURE_AGE, may_open};
+use super::input::{listed_incident, read_incident};
+use crate::incidents::groups::Groups;
+use crate::resources::{AffectedWorkload, DoraIncident, ResourceKey, SlimDoraIncident};
 use crate::runtime::{ListMark, Listing, WorkQueue};
 
 /// How long a resolved incident stays in the index. After that it can't concern a failure that still opens an incident.
@@ -22,8 +23,8 @@ const DISCARD_BATCH: usize = 100;
 
 /// The incidents that still matter, by the workload that they refer to, and the queue of workloads to reconcile.
 ///
-/// Each incident takes a few bytes. The index only says which incidents to read: before a write, the controller reads the incident
-/// from the API server. So it does no harm that an incident whose reference was changed also stays under the previous workload.
+/// The index answers whether anything has to be written. Before a write, the controller reads the incident from the API server, because
+/// the watch can be late.
 #[derive(Debug, Default)]
 pub struct IncidentIndex {
     queue: WorkQueue<Uid>,
@@ -32,17 +33,64 @@ pub struct IncidentIndex {
 
 #[derive(Debug, Default)]
 struct Incidents {
-    of_workloads: HashMap<WorkloadKey, Vec<IndexedIncident>>,
+    rows: HashMap<ResourceKey, IndexedIncident>,
+    /// The incidents that refer to a workload.
+    of_workloads: Groups<WorkloadKey, ResourceKey>,
+    /// The incidents that the controller opened for a workload.
+    of_uids: Groups<Uid, ResourceKey>,
     listing: Listing,
 }
 
 #[derive(Debug)]
 struct IndexedIncident {
-    name: Box<str>,
-    /// UID of the workload for which the controller opened the incident.
-    opened_for: Option<Uid>,
-    resolved: Option<UnixSeconds>,
+    workload: WorkloadKey,
+    incident: Incident,
     listing: ListMark,
+}
+
+impl IndexedIncident {
+    /// UID of the workload for which the controller opened the incident.
+    fn opened_for(&self) -> Option<Uid> {
+        self.incident.workload_uid.as_deref().filter(|_| self.incident.opened_by.is_some()).map(Uid::from)
+    }
+
+    fn is_kept(&self, now: Timestamp) -> bool {
+        self.incident.resolved.is_none_or(|resolved| now.duration_since(resolved) <= RESOLVED_RETENTION)
+    }
+}
+
+impl Incidents {
+    fn insert(&mut self, key: ResourceKey, workload: WorkloadKey, incident: Incident, now: Timestamp) {
+        self.remove(&key);
+        let row = IndexedIncident { workload, incident, listing: self.listing.mark() };
+        let expired: Vec<ResourceKey> =
+            self.of_workload(&row.workload).filter(|(_, row)| !row.is_kept(now)).map(|(key, _)| key.clone()).collect();
+        expired.iter().for_each(|key| self.remove(key));
+        if row.is_kept(now) {
+            self.of_workloads.insert(row.workload.clone(), key.clone());
+            if let Some(uid) = row.opened_for() {
+                self.of_uids.insert(uid, key.clone());
+            }
+            self.rows.insert(key, row);
+        }
+    }
+
+    fn remove(&mut self, key: &ResourceKey) {
+        if let Some(row) = self.rows.remove(key) {
+            self.of_workloads.remove(&row.workload, key);
+            if let Some(uid) = row.opened_for() {
+                self.of_uids.remove(&uid, key);
+            }
+        }
+    }
+
+    fn of_workload(&self, workload: &WorkloadKey) -> impl Iterator<Item = (&ResourceKey, &IndexedIncident)> {
+        self.of_workloads.members(workload).filter_map(|key| self.rows.get_key_value(key))
+    }
+
+    fn of_uid(&self, uid: &Uid) -> impl Iterator<Item = (&ResourceKey, &IndexedIncident)> {
+        self.of_uids.members(uid).filter_map(|key| self.rows.get_key_value(key))
+    }
 }
 
 impl IncidentIndex {
@@ -59,43 +107,42 @@ impl IncidentIndex {
 
     /// Handles an incident that was created, changed or listed. An open automatic incident enqueues its workload.
     pub fn applied(&self, incident: &SlimDoraIncident, now: Timestamp) {
-        let Some((workload, name)) = reference(incident) else {
+        let Some(key) = ResourceKey::of(incident.meta()) else {
             return;
         };
-        let resolved = incident.resolved_at();
-        let opened_for = opened_for(incident);
-        let is_kept = |resolved: Option<Timestamp>| {
-            resolved.is_none_or(|resolved| now.duration_since(resolved) <= RESOLVED_RETENTION)
+        let Some(workload) = reference(&key, incident.spec.workload_ref.as_ref()) else {
+            self.incidents.lock().remove(&key);
+            return;
         };
-        let mut incidents = self.incidents.lock();
-        let listing = incidents.listing.mark();
-        let of_workload = incidents.of_workloads.entry(workload.clone()).or_default();
-        of_workload.retain(|other| other.name != name && is_kept(other.resolved.map(UnixSeconds::time)));
-        if is_kept(resolved) {
-            let resolved = resolved.and_then(UnixSeconds::of);
-            of_workload.push(IndexedIncident { name, opened_for: opened_for.clone(), resolved, listing });
-        }
-        if of_workload.is_empty() {
-            incidents.of_workloads.remove(&workload);
-        }
-        drop(incidents);
-        if let (Some(uid), None) = (opened_for, resolved) {
+        let incident = listed_incident(incident);
+        let is_open = incident.resolved.is_none();
+        let opened_for = incident.workload_uid.as_deref().filter(|_| incident.opened_by.is_some()).map(Uid::from);
+        self.incidents.lock().insert(key, workload, incident, now);
+        if let Some(uid) = opened_for.filter(|_| is_open) {
             self.queue.add(uid);
         }
     }
 
-    /// Handles an incident that was deleted.
-    pub fn deleted(&self, incident: &SlimDoraIncident) {
-        let Some((workload, name)) = reference(incident) else {
+    /// Takes in an incident as the API server returned it to its writer.
+    pub(super) fn written(&self, incident: &DoraIncident, now: Timestamp) {
+        let Some(key) = ResourceKey::of(incident.meta()) else {
             return;
         };
-        let mut incidents = self.incidents.lock();
-        if let Some(of_workload) = incidents.of_workloads.get_mut(&workload) {
-            of_workload.retain(|other| other.name != name);
-            if of_workload.is_empty() {
-                incidents.of_workloads.remove(&workload);
-            }
+        if let Some(workload) = reference(&key, incident.spec.workload_ref.as_ref()) {
+            self.incidents.lock().insert(key, workload, read_incident(incident, now), now);
         }
+    }
+
+    /// The controller must not change the status of this incident, until the incident changes.
+    pub(super) fn set_taken_over(&self, key: &ResourceKey) {
+        if let Some(row) = self.incidents.lock().rows.get_mut(key) {
+            row.incident.is_taken_over = true;
+        }
+    }
+
+    /// Handles an incident that was deleted.
+    pub fn deleted(&self, key: &ResourceKey) {
+        self.incidents.lock().remove(key);
     }
 
     /// A list of all incidents starts.
@@ -105,11 +152,11 @@ impl IncidentIndex {
 
     /// The list of all incidents is complete. An incident that is not in the list was deleted.
     pub fn list_finished(&self) {
-        let Incidents { of_workloads, listing } = &mut *self.incidents.lock();
-        of_workloads.retain(|_, of_workload| {
-            of_workload.retain(|incident| !listing.is_stale(incident.listing));
-            !of_workload.is_empty()
-        });
+        let mut incidents = self.incidents.lock();
+        let Incidents { rows, listing, .. } = &*incidents;
+        let stale: Vec<ResourceKey> =
+            rows.iter().filter(|(_, row)| listing.is_stale(row.listing)).map(|(key, _)| key.clone()).collect();
+        stale.iter().for_each(|key| incidents.remove(key));
     }
 
     /// Enqueues a workload if its state or one of its `rollouts` may open or resolve an incident.
@@ -124,7 +171,7 @@ impl IncidentIndex {
         let is_unavailable = available.is_some_and(|available| !available.is_available);
         if is_unavailable
             || rollouts.iter().any(|rollout| may_open(rollout, latest, now))
-            || self.workload_with_open_incident(uid).is_some()
+            || !self.workloads_with_open_incident(uid).is_empty()
         {
             self.queue.add(Arc::clone(uid));
         }
@@ -132,41 +179,36 @@ impl IncidentIndex {
 
     /// Enqueues each workload with an open automatic incident.
     pub fn enqueue_open(&self) {
-        let uids: Vec<Uid> = self
-            .incidents
-            .lock()
-            .of_workloads
-            .values()
-            .flatten()
-            .filter(|incident| incident.resolved.is_none())
-            .filter_map(|incident| incident.opened_for.clone())
-            .collect();
-        for uid in uids {
-            self.queue.add(uid);
+        let open: Vec<Uid> = {
+            let incidents = self.incidents.lock();
+            let open = incidents.rows.values().filter(|row| row.incident.resolved.is_none());
+            open.filter_map(IndexedIncident::opened_for).collect()
+        };
+        open.into_iter().for_each(|uid| self.queue.add(uid));
+    }
+
+    /// The workloads to which the open automatic incidents for this UID refer: one in each namespace. There are several only if an
+    /// incident names the UID of a workload in another namespace.
+    #[must_use]
+    pub fn workloads_with_open_incident(&self, uid: &Uid) -> Vec<WorkloadKey> {
+        let mut found: Vec<WorkloadKey> = Vec::new();
+        for (_, row) in self.incidents.lock().of_uid(uid) {
+            let is_new = found.iter().all(|other| other.namespace != row.workload.namespace);
+            if row.incident.resolved.is_none() && is_new {
+                found.push(row.workload.clone());
+            }
         }
+        found
     }
 
-    /// The workload with this UID, if it has an open automatic incident.
+    /// The incidents that refer to `workload`, and those that the controller opened for it.
     #[must_use]
-    pub fn workload_with_open_incident(&self, uid: &Uid) -> Option<WorkloadKey> {
-        let is_open =
-            |incident: &IndexedIncident| incident.opened_for.as_ref() == Some(uid) && incident.resolved.is_none();
+    pub fn of(&self, workload: &WorkloadKey, uid: &Uid) -> Vec<Incident> {
         let incidents = self.incidents.lock();
-        let found = incidents.of_workloads.iter().find(|(_, of_workload)| of_workload.iter().any(is_open));
-        found.map(|(workload, _)| workload.clone())
-    }
-
-    /// Names of the incidents that refer to `workload`.
-    #[must_use]
-    pub fn names(&self, workload: &WorkloadKey) -> Vec<String> {
-        self.incidents
-            .lock()
-            .of_workloads
-            .get(workload)
-            .into_iter()
-            .flatten()
-            .map(|incident| incident.name.to_string())
-            .collect()
+        let in_namespace = |(key, _): &(&ResourceKey, &IndexedIncident)| key.namespace == workload.namespace;
+        let of_uid = incidents.of_uid(uid).filter(in_namespace);
+        let keys: BTreeSet<&ResourceKey> = incidents.of_workload(workload).chain(of_uid).map(|(key, _)| key).collect();
+        keys.into_iter().filter_map(|key| Some(incidents.rows.get(key)?.incident.clone())).collect()
     }
 }
 
@@ -176,20 +218,10 @@ pub fn latest_time(rollouts: &[RecordedRevision]) -> Option<Timestamp> {
     rollouts.iter().flat_map(|rollout| [rollout.started, rollout.finished]).flatten().max().map(UnixSeconds::time)
 }
 
-/// The workload that an incident refers to, and the name of the incident.
-fn reference(incident: &SlimDoraIncident) -> Option<(WorkloadKey, Box<str>)> {
-    let metadata = incident.meta();
-    let AffectedWorkload { kind, name, .. } = incident.spec.workload_ref.as_ref()?;
-    let namespace = metadata.namespace.as_deref()?.into();
-    let workload = WorkloadKey { namespace, kind: *kind, name: name.as_str().into() };
-    Some((workload, metadata.name.as_deref()?.into()))
-}
-
-/// UID of the workload for which the controller opened an incident.
-fn opened_for(incident: &SlimDoraIncident) -> Option<Uid> {
-    let metadata = incident.meta();
-    OpenedBy::from_label(metadata.labels.as_ref()?.get(OPENED_BY)?)?;
-    metadata.annotations.as_ref()?.get(WORKLOAD_UID).map(|uid| uid.as_str().into())
+/// The workload that an incident refers to.
+fn reference(incident: &ResourceKey, workload: Option<&AffectedWorkload>) -> Option<WorkloadKey> {
+    let AffectedWorkload { kind, name, .. } = workload?;
+    Some(WorkloadKey { namespace: Arc::clone(&incident.namespace), kind: *kind, name: name.as_str().into() })
 }
 
 #[cfg(test)]
@@ -198,19 +230,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::incidents::automatic::OPENED_BY;
+    use crate::incidents::automatic::manifest::WORKLOAD_UID;
 
-    fn incident(name: &str, resolved: Option<Timestamp>) -> SlimDoraIncident {
+    fn incident_in(namespace: &str, name: &str, workload: &str, resolved: Option<Timestamp>) -> SlimDoraIncident {
         serde_json::from_value(json!({
             "apiVersion": "dora.port.io/v1alpha1",
             "kind": "DoraIncident",
             "metadata": {
                 "name": name,
-                "namespace": "shop",
+                "namespace": namespace,
                 "labels": { OPENED_BY: "FailedRollout" },
                 "annotations": { WORKLOAD_UID: "uid" },
             },
             "spec": {
-                "workloadRef": { "name": "web" },
+                "workloadRef": { "name": workload },
                 "status": if resolved.is_some() { "resolved" } else { "open" },
                 "resolvedAt": resolved,
             },
@@ -218,28 +252,45 @@ mod tests {
         .unwrap()
     }
 
+    fn incident(name: &str, resolved: Option<Timestamp>) -> SlimDoraIncident {
+        incident_in("shop", name, "web", resolved)
+    }
+
+    fn key(name: &str) -> ResourceKey {
+        ResourceKey { namespace: "shop".into(), name: name.into() }
+    }
+
+    fn workload(namespace: &str, name: &str) -> WorkloadKey {
+        WorkloadKey { namespace: namespace.into(), kind: WorkloadKind::Deployment, name: name.into() }
+    }
+
+    fn names(index: &IncidentIndex, uid: &str) -> Vec<String> {
+        index.of(&workload("shop", "web"), &uid.into()).into_iter().map(|incident| incident.name).collect()
+    }
+
+    fn now() -> Timestamp {
+        "2026-01-03T00:00:00Z".parse().unwrap()
+    }
+
     #[test]
     fn resolved_incidents_leave_the_index_in_time() {
-        let now: Timestamp = "2026-01-03T00:00:00Z".parse().unwrap();
-        let (workload, uid): (_, Uid) = (
-            WorkloadKey { namespace: "shop".into(), kind: WorkloadKind::Deployment, name: "web".into() },
-            "uid".into(),
-        );
+        let (now, uid) = (now(), Uid::from("uid"));
         let index = IncidentIndex::default();
         index.applied(&incident("one", None), now);
         index.applied(&incident("two", Some(now)), now);
         assert_eq!(
-            (index.names(&workload), index.queue().drain()),
+            (names(&index, "uid"), index.queue().drain()),
             (vec!["one".into(), "two".into()], vec![uid.clone()])
         );
-        assert_eq!(index.workload_with_open_incident(&uid).as_ref(), Some(&workload));
+        assert_eq!(index.workloads_with_open_incident(&uid), [workload("shop", "web")]);
         index.applied(&incident("one", Some(now)), now);
-        assert_eq!((index.workload_with_open_incident(&uid), index.queue().drain()), (None, vec![]));
+        assert_eq!((index.workloads_with_open_incident(&uid), index.queue().drain()), (vec![], vec![]));
         let later = now + RESOLVED_RETENTION + SignedDuration::from_secs(1);
         index.applied(&incident("three", None), later);
-        assert_eq!(index.names(&workload), ["three"]);
-        index.deleted(&incident("three", None));
-        assert!(index.incidents.lock().of_workloads.is_empty());
+        assert_eq!(names(&index, "uid"), ["three"]);
+        index.deleted(&key("three"));
+        let incidents = index.incidents.lock();
+        assert_eq!((incidents.rows.len(), incidents.of_workloads.len(), incidents.of_uids.len()), (0, 0, 0));
     }
 
     #[tokio::test]
@@ -268,15 +319,33 @@ mod tests {
 
     #[test]
     fn incident_missing_in_a_list_leaves_the_index() {
-        let now: Timestamp = "2026-01-03T00:00:00Z".parse().unwrap();
-        let workload = WorkloadKey { namespace: "shop".into(), kind: WorkloadKind::Deployment, name: "web".into() };
         let index = IncidentIndex::default();
-        index.applied(&incident("kept", None), now);
-        index.applied(&incident("gone", None), now);
+        index.applied(&incident("kept", None), now());
+        index.applied(&incident("gone", None), now());
         index.list_started();
-        index.applied(&incident("kept", None), now);
-        assert_eq!(index.names(&workload), ["gone", "kept"], "until the list is complete");
+        index.applied(&incident("kept", None), now());
+        assert_eq!(names(&index, "uid"), ["gone", "kept"], "until the list is complete");
         index.list_finished();
-        assert_eq!(index.names(&workload), ["kept"]);
+        assert_eq!(names(&index, "uid"), ["kept"]);
+    }
+
+    #[test]
+    fn incident_with_another_reference_leaves_its_workload() {
+        let index = IncidentIndex::default();
+        index.applied(&incident("down", None), now());
+        index.applied(&incident_in("shop", "down", "api", None), now());
+        assert_eq!(names(&index, "other"), Vec::<String>::new());
+        assert_eq!(names(&index, "uid"), ["down"], "the controller opened it for this workload");
+    }
+
+    #[test]
+    fn incident_of_another_namespace_hides_nothing() {
+        let index = IncidentIndex::default();
+        for namespace in ["forged", "shop"] {
+            index.applied(&incident_in(namespace, "down", "web", None), now());
+        }
+        assert_eq!(names(&index, "uid"), ["down"]);
+        let expected = [workload("forged", "web"), workload("shop", "web")];
+        assert_eq!(index.workloads_with_open_incident(&"uid".into()), expected);
     }
 }

@@ -1,25 +1,26 @@
-//! Builds the input of the decision from the objects of the cluster. Pure.
+//! Builds the input of the decision from memory and from the objects of the cluster. Pure.
 
 use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
-use kube::ResourceExt;
+use kube::api::ObjectMeta;
+use kube::{Resource, ResourceExt};
 use rollout::{
-    MetadataSources, Outcome, ProgressReason, RecordedRevision, Uid, WorkloadKey, is_ignored, read_metadata,
+    MetadataSources, Outcome, ProgressReason, RecordedRevision, Uid, UnixSeconds, Workload, WorkloadKey, is_complete,
+    is_ignored, read_metadata,
 };
 
 use super::decide::{
-    Incident, IncidentInput, OpenedBy, RecordDetails, RolloutRecord, WorkloadState, may_open, unavailable_incident_name,
+    Completion, Incident, IncidentInput, OpenedBy, RecordDetails, RolloutRecord, WorkloadState, Write,
 };
-use super::index::latest_time;
 use super::manifest::{CREATION_MANAGER, OPENED_BY, REOPENED_AT, ROLLED_BACK_BY, UPDATE_MANAGER, WORKLOAD_UID};
 use crate::incidents::IncidentTimes;
-use crate::records::record_name;
-use crate::resources::{DoraDeployment, DoraIncident};
-use crate::settings::Defaults;
+use crate::records::{IncidentDetails, record_name};
+use crate::resources::{AffectedWorkload, DoraDeployment, DoraIncident, SlimDoraIncident};
+use crate::settings::FileSettings;
 use crate::workloads::Snapshot;
 
-/// A workload, as far as it is in memory.
+/// A workload, as far as it is in memory. That is enough to decide whether anything has to be written.
 #[derive(Debug)]
 pub struct CachedWorkload {
     /// Namespace, kind and name of the workload.
@@ -29,91 +30,190 @@ pub struct CachedWorkload {
     /// The current state of the workload.
     pub snapshot: Snapshot,
     /// Its recorded rollouts.
-    pub rollouts: Vec<RecordedRevision>,
+    pub records: Vec<(RecordedRevision, IncidentDetails)>,
+    /// The incidents that concern it.
+    pub incidents: Vec<Incident>,
+    /// Start of the last loss of availability that has had an incident, if no record could hold it.
+    pub reported_loss: Option<Timestamp>,
 }
 
-/// Names of the objects that a decision needs from the API server.
-#[derive(Debug, Default, Eq, PartialEq)]
+/// Names of the objects that a decision is about to write.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct RequiredObjects {
-    /// Names of `DoraDeployment`s: those that may open an incident, have one, or belong to a workload that is unavailable.
+    /// Names of `DoraDeployment`s.
     pub records: BTreeSet<String>,
     /// Names of `DoraIncident`s. An incident of such a name need not exist.
     pub incidents: BTreeSet<String>,
 }
 
-/// A workload, with the objects that a decision needs.
-#[derive(Debug)]
-pub struct ObservedWorkload {
-    /// The workload in memory.
-    pub cached: CachedWorkload,
-    /// Records, by name.
-    pub records: HashMap<String, DoraDeployment>,
-    /// Incidents, by name.
-    pub incidents: HashMap<String, DoraIncident>,
+/// Objects as the API server has them, by name; `None` if one doesn't exist or can't be decoded. They take precedence over memory.
+#[derive(Debug, Default)]
+pub struct ReadObjects {
+    /// The records that were read.
+    pub records: HashMap<String, Option<DoraDeployment>>,
+    /// The incidents that were read.
+    pub incidents: HashMap<String, Option<DoraIncident>>,
 }
 
-impl CachedWorkload {
-    /// Names of the objects to read. `incidents` are the names of the incidents that refer to the workload.
+impl RequiredObjects {
+    /// The objects to read before `writes`. None if nothing is written.
     #[must_use]
-    pub fn required_objects(&self, incidents: Vec<String>, now: Timestamp) -> RequiredObjects {
-        let unavailable_since = self.unavailable_since();
-        let current = unavailable_since.and_then(|_| current_rollout(&self.snapshot, &self.rollouts));
-        let latest = latest_time(&self.rollouts);
-        let mut required = RequiredObjects { incidents: incidents.into_iter().collect(), ..RequiredObjects::default() };
-        required.incidents.extend(unavailable_since.map(|since| unavailable_incident_name(&self.workload, since)));
-        for rollout in &self.rollouts {
-            let may_open = may_open(rollout, latest, now);
-            let name = self.record_name(rollout);
-            if may_open || required.incidents.contains(&name) || current == Some(rollout) {
-                required.records.insert(name.clone());
-            }
-            if may_open {
-                required.incidents.insert(name);
+    pub fn of(writes: &[Write], cached: &CachedWorkload) -> Self {
+        let mut required = Self::default();
+        for write in writes {
+            match write {
+                Write::Open(incident) if incident.opened_by == OpenedBy::LostAvailability => {
+                    required.records.extend(cached.current_record_name());
+                    required.incidents.insert(incident.name.clone());
+                }
+                Write::Open(incident) => {
+                    required.records.insert(incident.name.clone());
+                    required.incidents.insert(incident.name.clone());
+                }
+                Write::Resolve { name, .. } | Write::Reopen { name, .. } => {
+                    required.incidents.insert(name.clone());
+                }
+                Write::SetIncident { record, incident } => {
+                    required.records.insert(record.clone());
+                    required.incidents.insert(incident.clone());
+                }
+                Write::SetReportedLoss { .. } => required.records.extend(cached.current_record_name()),
             }
         }
         required
     }
 
-    fn unavailable_since(&self) -> Option<Timestamp> {
-        let availability = self.snapshot.observation.as_ref()?.workload.conditions.available?;
-        (!availability.is_available).then(|| availability.since.time())
-    }
-
-    fn record_name(&self, rollout: &RecordedRevision) -> String {
-        record_name(self.workload.kind, &self.workload.name, &self.uid, rollout)
+    /// Whether the objects of `write` are among these.
+    #[must_use]
+    pub fn include(&self, write: &Write, cached: &CachedWorkload) -> bool {
+        let Self { records, incidents } = Self::of(std::slice::from_ref(write), cached);
+        records.is_subset(&self.records) && incidents.is_subset(&self.incidents)
     }
 }
 
-impl ObservedWorkload {
-    /// The record of the current revision, if it was read.
+impl CachedWorkload {
+    /// The input of the decision. What was `read` takes precedence over memory.
     #[must_use]
-    pub fn current_record(&self) -> Option<&DoraDeployment> {
-        let rollout = current_rollout(&self.cached.snapshot, &self.cached.rollouts)?;
-        self.records.get(&self.cached.record_name(rollout))
+    pub fn input(&self, read: &ReadObjects, settings: &FileSettings, now: Timestamp) -> IncidentInput<'_> {
+        let record = |(rollout, known): &(RecordedRevision, IncidentDetails)| {
+            let name = self.record_name(rollout);
+            let details = match read.records.get(&name) {
+                Some(record) => read_details(record.as_ref()?, settings),
+                None => details(known),
+            };
+            Some(RolloutRecord { name, rollout: rollout.clone(), details })
+        };
+        let unread = self.incidents.iter().filter(|incident| !read.incidents.contains_key(&incident.name)).cloned();
+        let reread = read.incidents.values().flatten().filter(|incident| concerns(incident, &self.workload));
+        IncidentInput {
+            workload: &self.workload,
+            uid: &self.uid,
+            state: self.state(read, settings, now),
+            records: self.records.iter().filter_map(record).collect(),
+            incidents: unread.chain(reread.map(|incident| read_incident(incident, now))).collect(),
+        }
     }
 
-    /// The input of the decision. `reported_loss` is the one that this process remembers for a workload without a record.
+    /// The record of the current revision, if it was read.
     #[must_use]
-    pub fn input(&self, reported_loss: Option<Timestamp>, defaults: &Defaults, now: Timestamp) -> IncidentInput<'_> {
-        let Self { cached, records, incidents } = self;
-        let record = |rollout: &RecordedRevision| {
-            let name = cached.record_name(rollout);
-            let details = records.get(&name).map(|record| record_details(record, defaults));
-            RolloutRecord { name, rollout: rollout.clone(), details }
-        };
-        IncidentInput {
-            workload: &cached.workload,
-            uid: &cached.uid,
-            state: workload_state(cached, self.current_record(), reported_loss, defaults),
-            records: cached.rollouts.iter().map(record).collect(),
-            incidents: incidents.values().filter_map(|it| incident(it, &cached.workload, now)).collect(),
-        }
+    pub fn current_record<'a>(&self, read: &'a ReadObjects) -> Option<&'a DoraDeployment> {
+        read.records.get(&self.current_record_name()?)?.as_ref()
     }
 
     /// Identifier of the group in Port from the metadata of the workload, if it has one.
     #[must_use]
     pub fn group(&self) -> Option<String> {
-        read_metadata(&metadata_sources(&self.cached.snapshot)?).group
+        read_metadata(&self.metadata_sources()?).group
+    }
+
+    /// The recorded revision whose record has this name.
+    #[must_use]
+    pub fn rollout(&self, record: &str) -> Option<&RecordedRevision> {
+        self.records.iter().map(|(rollout, _)| rollout).find(|rollout| self.record_name(rollout) == record)
+    }
+
+    fn record_name(&self, rollout: &RecordedRevision) -> String {
+        record_name(self.workload.kind, &self.workload.name, &self.uid, rollout)
+    }
+
+    fn current_record_name(&self) -> Option<String> {
+        self.current_rollout().map(|(rollout, _)| self.record_name(rollout))
+    }
+
+    /// The newest recorded rollout of the current revision.
+    fn current_rollout(&self) -> Option<&(RecordedRevision, IncidentDetails)> {
+        let revision = self.snapshot.observation.as_ref()?.workload.revision?;
+        let of_revision = self.records.iter().filter(|(rollout, _)| rollout.revision == revision);
+        of_revision.max_by_key(|(rollout, _)| rollout.started)
+    }
+
+    /// The metadata of the current revision, if its ReplicaSet exists.
+    fn metadata_sources(&self) -> Option<MetadataSources<'_>> {
+        let Snapshot { observation, revisions, namespace_annotations, namespace_labels, .. } = &self.snapshot;
+        let workload = &observation.as_ref()?.workload;
+        let current = revisions.iter().find(|set| workload.revision.is_some_and(|revision| set.ran(revision)))?;
+        Some(MetadataSources::new(workload, current, namespace_annotations, namespace_labels))
+    }
+
+    /// The current state of the workload. `None` once it is deleted.
+    fn state(&self, read: &ReadObjects, settings: &FileSettings, now: Timestamp) -> Option<WorkloadState> {
+        let workload = &self.snapshot.observation.as_ref()?.workload;
+        let sources = self.metadata_sources();
+        let (current, record) = (self.current_rollout(), self.current_record(read));
+        let triggers = match (record, current) {
+            (Some(record), _) => read_details(record, settings).triggers,
+            (None, Some((_, details))) => details.triggers,
+            (None, None) => {
+                let environment = sources.as_ref().and_then(|sources| read_metadata(sources).environment);
+                settings.incidents.triggers(environment.as_ref().unwrap_or(&settings.defaults.environment))
+            }
+        };
+        let reported_loss = match (record, current) {
+            (Some(record), _) => reported_loss(record),
+            (None, Some((_, details))) => details.reported_loss.map(UnixSeconds::time),
+            (None, None) => None,
+        };
+        let is_selected = workload.selected && !sources.as_ref().is_some_and(is_ignored);
+        let is_observed = workload.observed_generation >= workload.generation;
+        Some(WorkloadState {
+            availability: workload.conditions.available,
+            is_in_effect: self.is_in_effect(workload) && is_observed,
+            is_selected,
+            is_scaled_to_zero: workload.counts.desired == 0 && is_observed,
+            excluded_completion: self.completion(workload, now).filter(|_| !is_selected && is_observed),
+            triggers,
+            reported_loss: reported_loss.or(self.reported_loss),
+        })
+    }
+
+    /// Whether the current revision is complete, no rollout is in progress, and the workload asks for at least one replica.
+    fn is_in_effect(&self, workload: &Workload) -> bool {
+        let is_complete = match self.current_rollout() {
+            Some((rollout, _)) => !matches!(rollout.outcome, Outcome::InProgress | Outcome::Failed),
+            // The workload was complete before the controller was installed.
+            None => {
+                let progressing = workload.conditions.progressing.as_ref();
+                progressing.is_some_and(|condition| condition.reason == ProgressReason::Complete)
+            }
+        };
+        let is_in_progress = self.records.iter().any(|(rollout, _)| rollout.outcome == Outcome::InProgress);
+        is_complete && !is_in_progress && workload.counts.desired > 0 && workload.revision.is_some()
+    }
+
+    /// The completion of the current revision, as the cluster states it: the condition `Progressing` that names its ReplicaSet, or the
+    /// counts of a workload without a progress deadline.
+    fn completion(&self, workload: &Workload, now: Timestamp) -> Option<Completion> {
+        let revision = workload.revision.filter(|_| workload.counts.desired > 0)?;
+        let current = self.snapshot.revisions.iter().find(|set| set.ran(revision))?;
+        let at = match &workload.conditions.progressing {
+            Some(condition) => {
+                let is_stated = condition.reason == ProgressReason::Complete
+                    && condition.replica_set.as_deref() == Some(&*current.name);
+                is_stated.then(|| condition.updated.unwrap_or(now))?
+            }
+            None => is_complete(workload).then_some(now)?,
+        };
+        Some(Completion { revision, at })
     }
 }
 
@@ -123,145 +223,76 @@ pub fn reported_loss(record: &DoraDeployment) -> Option<Timestamp> {
     Some(record.status.as_ref()?.reported_loss.as_ref()?.0)
 }
 
-fn record_details(record: &DoraDeployment, defaults: &Defaults) -> RecordDetails {
+fn details(known: &IncidentDetails) -> RecordDetails {
+    let IncidentDetails { triggers, has_incident, .. } = *known;
+    RecordDetails { triggers, has_incident, rolled_back_by: known.rolled_back_by() }
+}
+
+fn read_details(record: &DoraDeployment, settings: &FileSettings) -> RecordDetails {
     let spec = &record.spec;
+    let environment = spec.environment.as_ref().unwrap_or(&settings.defaults.environment);
     RecordDetails {
-        environment: spec.environment.as_ref().unwrap_or(&defaults.environment).clone(),
-        incident: record.status.as_ref().and_then(|status| status.incident.clone()),
+        triggers: settings.incidents.triggers(environment),
+        has_incident: record.status.as_ref().is_some_and(|status| status.incident.is_some()),
         rolled_back_by: spec.rolled_back_by,
     }
 }
 
-/// The newest of the `rollouts` that is of the current revision.
-fn current_rollout<'a>(snapshot: &Snapshot, rollouts: &'a [RecordedRevision]) -> Option<&'a RecordedRevision> {
-    let revision = snapshot.observation.as_ref()?.workload.revision?;
-    rollouts.iter().filter(|rollout| rollout.revision == revision).max_by_key(|rollout| rollout.started)
-}
-
-/// The metadata of the current revision, if its ReplicaSet exists.
-fn metadata_sources(snapshot: &Snapshot) -> Option<MetadataSources<'_>> {
-    let row = &snapshot.observation.as_ref()?.workload;
-    let replica_set = snapshot.revisions.iter().find(|set| row.revision.is_some_and(|it| set.ran(it)))?;
-    Some(MetadataSources::new(row, replica_set, &snapshot.namespace_annotations, &snapshot.namespace_labels))
-}
-
-/// The current state of a workload. `None` once it is deleted. `record` is the one of the current revision, if it was read.
-fn workload_state(
-    cached: &CachedWorkload,
-    record: Option<&DoraDeployment>,
-    remembered_loss: Option<Timestamp>,
-    defaults: &Defaults,
-) -> Option<WorkloadState> {
-    let CachedWorkload { snapshot, rollouts, .. } = cached;
-    let row = &snapshot.observation.as_ref()?.workload;
-    let sources = metadata_sources(snapshot);
-    let recorded_environment = record.and_then(|record| record.spec.environment.clone());
-    let environment = recorded_environment.or_else(|| read_metadata(sources.as_ref()?).environment);
-    let is_complete = match current_rollout(snapshot, rollouts).map(|rollout| rollout.outcome) {
-        Some(outcome) => !matches!(outcome, Outcome::InProgress | Outcome::Failed),
-        // The workload was complete before the controller was installed.
-        None => {
-            row.conditions.progressing.as_ref().is_some_and(|condition| condition.reason == ProgressReason::Complete)
-        }
-    };
-    let is_in_progress = rollouts.iter().any(|rollout| rollout.outcome == Outcome::InProgress);
-    Some(WorkloadState {
-        availability: row.conditions.available,
-        is_in_effect: is_complete
-            && !is_in_progress
-            && row.counts.desired > 0
-            && row.revision.is_some()
-            && row.observed_generation >= row.generation,
-        is_selected: row.selected && !sources.as_ref().is_some_and(is_ignored),
-        environment: environment.unwrap_or_else(|| defaults.environment.clone()),
-        reported_loss: record.and_then(reported_loss).or(remembered_loss),
-    })
-}
-
-/// `resource` for the decision. `None` if it is neither about `workload` nor automatic.
-fn incident(resource: &DoraIncident, workload: &WorkloadKey, now: Timestamp) -> Option<Incident> {
-    let reference = resource.spec.workload_ref.as_ref();
-    let refers = reference.is_some_and(|it| it.kind == workload.kind && it.name == *workload.name);
-    let opened_by = resource.labels().get(OPENED_BY).and_then(|label| OpenedBy::from_label(label));
-    if !refers && opened_by.is_none() {
-        return None;
-    }
-    let annotation = |key: &str| resource.annotations().get(key);
+/// An incident as the API server has it, for the decision.
+#[must_use]
+pub fn read_incident(resource: &DoraIncident, now: Timestamp) -> Incident {
     let IncidentTimes { opened, resolved, .. } = IncidentTimes::of(resource, now);
-    Some(Incident {
-        name: resource.name_any(),
-        opened_by,
+    let stated = stated_incident(&resource.metadata, resource.spec.workload_ref.as_ref(), opened, resolved);
+    Incident { is_taken_over: is_taken_over(resource), ..stated }
+}
+
+/// An incident as the watch has it. The watch doesn't say whether somebody else has set its status.
+#[must_use]
+pub fn listed_incident(resource: &SlimDoraIncident) -> Incident {
+    let opened = resource.opened_at().unwrap_or(Timestamp::UNIX_EPOCH);
+    stated_incident(resource.meta(), resource.spec.workload_ref.as_ref(), opened, resource.resolved_at())
+}
+
+fn stated_incident(
+    metadata: &ObjectMeta,
+    reference: Option<&AffectedWorkload>,
+    opened: Timestamp,
+    resolved: Option<Timestamp>,
+) -> Incident {
+    let annotation = |key: &str| metadata.annotations.as_ref()?.get(key);
+    Incident {
+        name: metadata.name.clone().unwrap_or_default(),
+        opened_by: opened_by(metadata),
         workload_uid: annotation(WORKLOAD_UID).cloned(),
         revision: reference.and_then(|reference| reference.revision),
         rolled_back_by: annotation(ROLLED_BACK_BY).and_then(|revision| revision.parse().ok()),
         opened,
         resolved,
         reopened: annotation(REOPENED_AT).and_then(|time| time.parse().ok()),
-        is_taken_over: is_taken_over(resource),
-    })
+        is_taken_over: false,
+    }
 }
 
-/// Whether a field manager other than the controller has set `spec.status`.
+fn opened_by(metadata: &ObjectMeta) -> Option<OpenedBy> {
+    OpenedBy::from_label(metadata.labels.as_ref()?.get(OPENED_BY)?)
+}
+
+/// Whether an incident refers to `workload` or is automatic.
+fn concerns(resource: &DoraIncident, workload: &WorkloadKey) -> bool {
+    let reference = resource.spec.workload_ref.as_ref();
+    let refers = reference.is_some_and(|it| it.kind == workload.kind && it.name == *workload.name);
+    refers || opened_by(&resource.metadata).is_some()
+}
+
+/// Whether a field manager other than the controller has set `spec.status`, or has corrected `spec.resolvedAt`.
 fn is_taken_over(resource: &DoraIncident) -> bool {
+    const FIELDS: [&str; 2] = ["/f:spec/f:status", "/f:spec/f:resolvedAt"];
     resource.managed_fields().iter().any(|entry| {
         let is_own = matches!(entry.manager.as_deref(), Some(CREATION_MANAGER | UPDATE_MANAGER));
-        let sets_status =
-            || entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer("/f:spec/f:status").is_some());
-        entry.subresource.as_deref().is_none_or(str::is_empty) && !is_own && sets_status()
+        let sets_field = |path: &str| entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer(path).is_some());
+        entry.subresource.as_deref().is_none_or(str::is_empty) && !is_own && FIELDS.into_iter().any(sets_field)
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use rollout::{Availability, Observation, RevisionId, Source, UnixSeconds, Workload, WorkloadKind};
-
-    use super::*;
-
-    fn rollout(revision: i64, outcome: Outcome, finished: Timestamp) -> RecordedRevision {
-        RecordedRevision {
-            revision,
-            id: RevisionId::new("00abcdef-0000", "web-5f"),
-            repeated: false,
-            outcome,
-            change: None,
-            started: None,
-            finished: UnixSeconds::of(finished),
-            paused_at: None,
-            paused_seconds: 0,
-        }
-    }
-
-    #[test]
-    fn only_relevant_objects_are_read() {
-        let now: Timestamp = "2026-01-03T00:00:00Z".parse().unwrap();
-        let (recent, old) = ("2026-01-02T23:00:00Z".parse().unwrap(), "2026-01-01T00:00:00Z".parse().unwrap());
-        let cached = CachedWorkload {
-            workload: WorkloadKey { namespace: "shop".into(), kind: WorkloadKind::Deployment, name: "web".into() },
-            uid: "01234567-89ab".into(),
-            snapshot: Snapshot::default(),
-            rollouts: vec![
-                rollout(1, Outcome::Failed, old),
-                rollout(2, Outcome::Failed, old),
-                rollout(3, Outcome::Failed, recent),
-                rollout(4, Outcome::Succeeded, recent),
-            ],
-        };
-        let all: Vec<String> = cached.rollouts.iter().map(|rollout| cached.record_name(rollout)).collect();
-        let names = |revisions: &[usize]| -> BTreeSet<String> {
-            revisions.iter().map(|index| all[index - 1].clone()).collect()
-        };
-        let required = cached.required_objects(names(&[2]).into_iter().collect(), now);
-        assert_eq!(required, RequiredObjects { records: names(&[2, 3]), incidents: names(&[2, 3]) });
-
-        // An unavailable workload needs the record of its current revision, and the incident of this loss.
-        let since = UnixSeconds::of(recent).unwrap();
-        let mut workload = Workload { revision: Some(4), ..Workload::default() };
-        workload.conditions.available = Some(Availability { is_available: false, since });
-        let mut unavailable = cached;
-        unavailable.snapshot.observation = Some(Observation::new(workload, Source::Watch, now));
-        let required = unavailable.required_objects(names(&[2]).into_iter().collect(), now);
-        let loss = unavailable_incident_name(&unavailable.workload, recent);
-        let incidents = names(&[2, 3]).into_iter().chain([loss]).collect();
-        assert_eq!(required, RequiredObjects { records: names(&[2, 3, 4]), incidents });
-    }
-}
+mod tests;

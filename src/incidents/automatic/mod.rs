@@ -5,6 +5,7 @@ pub mod decide;
 mod index;
 mod input;
 mod manifest;
+mod writer;
 
 pub use controller::AutoIncidentController;
 pub use decide::OpenedBy;

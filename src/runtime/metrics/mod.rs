@@ -104,6 +104,9 @@ mod tests {
         metrics.records.dropped("NameTaken");
         metrics.records.write_retried();
         metrics.records.expired(false);
+        metrics.incidents.write_dropped();
+        metrics.incidents.write_retried(true);
+        metrics.incidents.lookup_failed();
         metrics.records.alert_received("firing", "stored");
         metrics.delivery.delivered("DoraIncident");
         metrics.delivery.failed("DoraIncident", "Unreachable");
@@ -138,6 +141,9 @@ mod tests {
             "port_dora_rollouts_dropped_total{reason=\"NameTaken\"} 1",
             "port_dora_record_writes_retried_total 1",
             "port_dora_records_expired_total{delivered=\"false\"} 1",
+            "port_dora_incident_writes_dropped_total{reason=\"NamespaceGone\"} 1",
+            "port_dora_incident_writes_retried_total{reason=\"Refused\"} 1",
+            "port_dora_lookups_failed_total 1",
             "port_dora_alerts_received_total{status=\"firing\",result=\"stored\"} 1",
             "port_dora_resources_delivered_total{kind=\"DoraIncident\"} 1",
             "port_dora_deliveries_failed_total{kind=\"DoraIncident\",reason=\"Unreachable\"} 1",
@@ -175,6 +181,8 @@ mod tests {
             "port_dora_record_writes_retried_total 0",
             "port_dora_records_expired_total{delivered=\"true\"} 0",
             "port_dora_incidents_opened_total{cause=\"LostAvailability\"} 0",
+            "port_dora_incident_writes_retried_total{reason=\"Failed\"} 0",
+            "port_dora_lookups_failed_total 0",
             "port_dora_alerts_received_total{status=\"firing\",result=\"failed\"} 0",
             "port_dora_deliveries_failed_total{kind=\"DoraDeployment\",reason=\"Unreachable\"} 0",
             "port_dora_resources_refused_total{kind=\"DoraDeployment\",reason=\"Undecodable\"} 0",

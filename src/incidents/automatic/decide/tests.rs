@@ -32,8 +32,8 @@ fn record(revision: i64, outcome: Outcome, started: i64, finished: i64) -> Rollo
         paused_at: None,
         paused_seconds: 0,
     };
-    let details = RecordDetails { environment: "production".to_owned(), incident: None, rolled_back_by: None };
-    RolloutRecord { name: format!("web-{revision}-u"), rollout, details: Some(details) }
+    let details = RecordDetails { triggers: IncidentTriggers::default(), has_incident: false, rolled_back_by: None };
+    RolloutRecord { name: format!("web-{revision}-u"), rollout, details }
 }
 
 fn rolled_back(revision: i64, by: i64, finished: i64) -> RolloutRecord {
@@ -42,13 +42,12 @@ fn rolled_back(revision: i64, by: i64, finished: i64) -> RolloutRecord {
 }
 
 fn with(mut record: RolloutRecord, change: impl Fn(&mut RecordDetails)) -> RolloutRecord {
-    record.details.iter_mut().for_each(change);
+    change(&mut record.details);
     record
 }
 
 fn reported(record: RolloutRecord) -> RolloutRecord {
-    let name = record.name.clone();
-    with(record, |details| details.incident = Some(name.clone()))
+    with(record, |details| details.has_incident = true)
 }
 
 fn available(is_available: bool, since: i64) -> Option<Availability> {
@@ -60,7 +59,9 @@ fn state(availability: Option<Availability>) -> WorkloadState {
         availability,
         is_in_effect: true,
         is_selected: true,
-        environment: "production".to_owned(),
+        is_scaled_to_zero: false,
+        excluded_completion: None,
+        triggers: IncidentTriggers::default(),
         reported_loss: None,
     }
 }
@@ -193,6 +194,33 @@ fn status_set_by_a_person_stays() {
 }
 
 #[test]
+fn success_that_is_not_recorded_resolves_incidents() {
+    let incident = automatic(OpenedBy::FailedRollout, 7, 200, None);
+    let records = [reported(record(7, Failed, 100, 200))];
+    let decided = |revision, second, incident: &Incident| {
+        let excluded_completion = Some(Completion { revision, at: at(second) });
+        let state = WorkloadState { is_selected: false, excluded_completion, ..state(available(true, 0)) };
+        decided_by(&IncidentSettings::default(), Some(state), &records, std::slice::from_ref(incident), 1000)
+    };
+    assert_eq!(decided(8, 500, &incident), ["resolve web-7-u 500"]);
+    assert_eq!(decided(7, 500, &incident), ["resolve web-7-u 500"], "the revision itself becomes complete");
+    assert_eq!(decided(7, 150, &incident), nothing(), "the revision was complete before it failed");
+    assert_eq!(decided(8, 150, &incident), ["resolve web-7-u 1000"], "the condition is of an earlier completion");
+    assert_eq!(decided(6, 500, &incident), nothing());
+    let rolled_back = Incident { rolled_back_by: Some(9), ..automatic(OpenedBy::RolledBackRollout, 7, 200, None) };
+    assert_eq!(decided(8, 500, &rolled_back), nothing());
+    assert_eq!(decided(9, 500, &rolled_back), ["resolve web-7-u 500"]);
+}
+
+#[test]
+fn workload_without_replicas_has_no_open_incident() {
+    let incidents = [automatic(OpenedBy::FailedRollout, 7, 200, None), unavailable(300, None)];
+    let state = WorkloadState { is_in_effect: false, is_scaled_to_zero: true, ..state(available(true, 700)) };
+    let decided = decided_by(&IncidentSettings::default(), Some(state), &[], &incidents, 1000);
+    assert_eq!(decided, ["resolve web-7-u 1000".to_owned(), format!("resolve {} 700", incidents[1].name)]);
+}
+
+#[test]
 fn deletion_of_the_workload_resolves_its_incidents() {
     let incidents = [automatic(OpenedBy::FailedRollout, 7, 200, None), unavailable(300, None)];
     let decided =
@@ -274,12 +302,13 @@ fn settings_of_the_environment_apply() {
     let mut settings = IncidentSettings::default();
     let staging = IncidentTriggers { failed_rollouts: false, rolled_back_rollouts: true, lost_availability: false };
     settings.open.insert("staging".to_owned(), staging);
+    let triggers = |environment: &str| settings.triggers(environment);
     let records = |environment: &str| {
         [record(7, Failed, 100, 200), rolled_back(8, 9, 300)]
-            .map(|record| with(record, |details| details.environment = environment.to_owned()))
+            .map(|record| with(record, |details| details.triggers = triggers(environment)))
     };
     for (environment, count) in [("production", 4), ("staging", 2), ("test", 0)] {
-        let lost = WorkloadState { environment: environment.to_owned(), ..state(available(false, 400)) };
+        let lost = WorkloadState { triggers: triggers(environment), ..state(available(false, 400)) };
         let decided = |records: &[RolloutRecord]| decided_by(&settings, Some(lost.clone()), records, &[], 1000).len();
         assert_eq!(decided(&records(environment)), count, "{environment}");
         assert_eq!(decided(&[]), if environment == "production" { 2 } else { 0 }, "{environment}");
