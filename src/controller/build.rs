@@ -13,7 +13,7 @@ use super::identity::{LEASE, cluster_name, default_identity, lease_reference};
 use super::{Controller, RunError};
 use crate::alertmanager::{self, TokenFile};
 use crate::incidents::automatic::{AutoIncidentController, IncidentIndex};
-use crate::publish::{Blueprints, PublishContext, Publisher, Publishing};
+use crate::publish::{Blueprints, Deletions, PublishContext, Publisher, Publishing};
 use crate::records::{RecorderCallbacks, Records, RolloutRecorder};
 use crate::resources::{FIELD_MANAGER, ResourceKey};
 use crate::runtime::{Context, Events, Metrics, PendingFn, PendingResources, Readiness, Synced, WorkQueue, now};
@@ -26,18 +26,25 @@ pub struct Queues {
     changed: Arc<WorkQueue<Uid>>,
     deployments: Arc<WorkQueue<ResourceKey>>,
     incidents: Arc<WorkQueue<ResourceKey>>,
+    deployment_deletions: Arc<Deletions>,
+    incident_deletions: Arc<Deletions>,
 }
 
 impl Queues {
     /// How many resources wait to be delivered, for `/readyz` and `/metrics`.
     pub fn pending(&self) -> PendingFn {
-        let waiting = |kind, queue: &WorkQueue<ResourceKey>| PendingResources {
+        let waiting = |kind, queue: &WorkQueue<ResourceKey>, deletions: &Deletions| PendingResources {
             kind,
-            count: queue.len(),
-            oldest: queue.oldest().unwrap_or_default(),
+            count: queue.len() + deletions.len(),
+            oldest: queue.oldest().max(deletions.oldest()).unwrap_or_default(),
         };
-        let Self { deployments, incidents, changed: _ } = self.clone();
-        Arc::new(move || vec![waiting("DoraDeployment", &deployments), waiting("DoraIncident", &incidents)])
+        let Self { deployments, incidents, deployment_deletions, incident_deletions, changed: _ } = self.clone();
+        Arc::new(move || {
+            vec![
+                waiting("DoraDeployment", &deployments, &deployment_deletions),
+                waiting("DoraIncident", &incidents, &incident_deletions),
+            ]
+        })
     }
 }
 
@@ -168,8 +175,16 @@ fn publishing(
         blueprints: Blueprints::default(),
     });
     Publishing {
-        deployments: Arc::new(Publisher::new(Arc::clone(&context), Arc::clone(&queues.deployments))),
-        incidents: Publisher::new(Arc::clone(&context), Arc::clone(&queues.incidents)),
+        deployments: Arc::new(Publisher::new(
+            Arc::clone(&context),
+            Arc::clone(&queues.deployments),
+            Arc::clone(&queues.deployment_deletions),
+        )),
+        incidents: Publisher::new(
+            Arc::clone(&context),
+            Arc::clone(&queues.incidents),
+            Arc::clone(&queues.incident_deletions),
+        ),
         context,
         credentials,
         create_blueprints: create_blueprints && !shared.dry_run,

@@ -6,7 +6,7 @@ use kube::runtime::watcher::Event;
 use kube::{Api, Resource};
 
 use super::Controller;
-use crate::resources::{DeliveryState, ResourceKey, SlimDoraDeployment, SlimDoraIncident};
+use crate::resources::{ResourceKey, SlimDoraDeployment, SlimDoraIncident};
 use crate::runtime::{Synced, decoded, watch_each};
 
 impl Controller {
@@ -47,6 +47,7 @@ impl Controller {
             Event::Apply(incident) => self.incident_seen(incident, false),
             Event::InitApply(incident) => self.incident_seen(incident, true),
             Event::Delete(incident) => {
+                self.publishing.incidents.deleted(incident.meta());
                 if let Some(incident) = decoded(incident) {
                     self.incident_index.deleted(&incident);
                 }
@@ -56,20 +57,18 @@ impl Controller {
     }
 
     fn incident_seen(&self, incident: DeserializeGuard<SlimDoraIncident>, listed: bool) {
-        let metadata = incident.meta();
-        let (key, is_deleted) = (ResourceKey::of(metadata), metadata.deletion_timestamp.is_some());
-        let incident = decoded(incident);
-        // The finalizer blocks the deletion. So the publisher must handle it even if the rest of the resource can't be decoded.
-        let state = if is_deleted {
-            Some(DeliveryState::New)
-        } else {
-            incident.as_ref().map(|incident| incident.delivery_state(self.settings.digest()))
+        let is_deleted = incident.meta().deletion_timestamp.is_some();
+        if is_deleted {
+            // The finalizer blocks the deletion. So the publisher must handle it even if the rest of the resource can't be decoded.
+            self.publishing.incidents.deletion_observed(incident.meta());
+        }
+        let Some(incident) = decoded(incident) else {
+            return;
         };
-        if let (Some(key), Some(state)) = (key, state) {
+        if let Some(key) = ResourceKey::of(incident.meta()).filter(|_| !is_deleted) {
+            let state = incident.delivery_state(self.settings.digest());
             self.publishing.incidents.observed(key, state, listed);
         }
-        if let Some(incident) = incident {
-            self.incident_index.applied(&incident, Timestamp::now());
-        }
+        self.incident_index.applied(&incident, Timestamp::now());
     }
 }

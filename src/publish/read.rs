@@ -15,6 +15,15 @@ pub enum ReadResource<R: Publishable> {
     Terminating(Box<Terminating<R>>),
 }
 
+impl<R: Publishable> ReadResource<R> {
+    fn of(resource: R) -> Self {
+        match Terminating::of(&resource) {
+            Some(terminating) => Self::Terminating(Box::new(terminating)),
+            None => Self::Present(Box::new(resource)),
+        }
+    }
+}
+
 impl<R: Publishable> Publisher<R> {
     /// Reads the resource. `None` if it no longer exists, or if it can't be read now; then it is retried.
     pub(super) async fn read(&self, key: &ResourceKey) -> Option<ReadResource<R>> {
@@ -38,21 +47,22 @@ impl<R: Publishable> Publisher<R> {
 
     async fn get(&self, key: &ResourceKey) -> Result<Option<ReadResource<R>>, kube::Error> {
         let written = self.written.lock().remove(key);
-        let resource = match written {
-            Some(resource) => Some(resource),
-            None => match self.api(key).get_opt(&key.name).await {
-                // A resource that can't be decoded can still be deleted.
-                Err(error @ kube::Error::SerdeError(_)) => {
-                    let terminating = self.get_undecodable(key).await?.ok_or(error)?;
-                    return Ok(Some(ReadResource::Terminating(Box::new(terminating))));
-                }
-                resource => resource?,
-            },
-        };
-        Ok(resource.map(|resource| match Terminating::of(&resource) {
-            Some(terminating) => ReadResource::Terminating(Box::new(terminating)),
-            None => ReadResource::Present(Box::new(resource)),
-        }))
+        match written {
+            Some(resource) => Ok(Some(ReadResource::of(resource))),
+            None => self.fetch(key).await,
+        }
+    }
+
+    /// Reads the resource from the API server.
+    pub(super) async fn fetch(&self, key: &ResourceKey) -> Result<Option<ReadResource<R>>, kube::Error> {
+        match self.api(key).get_opt(&key.name).await {
+            // A resource that can't be decoded can still be deleted.
+            Err(error @ kube::Error::SerdeError(_)) => {
+                let terminating = self.get_undecodable(key).await?.ok_or(error)?;
+                Ok(Some(ReadResource::Terminating(Box::new(terminating))))
+            }
+            resource => Ok(resource?.map(ReadResource::of)),
+        }
     }
 
     pub(super) fn api(&self, key: &ResourceKey) -> Api<R> {
