@@ -10,6 +10,7 @@ use rollout::Uid;
 use tracing::info;
 
 use super::identity::{LEASE, cluster_name, default_identity, lease_reference};
+use super::installations::Installations;
 use super::{Controller, RunError};
 use crate::alertmanager::{self, TokenFile};
 use crate::incidents::automatic::{AutoIncidentController, IncidentIndex};
@@ -88,6 +89,7 @@ impl Controller {
         default_namespace: String,
         metrics: Arc<Metrics>,
         queues: Queues,
+        readiness: &Readiness,
     ) -> Result<Self, RunError> {
         let cluster = match settings.cluster_name.clone() {
             Some(name) => name,
@@ -120,6 +122,7 @@ impl Controller {
         let recorder =
             RolloutRecorder::new(context.clone(), Arc::clone(&shared), index, records, queues.changed, callbacks);
         Ok(Self {
+            installations: Installations::new(&context, readiness, &namespace),
             context,
             settings: shared,
             namespace,

@@ -2,6 +2,7 @@
 
 mod build;
 mod identity;
+mod installations;
 mod watches;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tracing::{info, warn};
 
 use self::build::{Queues, ReadinessGates, alert_routes, readiness};
 use self::identity::installation_time;
+use self::installations::Installations;
 use crate::incidents::automatic::{AutoIncidentController, IncidentIndex};
 use crate::publish::Publishing;
 use crate::records::RolloutRecorder;
@@ -66,7 +68,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     let pending = queues.pending();
     let http = serve(settings.listen_address, readiness.clone(), Arc::clone(&metrics), pending, alerts).await?;
     let work = async {
-        let controller = Controller::build(settings, client, default_namespace, metrics, queues).await?;
+        let controller = Controller::build(settings, client, default_namespace, metrics, queues, &readiness).await?;
         Box::pin(controller.run(&readiness, gates, &stop)).await;
         Ok(())
     };
@@ -82,6 +84,7 @@ struct Controller {
     settings: Arc<ActiveSettings>,
     namespace: String,
     election: LeaderElection,
+    installations: Installations,
     watches: WatchContext,
     recorder: RolloutRecorder,
     incident_index: Arc<IncidentIndex>,
@@ -127,14 +130,22 @@ impl Controller {
         while !stop.is_cancelled() {
             let stand_by = CancellationToken::new();
             let lead = async {
+                // Until then, this replica stands by although it holds the lease of its installation.
+                if stop.run_until_cancelled(self.installations.until_first()).await.is_none() {
+                    return;
+                }
                 stand_by.cancel();
-                Box::pin(self.lead(readiness, stop)).await;
+                tokio::select! {
+                    () = Box::pin(self.lead(readiness, stop)) => {}
+                    () = self.installations.until_second() => {}
+                }
             };
             let finished = tokio::select! {
                 finished = self.election.with_lease(lead) => finished,
                 never = self.stand_by(readiness, &stand_by) => never,
             };
             self.set_leads(false);
+            self.installations.clear_report();
             if finished.is_none() {
                 warn!("lost the lease; this replica stands by, and another one can lead");
             }

@@ -87,6 +87,7 @@ async fn readyz(State(state): State<ServerState>) -> impl IntoResponse {
     if closed.is_empty() {
         lines.push("ready".to_owned());
     }
+    lines.extend(state.readiness.notice());
     let pending = (state.pending)().into_iter();
     lines
         .extend(pending.map(|PendingResources { kind, count, .. }| format!("{kind} waiting to be delivered: {count}")));

@@ -21,6 +21,7 @@ mod incident_roles;
 mod incident_rules;
 mod incident_times;
 mod incidents;
+mod installations;
 mod no_deadline;
 mod objects;
 mod outcomes;

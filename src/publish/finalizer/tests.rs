@@ -76,6 +76,7 @@ struct ApiServer {
     all_removed: tokio::sync::Notify,
 }
 
+#[expect(clippy::unused_async, reason = "handlers of axum are async")]
 impl ApiServer {
     fn client(self: Arc<Self>) -> Client {
         let incident = "/apis/dora.port.io/v1alpha1/namespaces/shop/doraincidents/{name}";

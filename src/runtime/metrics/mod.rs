@@ -94,6 +94,7 @@ mod tests {
         metrics.delivery.set_missing_fields("dora_incident", 3);
         metrics.process.set_indexed(4, 5);
         metrics.process.set_leader(true);
+        metrics.process.set_conflicting_installations(true);
         metrics.on_request(Route::Upsert, StatusClass::Success, Duration::from_millis(30));
         metrics.on_wait(Route::Upsert, Duration::from_millis(500));
         metrics.on_pause(Duration::from_secs(60));
@@ -120,6 +121,7 @@ mod tests {
             "port_dora_request_wait_seconds_total{route=\"upsert\"} 0.5",
             "port_dora_paused_seconds_total 60.0",
             "port_dora_leader 1",
+            "port_dora_conflicting_installations 1",
             "port_dora_indexed_workloads 4",
             "port_dora_indexed_revisions 5",
         ] {

@@ -56,8 +56,9 @@ impl Blueprint {
     /// The differences between this blueprint and the fields that a writer sends. Without differences, Port accepts the fields of every
     /// entity.
     ///
-    /// Further fields of the blueprint are no difference, unless they are required. A type into which [`Property::conform`] converts all
-    /// values is no difference either, such as `string` for a number. Allowed values are not compared.
+    /// Further fields of the blueprint are no difference, unless they are required. A type into which
+    /// [`Property::conform`](crate::Property::conform) converts all values is no difference either, such as `string` for a number. Allowed
+    /// values are not compared.
     ///
     /// ```
     /// use port_client::{Blueprint, BlueprintDifference, ExpectedFields, Property, Sent};
