@@ -10,6 +10,7 @@ use tracing::info;
 
 use super::clients::{Clients, renew_deadline};
 use super::identity::{LEASE, cluster_name, default_identity, lease_reference};
+use super::installations::Installations;
 use super::queues::Queues;
 use super::{Controller, RunError};
 use crate::alertmanager::{self, AlertIndex, TokenFile};
@@ -70,6 +71,7 @@ impl Controller {
         metrics: Arc<Metrics>,
         queues: Queues,
         alert_index: Arc<AlertIndex>,
+        readiness: &Readiness,
     ) -> Result<Self, RunError> {
         let Clients { requests: client, lease, watches: watch_client } = clients;
         let cluster = match settings.cluster_name.clone() {
@@ -104,6 +106,7 @@ impl Controller {
         let recorder =
             RolloutRecorder::new(context.clone(), Arc::clone(&shared), index, records, changed, callbacks, lease);
         Ok(Self {
+            installations: Installations::new(&context, readiness, &namespace),
             context,
             settings: shared,
             namespace,
@@ -162,8 +165,16 @@ fn publishing(
         blueprints: Blueprints::default(),
     });
     Publishing {
-        deployments: Arc::new(Publisher::new(Arc::clone(&context), Arc::clone(&queues.deployments))),
-        incidents: Publisher::new(Arc::clone(&context), Arc::clone(&queues.incidents)),
+        deployments: Arc::new(Publisher::new(
+            Arc::clone(&context),
+            Arc::clone(&queues.deployments),
+            Arc::clone(&queues.deployment_deletions),
+        )),
+        incidents: Publisher::new(
+            Arc::clone(&context),
+            Arc::clone(&queues.incidents),
+            Arc::clone(&queues.incident_deletions),
+        ),
         context,
         create_blueprints: create_blueprints && !shared.dry_run,
         lease: lease_reference(namespace),

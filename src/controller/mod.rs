@@ -3,6 +3,7 @@
 mod build;
 mod clients;
 mod identity;
+mod installations;
 mod queues;
 mod watches;
 
@@ -18,6 +19,7 @@ use tracing::{info, warn};
 use self::build::{ReadinessGates, alert_routes, readiness};
 use self::clients::Clients;
 use self::identity::installation_time;
+use self::installations::Installations;
 use self::queues::Queues;
 use crate::alertmanager::AlertIndex;
 use crate::incidents::automatic::{AutoIncidentController, IncidentIndex};
@@ -83,7 +85,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     };
     let http = serve(settings.listen_address, HttpLimits::default(), probes, alerts)?;
     let work = async {
-        let build = Box::pin(Controller::build(settings, clients, default_namespace, metrics, queues, alert_index));
+        let build =
+            Box::pin(Controller::build(settings, clients, default_namespace, metrics, queues, alert_index, &readiness));
         if let Some(controller) = stop.run_until_cancelled(build).await {
             Box::pin(controller?.run(&readiness, gates, &stop)).await;
         }
@@ -101,6 +104,7 @@ struct Controller {
     settings: Arc<ActiveSettings>,
     namespace: String,
     election: LeaderElection,
+    installations: Installations,
     watches: WatchContext,
     recorder: RolloutRecorder,
     incident_index: Arc<IncidentIndex>,
@@ -149,14 +153,22 @@ impl Controller {
         while !stop.is_cancelled() {
             let stand_by = CancellationToken::new();
             let lead = async {
+                // Until then, this replica stands by although it holds the lease of its installation.
+                if stop.run_until_cancelled(self.installations.until_first()).await.is_none() {
+                    return;
+                }
                 stand_by.cancel();
-                Box::pin(self.lead(readiness, stop)).await;
+                tokio::select! {
+                    () = Box::pin(self.lead(readiness, stop)) => {}
+                    () = self.installations.until_second() => {}
+                }
             };
             let finished = tokio::select! {
                 finished = self.election.with_lease(lead) => finished,
                 never = self.stand_by(readiness, &stand_by) => never,
             };
             self.set_leads(false);
+            self.installations.clear_report();
             if finished.is_none() {
                 warn!("lost the lease; this replica stands by, and another one can lead");
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rollout::Uid;
 
 use crate::incidents::automatic::IncidentIndex;
+use crate::publish::Deletions;
 use crate::resources::ResourceKey;
 use crate::runtime::{
     FROZEN_AFTER, FrozenFn, FrozenPart, PendingFn, PendingResources, WatchActivity, WorkQueue, frozen_worker,
@@ -17,6 +18,8 @@ pub struct Queues {
     pub changed: Arc<WorkQueue<Uid>>,
     pub deployments: Arc<WorkQueue<ResourceKey>>,
     pub incidents: Arc<WorkQueue<ResourceKey>>,
+    pub deployment_deletions: Arc<Deletions>,
+    pub incident_deletions: Arc<Deletions>,
     /// Has the queue of the automatic incidents.
     pub incident_index: Arc<IncidentIndex>,
 }
@@ -24,19 +27,25 @@ pub struct Queues {
 impl Queues {
     /// How many resources wait to be delivered, for `/readyz` and `/metrics`.
     pub fn pending(&self) -> PendingFn {
-        let waiting = |kind, queue: &WorkQueue<ResourceKey>| PendingResources {
+        let waiting = |kind, queue: &WorkQueue<ResourceKey>, deletions: &Deletions| PendingResources {
             kind,
-            count: queue.len(),
-            oldest: queue.oldest().unwrap_or_default(),
+            count: queue.len().saturating_add(deletions.len()),
+            oldest: queue.oldest().max(deletions.oldest()).unwrap_or_default(),
         };
-        let Self { deployments, incidents, .. } = self.clone();
-        Arc::new(move || vec![waiting("DoraDeployment", &deployments), waiting("DoraIncident", &incidents)])
+        let Self { deployments, incidents, deployment_deletions, incident_deletions, .. } = self.clone();
+        Arc::new(move || {
+            vec![
+                waiting("DoraDeployment", &deployments, &deployment_deletions),
+                waiting("DoraIncident", &incidents, &incident_deletions),
+            ]
+        })
     }
 
     /// The parts that make no progress: workers that have been busy with one key for too long, and watches on which the API server has
     /// sent nothing for [`FROZEN_AFTER`] longer than a watch lasts.
     pub fn frozen(&self, watch_seconds: u16, activity: &Arc<WatchActivity>) -> FrozenFn {
-        let (Self { changed, deployments, incidents, incident_index }, activity) = (self.clone(), Arc::clone(activity));
+        let (Self { changed, deployments, incidents, incident_index, .. }, activity) =
+            (self.clone(), Arc::clone(activity));
         let max_age = FROZEN_AFTER + Duration::from_secs(watch_seconds.into());
         Arc::new(move || {
             let resource = |key: &ResourceKey| format!("{}/{}", key.namespace, key.name);

@@ -72,6 +72,7 @@ impl Controller {
             Event::Apply(incident) => self.incident_seen(&incident, false),
             Event::InitApply(incident) => self.incident_seen(&incident, true),
             Event::Delete(incident) => {
+                self.publishing.incidents.deleted(incident.meta());
                 if let Some(key) = ResourceKey::of(incident.meta()) {
                     self.publishing.context.awaited.forget(&key);
                     self.alert_index.deleted(incident.meta());
@@ -84,14 +85,14 @@ impl Controller {
 
     fn incident_seen(&self, incident: &Guarded<SlimDoraIncident>, listed: bool) {
         let metadata = incident.meta();
-        let (key, is_deleted) = (ResourceKey::of(metadata), metadata.deletion_timestamp.is_some());
         let state = match &incident.0 {
-            // The finalizer blocks the deletion.
-            _ if is_deleted => DeliveryState::New,
             Ok(incident) => incident.delivery_state(self.settings.digest()),
             Err(undecodable) => undecodable.delivery_state(self.settings.digest()),
         };
-        if let Some(key) = key {
+        if metadata.deletion_timestamp.is_some() {
+            // The finalizer blocks the deletion. So the publisher must handle it even if the rest of the resource can't be decoded.
+            self.publishing.incidents.deletion_observed(metadata);
+        } else if let Some(key) = ResourceKey::of(metadata) {
             self.publishing.incidents.observed(key, state, listed);
         }
         if let Ok(incident) = &incident.0 {

@@ -1,26 +1,20 @@
 //! The finalizer: resources with `spec.deletionPolicy: Delete` wait for it, so that the controller can delete their entities first.
 
-use std::time::Duration;
+#[cfg(test)]
+mod tests;
 
-use jiff::{SignedDuration, Timestamp};
 use kube::api::{ObjectMeta, Patch, PatchParams};
 use kube::core::{PartialObjectMeta, PartialObjectMetaExt};
 use port_client as port;
 use serde::Deserialize;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::read::ReadResource;
 use super::{Publishable, Publisher, condition};
 use crate::resources::{DeletionPolicy, DeliveredEntity, FINALIZER, Guarded, ResourceKey, Undecodable};
 use crate::runtime::warning_event;
-
-/// How long after its deletion a resource waits for Port at most. Then the finalizer is removed, and the entity stays in Port.
-///
-/// The deletion of a namespace waits for all resources in it.
-pub const FINALIZE_TIMEOUT: SignedDuration = SignedDuration::from_mins(2);
-
-/// Timeout of an attempt that starts late, such as the first one after the controller was away.
-const SHORTEST_ATTEMPT: Duration = Duration::from_secs(10);
 
 /// A resource that is being deleted.
 pub struct Terminating<R: Publishable> {
@@ -72,16 +66,51 @@ impl<R: Publishable> Terminating<R> {
     fn entity_to_delete(&self) -> Option<&DeliveredEntity> {
         self.entity.as_ref().filter(|_| self.policy == DeletionPolicy::Delete)
     }
+}
 
-    /// How long the resource may still wait for Port at `now`.
-    fn remaining(&self, now: Timestamp) -> Duration {
-        let deleted = self.object.metadata.deletion_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-        let deadline = deleted.checked_add(FINALIZE_TIMEOUT).unwrap_or(deleted);
-        Duration::try_from(deadline.duration_since(now)).unwrap_or_default()
-    }
+/// The result of an attempt to delete an entity.
+enum Deletion {
+    /// Port has deleted it.
+    Done,
+    /// It was not deleted, and is retried.
+    Failed(String),
+    /// It can't be deleted.
+    Impossible(String),
 }
 
 impl<R: Publishable> Publisher<R> {
+    /// Handles a resource that is being deleted. It is not delivered any more.
+    pub fn deletion_observed(&self, metadata: &ObjectMeta) {
+        if let Some(key) = ResourceKey::of(metadata) {
+            self.queue.forget(&key);
+            self.deletions.add(&key, metadata);
+        }
+    }
+
+    /// Handles a resource that is gone.
+    pub fn deleted(&self, metadata: &ObjectMeta) {
+        if let Some(key) = ResourceKey::of(metadata) {
+            self.queue.forget(&key);
+            self.forget_deletion(&key);
+        }
+    }
+
+    /// Handles a resource that a delivery has found to be in deletion.
+    pub(super) fn hand_over(&self, key: &ResourceKey, terminating: &Terminating<R>) {
+        if has_finalizer(&terminating.object.metadata) {
+            self.deletion_observed(&terminating.object.metadata);
+        } else {
+            self.forget(key);
+        }
+    }
+
+    /// Deletes the entities of resources that are being deleted until `stop`.
+    pub(super) async fn run_deletions(&self, stop: &CancellationToken) {
+        let finalize = async |key: ResourceKey| self.finalize(&key).await;
+        let expire = async |key: ResourceKey| self.expire(&key).await;
+        self.deletions.run(stop, finalize, expire).await;
+    }
+
     /// Adds the finalizer to `resource` if its entity is to be deleted with it, and removes it otherwise. `None` if the resource has
     /// changed or is gone.
     pub(super) async fn sync_finalizer(&self, key: &ResourceKey, resource: R) -> Option<R> {
@@ -105,50 +134,118 @@ impl<R: Publishable> Publisher<R> {
     }
 
     /// Deletes the entity of a resource that is being deleted, if its policy asks for it, and removes the finalizer.
-    pub(super) async fn finalize(&self, key: &ResourceKey, terminating: Terminating<R>) {
-        if !has_finalizer(&terminating.object.metadata) {
-            self.forget(key);
+    async fn finalize(&self, key: &ResourceKey) {
+        // A delivery under way would create the entity again. None begins any more.
+        if self.queue.is_working_on(key) {
+            return self.deletions.retry_after_delivery(key);
+        }
+        let Some(terminating) = self.read_terminating(key).await else {
+            return;
+        };
+        let Some(entity) = terminating.entity_to_delete().filter(|_| !self.deletions.is_entity_deleted(key)) else {
+            self.remove_finalizer(key, &terminating).await;
+            return;
+        };
+        // Past the deadline, Port is not asked any more. `expire` follows.
+        if self.deletions.remaining(key).is_zero() {
             return;
         }
-        let Some(entity) = terminating.entity_to_delete() else {
-            return self.remove_finalizer(key, &terminating).await;
-        };
-        let DeliveredEntity { blueprint, identifier, .. } = entity;
-        let kind = R::kind(&());
-        if self.context.settings.dry_run {
-            return self.orphan(key, &terminating, entity, "the controller runs in dry-run mode").await;
+        match self.delete_entity(key, entity).await {
+            Deletion::Done => {
+                self.deletions.entity_deleted(key);
+                self.remove_finalizer(key, &terminating).await;
+            }
+            Deletion::Impossible(problem) => self.orphan(key, &terminating, entity, &problem).await,
+            Deletion::Failed(problem) => {
+                self.report_failed_deletion(key, entity, problem);
+                self.deletions.retry(key);
+            }
         }
-        let timeout = terminating.remaining(Timestamp::now()).max(SHORTEST_ATTEMPT);
+    }
+
+    /// Lets a resource go that has waited long enough, without another request to Port.
+    async fn expire(&self, key: &ResourceKey) {
+        let Some(terminating) = self.read_terminating(key).await else {
+            return;
+        };
+        match terminating.entity_to_delete().filter(|_| !self.deletions.is_entity_deleted(key)) {
+            Some(entity) => {
+                let problem = self.deletions.problem(key);
+                let problem = problem.as_deref().unwrap_or("Port did not respond to other deletions in time");
+                self.orphan(key, &terminating, entity, problem).await;
+            }
+            None => {
+                self.remove_finalizer(key, &terminating).await;
+            }
+        }
+    }
+
+    /// Reads a resource that is being deleted. `None` if it is gone, has no finalizer of this controller, or can't be read now; then it is
+    /// retried.
+    async fn read_terminating(&self, key: &ResourceKey) -> Option<Terminating<R>> {
+        match self.fetch(key).await {
+            Ok(Some(ReadResource::Terminating(terminating))) if has_finalizer(&terminating.object.metadata) => {
+                self.deletions.add(key, &terminating.object.metadata);
+                Some(*terminating)
+            }
+            Ok(Some(ReadResource::Terminating(_)) | None) => {
+                self.forget_deletion(key);
+                None
+            }
+            // It is a new one with the same name.
+            Ok(Some(ReadResource::Present(_) | ReadResource::Undecodable(_))) => {
+                self.forget_deletion(key);
+                self.queue.add(key.clone());
+                None
+            }
+            Err(error) => {
+                warn!(
+                    kind = %R::kind(&()), namespace = %key.namespace, name = %key.name,
+                    error = &error as &dyn std::error::Error,
+                    "failed to read the resource, so its deletion waits; retrying",
+                );
+                self.deletions.retry(key);
+                None
+            }
+        }
+    }
+
+    /// Asks Port to delete the entity, for no longer than the resource may wait.
+    async fn delete_entity(&self, key: &ResourceKey, entity: &DeliveredEntity) -> Deletion {
+        let DeliveredEntity { blueprint, identifier, .. } = entity;
+        let (kind, metrics) = (R::kind(&()), &self.context.runtime.metrics.delivery);
+        if self.context.settings.dry_run {
+            return Deletion::Impossible("the controller runs in dry-run mode".to_owned());
+        }
+        if self.deletions.problem(key).is_some() {
+            metrics.retried(&kind);
+        }
         let deletion = self.context.port.delete_entity(blueprint, identifier);
-        let problem = match tokio::time::timeout(timeout, deletion).await {
+        match tokio::time::timeout(self.deletions.remaining(key), deletion).await {
             Ok(Ok(())) => {
                 info!(
                     %kind, namespace = %key.namespace, name = %key.name, blueprint, entity = identifier,
                     "deleted the entity from Port",
                 );
-                return self.remove_finalizer(key, &terminating).await;
+                Deletion::Done
             }
-            Ok(Err(error @ port::Error::NoCredentials)) => {
-                return self.orphan(key, &terminating, entity, &error.to_string()).await;
-            }
+            Ok(Err(error @ port::Error::NoCredentials)) => Deletion::Impossible(error.to_string()),
             Ok(Err(error)) => {
-                self.context.runtime.metrics.delivery.failed(&kind, error.reason());
-                condition::explain(&error)
+                metrics.failed(&kind, error.reason());
+                Deletion::Failed(condition::explain(&error))
             }
-            Err(_) => "Port did not respond in time".to_owned(),
-        };
-        let remaining = terminating.remaining(Timestamp::now());
-        if remaining.is_zero() {
-            return self.orphan(key, &terminating, entity, &problem).await;
+            Err(_) => {
+                metrics.failed(&kind, port::ErrorKind::TimedOut.as_str());
+                Deletion::Failed("Port did not respond in time".to_owned())
+            }
         }
-        self.log_failed_deletion(key, entity, &problem);
-        self.retry_within(key, remaining);
     }
 
-    fn log_failed_deletion(&self, key: &ResourceKey, entity: &DeliveredEntity, problem: &str) {
+    /// Keeps and logs why an entity could not be deleted: the first time as a warning.
+    fn report_failed_deletion(&self, key: &ResourceKey, entity: &DeliveredEntity, problem: String) {
         let DeliveredEntity { blueprint, identifier, .. } = entity;
         let kind = R::kind(&());
-        if self.is_failing(key) {
+        if self.deletions.problem(key).is_some() {
             debug!(
                 %kind, namespace = %key.namespace, name = %key.name, problem,
                 "still failing to delete the entity from Port",
@@ -159,6 +256,7 @@ impl<R: Publishable> Publisher<R> {
                 "failed to delete the entity from Port; retrying for at most 2 minutes, while the deletion of the resource waits: {problem}",
             );
         }
+        self.deletions.failed(key, problem);
     }
 
     /// Removes the finalizer although the entity may still be in Port.
@@ -176,22 +274,39 @@ impl<R: Publishable> Publisher<R> {
         );
         let event = warning_event("EntityOrphaned", "Delete", note);
         self.context.runtime.events.publish(&terminating.object, &event).await;
-        self.context.runtime.metrics.delivery.orphaned(&kind);
-        self.remove_finalizer(key, terminating).await;
+        if self.remove_finalizer(key, terminating).await {
+            self.context.runtime.metrics.delivery.orphaned(&kind);
+        }
     }
 
-    async fn remove_finalizer(&self, key: &ResourceKey, terminating: &Terminating<R>) {
+    /// Removes the finalizer. Returns whether it is removed now; otherwise it is retried.
+    async fn remove_finalizer(&self, key: &ResourceKey, terminating: &Terminating<R>) -> bool {
         match self.set_finalizer(key, &terminating.object.metadata, false).await {
-            Ok(_) => self.forget(key),
+            Ok(Some(_)) => {
+                self.forget_deletion(key);
+                true
+            }
+            // The resource has changed, or is gone.
+            Ok(None) => {
+                self.deletions.retry_now(key);
+                false
+            }
             Err(error) => {
                 warn!(
                     kind = %R::kind(&()), namespace = %key.namespace, name = %key.name,
                     error = &error as &dyn std::error::Error,
                     "failed to remove the finalizer {FINALIZER}, so the deletion of the resource waits; retrying",
                 );
-                self.retry(key);
+                self.deletions.retry(key);
+                false
             }
         }
+    }
+
+    /// Forgets a resource whose deletion does not wait for this controller any more.
+    fn forget_deletion(&self, key: &ResourceKey) {
+        self.deletions.forget(key);
+        self.forget(key);
     }
 
     /// Adds or removes the finalizer, and keeps those of others. `None` if the resource has changed, which adds it to the queue, or is
@@ -216,68 +331,5 @@ impl<R: Publishable> Publisher<R> {
             }
             Err(error) => Err(error),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::Value;
-
-    use super::*;
-    use crate::resources::DoraIncident;
-
-    const DELETED: &str = "2026-01-31T12:00:00Z";
-
-    fn incident(metadata: &Value, spec: &Value) -> Value {
-        json!({
-            "apiVersion": "dora.port.io/v1alpha1", "kind": "DoraIncident", "metadata": metadata, "spec": spec,
-            "status": {"entity": {"blueprint": "dora_incident", "identifier": "prod:shop:down", "digest": "digest"}},
-        })
-    }
-
-    fn deleted(spec: &Value) -> Value {
-        incident(&json!({"name": "down", "namespace": "shop", "deletionTimestamp": DELETED}), spec)
-    }
-
-    fn to_delete(terminating: &Terminating<DoraIncident>) -> Option<&str> {
-        terminating.entity_to_delete().map(|entity| entity.identifier.as_str())
-    }
-
-    #[test]
-    fn only_deleted_resources_are_finalized() {
-        let of = |incident: Value| Terminating::of(&serde_json::from_value::<DoraIncident>(incident).unwrap());
-        let spec = json!({"deletionPolicy": "Delete"});
-        assert!(of(incident(&json!({"name": "down", "namespace": "shop"}), &spec)).is_none());
-        assert_eq!(to_delete(&of(deleted(&spec)).unwrap()), Some("prod:shop:down"));
-        assert_eq!(to_delete(&of(deleted(&json!({}))).unwrap()), None, "the policy is Retain by default");
-    }
-
-    #[test]
-    fn undecodable_resources_are_finalized() {
-        let of = |incident: Value| {
-            let Guarded(incident): Guarded<DoraIncident> = serde_json::from_value(incident).unwrap();
-            Terminating::<DoraIncident>::of_undecodable(&incident.unwrap_err()).unwrap()
-        };
-        let entity = |spec: &Value| to_delete(&of(deleted(spec))).map(str::to_owned);
-        assert_eq!(entity(&json!({"deletionPolicy": "Delete", "priority": 1})).as_deref(), Some("prod:shop:down"));
-        assert_eq!(entity(&json!({"deletionPolicy": "Retain", "priority": 1})), None);
-        let unknown_policy = json!({"deletionPolicy": "Archive"});
-        assert_eq!(entity(&unknown_policy).as_deref(), Some("prod:shop:down"), "the finalizer means Delete");
-        assert_eq!(entity(&json!(1)).as_deref(), Some("prod:shop:down"));
-        let without_status = of(json!({
-            "apiVersion": "dora.port.io/v1alpha1", "kind": "DoraIncident", "spec": 1,
-            "metadata": {"name": "down", "namespace": "shop", "deletionTimestamp": DELETED},
-        }));
-        assert_eq!(to_delete(&without_status), None);
-    }
-
-    #[test]
-    fn resource_waits_for_two_minutes_at_most() {
-        let incident: DoraIncident = serde_json::from_value(deleted(&json!({}))).unwrap();
-        let terminating = Terminating::of(&incident).unwrap();
-        let remaining = |now: &str| terminating.remaining(now.parse().unwrap());
-        assert_eq!(remaining(DELETED), Duration::from_mins(2));
-        assert_eq!(remaining("2026-01-31T12:01:30Z"), Duration::from_secs(30));
-        assert_eq!(remaining("2026-01-31T13:00:00Z"), Duration::ZERO);
     }
 }

@@ -1,7 +1,9 @@
-//! The fields that a blueprint does not define, and the fields that it requires although the controller does not always send them. Pure.
+//! The fields that a blueprint does not define or defines with another type, and the fields that it requires although the controller does
+//! not always send them. Pure.
 
 use port_client::{Blueprint, BlueprintDifference, ExpectedFields, Property, Sent};
 
+use super::templates;
 use crate::settings::{Naming, Vocabulary};
 
 /// The differences between a blueprint and the fields that the controller sends, by the names of the fields in Port.
@@ -9,6 +11,9 @@ use crate::settings::{Naming, Vocabulary};
 pub struct MissingFields {
     /// Properties that the blueprint does not define. The controller omits them.
     pub properties: Vec<String>,
+    /// Properties that the blueprint defines with another type, and both types, such as `revision as boolean (not number)`. The controller
+    /// omits the values that it can't convert.
+    pub other_types: Vec<String>,
     /// Relations that the blueprint does not define. The controller omits them.
     pub relations: Vec<String>,
     /// Properties and relations that the blueprint requires, but the controller does not always send. Port refuses entities without them.
@@ -19,28 +24,62 @@ impl MissingFields {
     /// Compares a blueprint with the fields that the controller sends.
     #[must_use]
     pub fn of(blueprint: &Blueprint, naming: &Naming, vocabulary: &Vocabulary) -> Self {
-        let always: Vec<&str> = vocabulary.always.iter().filter_map(|name| naming.property(name)).collect();
-        let is_always_sent = |difference: &BlueprintDifference| matches!(difference, BlueprintDifference::RequiredProperty { name } if always.contains(&name.as_str()));
+        let renamed =
+            |names: &[&'static str]| -> Vec<&str> { names.iter().filter_map(|name| naming.property(name)).collect() };
+        let (standard, mut always) = (renamed(vocabulary.properties), renamed(vocabulary.always));
         let differences = blueprint.differences(&expected_fields(naming, vocabulary));
-        differences.into_iter().filter(|difference| !is_always_sent(difference)).collect()
+        let mut fields = Self::default();
+        for difference in &differences {
+            match difference {
+                // Further properties are sent only if the blueprint defines them.
+                BlueprintDifference::MissingProperty { name, .. } if standard.contains(&name.as_str()) => {
+                    fields.properties.push(name.clone());
+                }
+                BlueprintDifference::DifferentProperty { name, expected, found } => {
+                    fields.other_types.push(format!("{name} as {found} (not {expected})"));
+                    always.retain(|always| always != name);
+                }
+                BlueprintDifference::MissingRelation { name, .. } => fields.relations.push(name.clone()),
+                // The controller expects relations to any blueprint.
+                _ => {}
+            }
+        }
+        for difference in differences {
+            match difference {
+                BlueprintDifference::RequiredProperty { name } if !always.contains(&name.as_str()) => {
+                    fields.required.push(name);
+                }
+                BlueprintDifference::RequiredRelation { name } => fields.required.push(name),
+                _ => {}
+            }
+        }
+        fields
     }
 
     /// The number of fields.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.properties.len() + self.relations.len() + self.required.len()
+        let Self { properties, other_types, relations, required } = self;
+        properties.len() + other_types.len() + relations.len() + required.len()
     }
 
     /// What the differences mean and what to do, for the log and the Event; `None` if there are none.
     #[must_use]
     pub fn explain(&self, blueprint: &str) -> Option<String> {
-        let Self { properties, relations, required } = self;
+        let Self { properties, other_types, relations, required } = self;
         let mut sentences = Vec::new();
         if !properties.is_empty() {
             sentences.push(format!(
                 "the blueprint {blueprint} does not define {}: the controller omits these properties. Add them in Port (Builder, {blueprint}, \
                  New property), or map them to other names in the setting naming",
                 properties.join(", ")
+            ));
+        }
+        if !other_types.is_empty() {
+            sentences.push(format!(
+                "the blueprint {blueprint} defines {}: the controller omits values that it can't convert. Change these types in Port (Builder, \
+                 {blueprint}), or map the properties to other names in the setting naming",
+                other_types.join(", ")
             ));
         }
         if !relations.is_empty() {
@@ -61,34 +100,22 @@ impl MissingFields {
     }
 }
 
-impl FromIterator<BlueprintDifference> for MissingFields {
-    fn from_iter<I: IntoIterator<Item = BlueprintDifference>>(differences: I) -> Self {
-        let mut fields = Self::default();
-        for difference in differences {
-            match difference {
-                BlueprintDifference::MissingProperty { name, .. } => fields.properties.push(name),
-                BlueprintDifference::MissingRelation { name, .. } => fields.relations.push(name),
-                BlueprintDifference::RequiredProperty { name } | BlueprintDifference::RequiredRelation { name } => {
-                    fields.required.push(name);
-                }
-                // `expected_fields` accepts every type and every target, so there are no others.
-                _ => {}
-            }
-        }
-        fields
-    }
+/// The type of the values that the controller sends for a property, by the name in Port's DORA blueprints. Any type if the settings map its
+/// values to others.
+pub fn sent_property(name: &str, naming: &Naming) -> Property {
+    if naming.values.contains_key(name) { Property::any() } else { templates::property(name) }
 }
 
-/// The fields of Port's DORA blueprints that the controller sends, under the names of the settings.
+/// The fields that the controller sends, under the names of the settings.
 ///
-/// Further fields of the vocabulary are not expected, since the controller sends them only if the blueprint defines them. Types and targets
-/// are not expected either, since the settings may map a field to a property of another type. Which properties are always sent is decided
-/// in [`MissingFields::of`], for the further ones as well.
+/// Targets of relations are not expected, since the settings may map a field to a relation with another target. Which properties are always
+/// sent is decided in [`MissingFields::of`], as is that further properties may be missing.
 fn expected_fields(naming: &Naming, vocabulary: &Vocabulary) -> ExpectedFields {
     let mut expected = ExpectedFields::default();
-    for name in vocabulary.properties {
+    // Standard properties come last, so that they count if the settings give two properties the same name.
+    for name in vocabulary.further_properties.iter().chain(vocabulary.properties) {
         if let Some(renamed) = naming.property(name) {
-            expected = expected.with_property(renamed, Property::any(), Sent::Sometimes);
+            expected = expected.with_property(renamed, sent_property(name, naming), Sent::Sometimes);
         }
     }
     for name in vocabulary.relations {
@@ -148,5 +175,24 @@ mod tests {
         let missing = missing(naming, &schema, &relations);
         assert_eq!(missing, MissingFields::default());
         assert_eq!(missing.explain("deployment"), None);
+    }
+
+    #[test]
+    fn other_types_are_explained_unless_values_convert() {
+        let schema = json!({
+            "properties": {
+                "status": {"type": "number"}, "environment": {"type": "number"}, "lead_time_hours": {"type": "string"},
+                "change": {"type": "boolean"}, "cluster": {"type": "array", "items": {"type": "string"}},
+            },
+            "required": ["status", "cluster"],
+        });
+        let relations = json!({"group": {"target": "group"}});
+        // The values of the environment are those of the settings.
+        let missing = missing("values: {environment: {production: '1'}}", &schema, &relations);
+        assert_eq!(missing.other_types, ["change as boolean (not string)", "status as number (not string)"]);
+        assert_eq!(missing.required, ["status"], "the controller can't send what the blueprint requires");
+        assert_eq!((missing.properties.len(), missing.count()), (0, 3));
+        let note = missing.explain("deployment").unwrap();
+        assert!(note.contains("defines change as boolean (not string), status as number (not string):"), "{note}");
     }
 }

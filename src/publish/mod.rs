@@ -9,8 +9,8 @@
 //! | deliver | `deliver` | Sends one entity alone, and several in bulk |
 //! | report | `report` | Writes status and conditions, publishes Events, counts metrics |
 //!
-//! `publisher` has the queue, and calls the stages in this order. A resource that is being deleted goes to `finalizer` instead, and one that
-//! can't be decoded to `undecodable`.
+//! `publisher` has the queue, and calls the stages in this order. A resource that is being deleted goes to `finalizer` instead, whose queues
+//! are in `deletions`, and one that can't be decoded to `undecodable`.
 //! What differs between the kinds is in `deployment` and `incident`, behind the trait [`Publishable`].
 
 #[cfg(test)]
@@ -21,6 +21,7 @@ mod condition;
 mod conform;
 mod context;
 mod credentials_watch;
+mod deletions;
 mod deliver;
 mod deployment;
 mod finalizer;
@@ -41,7 +42,7 @@ pub use blueprints::{BlueprintChange, Blueprints, Wanted};
 pub use build::{BuildInput, Built, Drafted, Hold, build};
 pub use context::PublishContext;
 pub use credentials_watch::retry_when_credentials_change;
-pub use finalizer::FINALIZE_TIMEOUT;
+pub use deletions::{Deletions, FINALIZE_TIMEOUT};
 pub use lead_time::hours;
 pub use publishable::{CommonStatus, Publishable};
 pub use publisher::Publisher;

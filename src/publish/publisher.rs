@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use port_client::{self as port, Blueprint, MAX_BULK_ENTITIES};
 use tokio_util::sync::CancellationToken;
 
+use super::deletions::Deletions;
 use super::deliver::Outgoing;
 use super::read::ReadResource;
 use super::resolve::Resolved;
@@ -34,6 +35,8 @@ pub struct Publisher<R> {
     pub(super) context: Arc<PublishContext>,
     /// The resources to publish.
     pub(super) queue: Arc<WorkQueue<ResourceKey>>,
+    /// The resources that are being deleted, which have slots of their own.
+    pub(super) deletions: Arc<Deletions>,
     /// Resources as the API server returned them to their writer, until an attempt takes them.
     pub(super) written: Mutex<HashMap<ResourceKey, R>>,
     /// Delays of the resources whose last attempt failed.
@@ -46,12 +49,13 @@ pub struct Publisher<R> {
 }
 
 impl<R: Publishable> Publisher<R> {
-    /// A publisher of the resources in `queue`.
+    /// A publisher of the resources in `queue`, which deletes the entities of those in `deletions`.
     #[must_use]
-    pub fn new(context: Arc<PublishContext>, queue: Arc<WorkQueue<ResourceKey>>) -> Self {
+    pub fn new(context: Arc<PublishContext>, queue: Arc<WorkQueue<ResourceKey>>, deletions: Arc<Deletions>) -> Self {
         Self {
             context,
             queue,
+            deletions,
             written: Mutex::default(),
             backoff: Backoff::new(RETRY_DELAYS.0, RETRY_DELAYS.1),
             recheck: WorkQueue::default(),
@@ -89,9 +93,10 @@ impl<R: Publishable> Publisher<R> {
         self.written.lock().clear();
         *self.started.lock() = Timestamp::now();
         let enqueue = async |keys: Vec<ResourceKey>| keys.into_iter().for_each(|key| self.queue.add(key));
-        join(
+        join3(
             self.queue.run(MAX_BULK_ENTITIES, CONCURRENT_ATTEMPTS, stop, |keys| self.attempt(keys)),
             self.recheck.run(MAX_BULK_ENTITIES, 1, stop, enqueue),
+            Box::pin(self.run_deletions(stop)),
         )
         .await;
     }
@@ -99,19 +104,17 @@ impl<R: Publishable> Publisher<R> {
     /// One attempt: passes the resources through the stages.
     async fn attempt(&self, keys: Vec<ResourceKey>) {
         let read = join_all(keys.iter().map(|key| self.read(key))).await;
-        let (mut present, mut terminating, mut undecodable) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut present, mut undecodable) = (Vec::new(), Vec::new());
         for (key, read) in keys.iter().zip(read) {
             match read {
                 Some(ReadResource::Present(resource)) => present.push((key, *resource)),
-                Some(ReadResource::Terminating(resource)) => terminating.push((key, *resource)),
+                Some(ReadResource::Terminating(resource)) => self.hand_over(key, &resource),
                 Some(ReadResource::Undecodable(resource)) => undecodable.push((key, resource)),
                 None => {}
             }
         }
-        // A deletion does not wait for the blueprint.
-        let finalize = join_all(terminating.into_iter().map(|(key, terminating)| self.finalize(key, terminating)));
         let report = undecodable.iter().map(|(key, undecodable)| self.report_undecodable(key, undecodable));
-        join3(finalize, join_all(report), self.publish(present)).await;
+        join(join_all(report), self.publish(present)).await;
     }
 
     async fn publish(&self, resources: Vec<(&ResourceKey, R)>) {
@@ -169,11 +172,6 @@ impl<R: Publishable> Publisher<R> {
     /// Retries `key` with exponential backoff.
     pub(super) fn retry(&self, key: &ResourceKey) {
         self.queue.add_after(key.clone(), self.backoff.next_delay(key));
-    }
-
-    /// As [`Publisher::retry`], but after `longest` at the latest.
-    pub(super) fn retry_within(&self, key: &ResourceKey, longest: Duration) {
-        self.queue.add_after(key.clone(), self.backoff.next_delay(key).min(longest));
     }
 
     /// Retries `key` with exponential backoff if `error` is temporary, and otherwise after [`RETRY_REFUSED`].

@@ -32,6 +32,7 @@ impl Publishing {
         let retry_all_now = || {
             self.deployments.queue.retry_all_now();
             self.incidents.queue.retry_all_now();
+            self.incidents.deletions.retry_all_now();
         };
         let watch_credentials = retry_when_credentials_change(port, || {
             retry_all_now();

@@ -17,6 +17,22 @@ pub enum ReadResource<R: Publishable> {
     Undecodable(Box<Undecodable>),
 }
 
+impl<R: Publishable> ReadResource<R> {
+    fn of(Guarded(resource): Guarded<R>) -> Self {
+        match resource {
+            Ok(resource) => match Terminating::of(&resource) {
+                Some(terminating) => Self::Terminating(Box::new(terminating)),
+                None => Self::Present(Box::new(resource)),
+            },
+            // A resource that can't be decoded can still be deleted.
+            Err(undecodable) => match Terminating::of_undecodable(&undecodable) {
+                Some(terminating) => Self::Terminating(Box::new(terminating)),
+                None => Self::Undecodable(undecodable),
+            },
+        }
+    }
+}
+
 impl<R: Publishable> Publisher<R> {
     /// Reads the resource. `None` if it no longer exists, or if it can't be read now; then it is retried.
     pub(super) async fn read(&self, key: &ResourceKey) -> Option<ReadResource<R>> {
@@ -40,21 +56,15 @@ impl<R: Publishable> Publisher<R> {
 
     async fn get(&self, key: &ResourceKey) -> Result<Option<ReadResource<R>>, kube::Error> {
         let written = self.written.lock().remove(key);
-        let resource = match written {
-            Some(resource) => Some(Guarded(Ok(resource))),
-            None => self.api(key).get_opt(&key.name).await?,
-        };
-        Ok(resource.map(|Guarded(resource)| match resource {
-            Ok(resource) => match Terminating::of(&resource) {
-                Some(terminating) => ReadResource::Terminating(Box::new(terminating)),
-                None => ReadResource::Present(Box::new(resource)),
-            },
-            // A resource that can't be decoded can still be deleted.
-            Err(undecodable) => match Terminating::of_undecodable(&undecodable) {
-                Some(terminating) => ReadResource::Terminating(Box::new(terminating)),
-                None => ReadResource::Undecodable(undecodable),
-            },
-        }))
+        match written {
+            Some(resource) => Ok(Some(ReadResource::of(Guarded(Ok(resource))))),
+            None => self.fetch(key).await,
+        }
+    }
+
+    /// Reads the resource from the API server.
+    pub(super) async fn fetch(&self, key: &ResourceKey) -> Result<Option<ReadResource<R>>, kube::Error> {
+        Ok(self.api(key).get_opt(&key.name).await?.map(ReadResource::of))
     }
 
     pub(super) fn api(&self, key: &ResourceKey) -> Api<Guarded<R>> {

@@ -10,6 +10,22 @@ use crate::settings::{Naming, Statuses};
 /// The identifier of the blueprint of groups (teams).
 pub const GROUP: &str = "group";
 
+/// A property with the type of the values that the controller sends under this name of Port's DORA blueprints.
+#[must_use]
+pub fn property(name: &str) -> Property {
+    match name {
+        "deployment_time" | "started_at" | "created_at" | "resolved_at" => Property::date_time(),
+        "lead_time_hours" | "duration_hours" | "time_to_resolve" | "revision" => Property::number(),
+        "incident_url" => Property::url(),
+        _ => Property::string(),
+    }
+}
+
+/// A property with its name and its title.
+fn titled<'a>(name: &'a str, title: &str) -> (&'a str, Property) {
+    (name, property(name).with_title(title))
+}
+
 /// The blueprint of groups.
 #[must_use]
 pub fn group() -> NewBlueprint {
@@ -23,26 +39,24 @@ pub fn deployment(identifier: &str, naming: &Naming, statuses: &Statuses) -> New
     // Several outcomes may have the same status.
     statuses.sort_by_key(Value::to_string);
     statuses.dedup();
-    let text = |title: &str| Property::string().with_title(title);
+    let described =
+        |name, title, description: &str| (name, property(name).with_title(title).with_description(description));
     let properties = BTreeMap::from([
-        ("deployment_time", Property::date_time().with_title("Deployment time")),
-        ("deployment_type", text("Deployment type")),
-        ("environment", text("Environment")),
-        ("status", text("Status").with_allowed_values(statuses)),
-        ("lead_time_hours", Property::number().with_title("Lead time (hours)")),
-        (
-            "change",
-            text("Change").with_description("The kind of change: Initial, Release, Config, Rollback or Restart"),
-        ),
-        ("started_at", Property::date_time().with_title("Started at")),
-        ("duration_hours", Property::number().with_title("Duration (hours)")),
-        ("failure", text("Failure").with_description("Why the rollout failed")),
-        ("commit_sha", text("Commit")),
-        ("repository", text("Repository")),
-        ("cluster", text("Cluster")),
-        ("namespace", text("Namespace")),
-        ("deployment", text("Deployment").with_description("The name of the workload in Kubernetes")),
-        ("revision", Property::number().with_title("Revision")),
+        titled("deployment_time", "Deployment time"),
+        titled("deployment_type", "Deployment type"),
+        titled("environment", "Environment"),
+        ("status", property("status").with_title("Status").with_allowed_values(statuses)),
+        titled("lead_time_hours", "Lead time (hours)"),
+        described("change", "Change", "The kind of change: Initial, Release, Config, Rollback or Restart"),
+        titled("started_at", "Started at"),
+        titled("duration_hours", "Duration (hours)"),
+        described("failure", "Failure", "Why the rollout failed"),
+        titled("commit_sha", "Commit"),
+        titled("repository", "Repository"),
+        titled("cluster", "Cluster"),
+        titled("namespace", "Namespace"),
+        described("deployment", "Deployment", "The name of the workload in Kubernetes"),
+        titled("revision", "Revision"),
     ]);
     with_properties(NewBlueprint::new(identifier, "DORA Deployment").with_icon("Deployment"), properties, naming)
 }
@@ -50,23 +64,19 @@ pub fn deployment(identifier: &str, naming: &Naming, statuses: &Statuses) -> New
 /// The blueprint of incidents. `deployment` is the identifier of the blueprint of deployments, which an incident relates to as its cause.
 #[must_use]
 pub fn incident(identifier: &str, deployment: &str, naming: &Naming) -> NewBlueprint {
-    let text = |title: &str| Property::string().with_title(title);
+    let statuses = ["open", "resolved"].map(|status| naming.value("status", status.into()));
     let properties = BTreeMap::from([
-        ("incident_type", text("Incident type")),
-        ("description", text("Description")),
-        (
-            "status",
-            text("Status")
-                .with_allowed_values(["open", "resolved"].map(|status| naming.value("status", status.into()))),
-        ),
-        ("incident_url", Property::url().with_title("URL")),
-        ("created_at", Property::date_time().with_title("Created at")),
-        ("resolved_at", Property::date_time().with_title("Resolved at")),
-        ("priority", text("Priority")),
-        ("time_to_resolve", Property::number().with_title("Time to resolve (hours)")),
-        ("urgency", text("Urgency")),
-        ("cluster", text("Cluster")),
-        ("namespace", text("Namespace")),
+        titled("incident_type", "Incident type"),
+        titled("description", "Description"),
+        ("status", property("status").with_title("Status").with_allowed_values(statuses)),
+        titled("incident_url", "URL"),
+        titled("created_at", "Created at"),
+        titled("resolved_at", "Resolved at"),
+        titled("priority", "Priority"),
+        titled("time_to_resolve", "Time to resolve (hours)"),
+        titled("urgency", "Urgency"),
+        titled("cluster", "Cluster"),
+        titled("namespace", "Namespace"),
     ]);
     let blueprint =
         with_properties(NewBlueprint::new(identifier, "DORA Incident").with_icon("Alert"), properties, naming);
@@ -88,8 +98,13 @@ fn with_properties(blueprint: NewBlueprint, properties: BTreeMap<&str, Property>
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use serde_json::{Map, json};
+
     use super::*;
-    use crate::settings::{DEPLOYMENT, FileSettings, INCIDENT, Vocabulary};
+    use crate::publish::{BuildInput, Drafted, Publishable};
+    use crate::resources::{DoraDeployment, DoraIncident};
+    use crate::settings::{ActiveSettings, DEPLOYMENT, FileSettings, INCIDENT, Vocabulary};
 
     fn assert_defines_all(blueprint: &NewBlueprint, vocabulary: &Vocabulary) {
         for name in [vocabulary.properties, vocabulary.further_properties].concat() {
@@ -129,5 +144,36 @@ mod tests {
         let blueprint = deployment("deployment", &settings.naming.deployment, &settings.statuses);
         assert_eq!(blueprint.schema.properties["deploymentStatus"].allowed_values, ["Success"]);
         assert!(!blueprint.schema.properties.contains_key("failure") && blueprint.relations.contains_key("team"));
+    }
+
+    /// The properties of a resource, under the names of Port's DORA blueprints.
+    fn drafted<R: Publishable>(spec: &Value) -> Map<String, Value> {
+        let metadata = json!({"name": "a", "namespace": "shop"});
+        let resource =
+            json!({"apiVersion": R::api_version(&()), "kind": R::kind(&()), "metadata": metadata, "spec": spec});
+        let settings = ActiveSettings::new("prod".to_owned(), FileSettings::default(), false);
+        let input = BuildInput { settings: &settings, blueprint: None, now: Timestamp::UNIX_EPOCH };
+        let Drafted { draft, .. } = serde_json::from_value::<R>(resource).unwrap().draft(&input);
+        draft.properties.into_iter().chain(draft.further_properties).collect()
+    }
+
+    #[test]
+    fn values_have_the_types_of_the_templates() {
+        let deployment = drafted::<DoraDeployment>(&json!({
+            "workload": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "0123456789"},
+            "revision": {"number": 7, "name": "web-5f", "uid": "r"}, "outcome": "Failed", "change": "Release",
+            "startedAt": "2026-01-31T12:00:00Z", "finishedAt": "2026-01-31T13:00:00Z", "commitTime": "2026-01-31T11:00:00Z",
+            "durationSeconds": 3600, "failure": "it failed", "commitSha": "4f2a", "repository": "shop.git",
+        }));
+        let incident = drafted::<DoraIncident>(&json!({
+            "status": "resolved", "createdAt": "2026-01-31T12:00:00Z", "resolvedAt": "2026-01-31T13:00:00Z", "description": "It is down",
+            "url": "https://example.com/", "priority": "high", "urgency": "high",
+        }));
+        for (properties, vocabulary) in [(deployment, DEPLOYMENT), (incident, INCIDENT)] {
+            for name in [vocabulary.properties, vocabulary.further_properties].concat() {
+                let value = &properties[name];
+                assert_eq!(property(name).conform(value).as_ref(), Ok(value), "{name}");
+            }
+        }
     }
 }

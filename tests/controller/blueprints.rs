@@ -211,6 +211,50 @@ async fn check_small_incident(setup: &Installation, namespace: &str, controller:
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn properties_of_other_types_do_not_block_delivery() -> TestResult {
+    let setup = Installation::exclusive().await?;
+    let properties = json!({
+        "deployment_time": time(), "status": text(), "environment": text(), "lead_time_hours": text(), "revision": text(),
+        "cluster": {"type": "array", "items": text()}, "change": {"type": "boolean"}, "deployment_type": {"type": "object"},
+    });
+    let relations = json!({"group": one("group")});
+    setup.port.create_blueprint(&blueprint("dora_deployment", &properties, &[], &relations))?;
+    let properties = json!({
+        "status": text(), "created_at": {"type": "number"}, "cost_centre": text(), "level": {"type": "number", "enum": [1, 2]},
+        "seen": {"type": "boolean"},
+    });
+    setup.port.create_blueprint(&blueprint("dora_incident", &properties, &[], &json!({})))?;
+    let controller = setup.start_controller(&[]).await?;
+    let namespace = setup.namespace("types").await?;
+
+    let commit = "dora.port.io/commit-time: '2026-01-31T12:00:00Z'";
+    setup.apply_in(&namespace, &deployment("web", "app:v1", "", commit)).await?;
+    let web = setup.deployments(&namespace, &[("web:1", "success")]).await?.remove(0);
+    assert_eq!((&web.properties["revision"], &web.properties["cluster"]), (&json!("1"), &json!(["test"])));
+    assert!(web.properties["lead_time_hours"].is_string(), "{:?}", web.properties);
+    assert!(!web.properties.contains_key("change") && !web.properties.contains_key("deployment_type"));
+    setup.delivered(&namespace, "web:1").await?;
+    // The blueprint is the reason, so it is reported once and not on each record.
+    wait_for_missing_fields(&controller, "dora_deployment", 2).await?;
+    let note = "change as boolean (not string), deployment_type as object (not string)";
+    setup.event_that(RELEASE, RELEASE, "BlueprintIncomplete", |notes| notes.contains(note)).await?;
+    let records = setup.outcomes(&namespace, &[("web:1", "Succeeded")]).await?;
+    let conditions = &records[0].status.as_ref().unwrap().conditions;
+    assert!(conditions.iter().all(|condition| condition.type_ != "Valid"), "{conditions:?}");
+
+    let own = "properties: {cost_centre: 7, level: '2', seen: 'yes'}";
+    setup.apply_in(&namespace, &incident("down", own)).await?;
+    let entity = setup.incident(&namespace, "down", "open").await?;
+    assert_eq!(json!(entity.properties), json!({"status": "open", "cost_centre": "7", "level": 2}));
+    let (_, message) = setup.condition(&namespace, "dinc/down", "Valid", "PartiallyInvalid").await?;
+    assert!(message.contains("spec.properties.seen is \"yes\", but the blueprint defines it as boolean"), "{message}");
+    assert!(!message.contains("created_at"), "{message}");
+    let refused: Vec<_> = writes(&setup).into_iter().filter(|write| write.ends_with("Some(422)")).collect();
+    assert!(refused.is_empty(), "{refused:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refused_resource_is_delivered_after_a_fix() -> TestResult {
     let setup = Installation::exclusive().await?;
     setup.port.create_blueprint(&small_incidents(&["cost_centre"]))?;

@@ -56,6 +56,9 @@ async fn service_account_has_only_the_needed_rights() -> TestResult {
         ["watch", "pods"],
         ["delete", "doraincidents.dora.port.io"],
         ["get", "leases.coordination.k8s.io"],
+        ["list", "leases.coordination.k8s.io"],
+        ["watch", "leases.coordination.k8s.io"],
+        ["create", "leases.coordination.k8s.io"],
         ["get", "replicasets.apps"],
         ["update", "doradeployments.dora.port.io"],
         ["update", "doraincidents.dora.port.io"],
@@ -67,6 +70,16 @@ async fn service_account_has_only_the_needed_rights() -> TestResult {
     ];
     for [verb, resource] in denied {
         assert!(!can(verb, resource).await?, "{verb} {resource}");
+    }
+    // Other installations of the controller have leases of the same name.
+    let can_lease = async |verb: &str, name: &str, target: &str| {
+        setup.can_named((RELEASE, RELEASE), verb, ("leases.coordination.k8s.io", name), target).await
+    };
+    assert!(can_lease("list", RELEASE, "").await? && can_lease("update", RELEASE, RELEASE).await?);
+    for [verb, name, target] in
+        [["list", "other", ""], ["get", RELEASE, ""], ["update", RELEASE, ""], ["update", RELEASE, "default"]]
+    {
+        assert!(!can_lease(verb, name, target).await?, "{verb} {name} in {target:?}");
     }
     Ok(())
 }

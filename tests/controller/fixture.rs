@@ -359,11 +359,16 @@ impl Installation {
 
     /// Whether a service account may use `verb` on a resource in the namespace `target`, or in all namespaces if
     /// `target` is empty. The resource is given as `plural.group/subresource`, such as `deployments.apps`.
-    pub async fn can(
+    pub async fn can(&self, account: (&str, &str), verb: &str, resource: &str, target: &str) -> Result<bool, Error> {
+        self.can_named(account, verb, (resource, ""), target).await
+    }
+
+    /// As [`Installation::can`], for the resource with this name.
+    pub async fn can_named(
         &self,
         (namespace, account): (&str, &str),
         verb: &str,
-        resource: &str,
+        (resource, name): (&str, &str),
         target: &str,
     ) -> Result<bool, Error> {
         let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
@@ -374,6 +379,7 @@ impl Installation {
             "groups": groups,
             "resourceAttributes": {
                 "verb": verb, "group": group, "resource": resource, "subresource": subresource, "namespace": target,
+                "name": name,
             },
         }});
         let api: Api<SubjectAccessReview> = Api::all(self.client().await?);

@@ -9,13 +9,19 @@ use port_dora_controller::resources::DoraIncident;
 use port_sim::{Effect, Fault, Request};
 use serde_json::json;
 
-use crate::TestResult;
-use crate::fixture::{Installation, SAME_POD, incident};
+use crate::fixture::{Controller, Installation, SAME_POD, incident};
+use crate::{Error, TestResult};
 
 const FINALIZER: &str = "dora.port.io/entity";
 
 /// The time that the deletion of a resource may wait for Port.
 const FINALIZE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Number of deliveries that the controller sends at once.
+const DELIVERIES_AT_ONCE: usize = 4;
+
+/// Attempts of a test that needs the machine to be fast enough.
+const ATTEMPTS: usize = 5;
 
 async fn finalizers(setup: &Installation, namespace: &str, name: &str) -> Vec<String> {
     setup.get_incident(namespace, name).await.unwrap().metadata.finalizers.unwrap_or_default()
@@ -131,6 +137,56 @@ async fn missed_deletion_follows_a_pending_upsert() -> TestResult {
         }
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletion_does_not_wait_for_hanging_deliveries() -> TestResult {
+    let setup = Installation::exclusive().await?;
+    let controller = setup.start_controller(&[]).await?;
+    for attempt in 0..ATTEMPTS {
+        if delete_during_deliveries(&setup, &controller, attempt).await? {
+            return Ok(());
+        }
+    }
+    Err("a delivery timed out before each deletion".into())
+}
+
+/// Deletes an incident while all slots for deliveries wait for Port. Returns whether the deletion ended before any of the deliveries.
+async fn delete_during_deliveries(
+    setup: &Installation,
+    controller: &Controller,
+    attempt: usize,
+) -> Result<bool, Error> {
+    let failures = async || {
+        let (_, metrics) = controller.get("/metrics").await?;
+        let prefix = r#"port_dora_deliveries_failed_total{kind="DoraIncident","#;
+        let counts = metrics.lines().filter(|line| line.starts_with(prefix)).filter_map(|line| line.rsplit(' ').next());
+        Ok::<usize, Error>(counts.filter_map(|count| count.parse::<usize>().ok()).sum())
+    };
+    let namespace = setup.namespace(&format!("slots-{attempt}")).await?;
+    setup.apply_in(&namespace, &incident("goes", "deletionPolicy: Delete")).await?;
+    setup.condition(&namespace, "dinc/goes", "Synced", "Delivered").await?;
+    let before = failures().await?;
+    let hanging =
+        setup.port.set_fault(Fault::new(Effect::HandleOnceCleared).method("POST").body_contains(&namespace))?;
+    for number in 0..DELIVERIES_AT_ONCE {
+        let name = format!("held-{number}");
+        setup.apply_in(&namespace, &incident(&name, "")).await?;
+        let identifier = format!("{namespace}:{name}");
+        wait_for(format!("the delivery of {name} to arrive"), DEADLINE, async || {
+            let has =
+                |request: &Request| request.body.as_ref().is_some_and(|body| body.to_string().contains(&identifier));
+            Ok(setup.port.requests().iter().any(has).then_some(()))
+        })
+        .await?;
+    }
+    delete(setup, &namespace, "goes").await?;
+    wait_until_gone(setup, &namespace, "goes", DEADLINE).await?;
+    assert!(setup.port.entity("dora_incident", &format!("test:{namespace}:goes")).is_none());
+    let is_first = failures().await? == before;
+    setup.port.clear_fault(hanging);
+    setup.condition(&namespace, "dinc/held-0", "Synced", "Delivered").await?;
+    Ok(is_first)
 }
 
 #[tokio::test(flavor = "multi_thread")]

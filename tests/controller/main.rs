@@ -24,6 +24,7 @@ mod incident_load;
 mod incident_roles;
 mod incident_times;
 mod incidents;
+mod installations;
 mod lossy_proxy;
 mod lost_connections;
 mod no_deadline;

@@ -57,7 +57,7 @@ pub async fn report(client: &Client, blueprint: &str, deployment: &Deployment) -
     {
         // Port refuses an entity with a property that the blueprint does not define, or a value that it does not allow.
         let property = found.schema.properties.get(name);
-        if let Some(value) = property.and_then(|property| property.conform(&value)) {
+        if let Some(Ok(value)) = property.map(|property| property.conform(&value)) {
             entity = entity.with_property(name, value);
         }
     }

@@ -44,7 +44,7 @@
 //! - **Bulk writes.** [`Client::upsert_bulk`] returns a result for each entity, even if the entities are too large for one request, or one
 //!   of them makes Port refuse the whole request.
 //! - **Blueprints.** [`Client::get_blueprint`] reads a blueprint, [`Blueprint::differences`] compares it with the fields that a writer sends,
-//!   [`Property::conform`] finds the allowed value for a value, and [`Client::create_blueprint`] creates a blueprint but never changes one.
+//!   [`Property::conform`] converts a value to the type and the allowed values of a property, and [`Client::create_blueprint`] creates a blueprint but never changes one.
 //! - **Bounded resources.** Each request has a timeout, and a response takes at most [`MAX_RESPONSE_BYTES`] of memory.
 //! - **Metrics.** An [`Observer`] is called for each request, each pause and each wait.
 //!
@@ -79,8 +79,8 @@ pub use client::{BlueprintCreation, Client};
 pub use error::{Error, ErrorKind, ErrorResponse, MissingResource, TransportProblem};
 pub use http::{CaFileError, MAX_BODY_BYTES, MAX_BULK_ENTITIES, MAX_RESPONSE_BYTES, Route, StatusClass};
 pub use model::{
-    Blueprint, BlueprintDifference, Entity, ExpectedFields, NewBlueprint, Property, Relation, Schema, Sent,
-    StoredEntity, UpsertOptions, Upserted,
+    Blueprint, BlueprintDifference, ConformError, Entity, ExpectedFields, NewBlueprint, Property, Relation, Schema,
+    Sent, StoredEntity, UpsertOptions, Upserted,
 };
 pub use observer::Observer;
 pub use options::{ClientOptions, OptionsError};

@@ -107,6 +107,7 @@ async fn readyz(State(probes): State<Probes>) -> impl IntoResponse {
     if is_ready {
         lines.push("ready".to_owned());
     }
+    lines.extend(probes.readiness.notice());
     let pending = (probes.pending)().into_iter();
     lines
         .extend(pending.map(|PendingResources { kind, count, .. }| format!("{kind} waiting to be delivered: {count}")));

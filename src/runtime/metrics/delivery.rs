@@ -69,8 +69,8 @@ impl DeliveryMetrics {
         registry.register("oldest_pending_seconds", help, self.oldest.clone());
         let help = "Entities that stayed in Port although their resource was deleted with the policy Delete, by kind";
         registry.register("entities_orphaned", help, self.orphaned.clone());
-        let help = "Properties and relations that the blueprint doesn't define, and required ones that the controller \
-                    can't always fill, by blueprint";
+        let help = "Properties and relations that the blueprint doesn't define or defines with another type, and \
+                    required ones that the controller can't always fill, by blueprint";
         registry.register("blueprint_missing_fields", help, self.missing_fields.clone());
         for kind in KINDS {
             for counter in [&self.delivered, &self.retried, &self.orphaned] {
@@ -117,7 +117,7 @@ impl DeliveryMetrics {
         self.oldest.get_or_create(&label).set(oldest.as_secs_f64());
     }
 
-    /// `count` properties and relations are missing in `blueprint`, or required there and not always filled.
+    /// `count` properties and relations are missing in `blueprint`, have another type there, or are required and not always filled.
     pub fn set_missing_fields(&self, blueprint: &str, count: usize) {
         let label = BlueprintLabel { blueprint: blueprint.to_owned() };
         self.missing_fields.get_or_create(&label).set(saturated(count));

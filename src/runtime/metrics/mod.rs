@@ -125,6 +125,7 @@ mod tests {
         metrics.watches.relisted("deployments");
         metrics.watches.set_age("deployments", Duration::from_millis(2500));
         metrics.server.closed(CloseReason::Idle);
+        metrics.process.set_conflicting_installations(true);
         metrics.on_request(Route::Upsert, StatusClass::Success, Duration::from_millis(30));
         metrics.on_wait(Route::Upsert, Duration::from_millis(500));
         metrics.on_pause(Duration::from_secs(60));
@@ -165,6 +166,7 @@ mod tests {
             "port_dora_http_connections_closed_total{reason=\"idle\"} 1",
             "port_dora_frozen_parts{part=\"recorder\"} 1",
             "port_dora_leader 1",
+            "port_dora_conflicting_installations 1",
             "port_dora_indexed_workloads 4",
             "port_dora_indexed_revisions 5",
         ] {

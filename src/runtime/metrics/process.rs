@@ -20,6 +20,7 @@ struct PartLabel {
 #[derive(Debug, Default)]
 pub struct ProcessMetrics {
     leader: Gauge,
+    conflicting_installations: Gauge,
     workloads: Gauge,
     revisions: Gauge,
     frozen: Family<PartLabel, Gauge>,
@@ -29,6 +30,9 @@ impl ProcessMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         let help = "1 if this replica is the leader and writes, otherwise 0";
         registry.register("leader", help, self.leader.clone());
+        let help =
+            "1 if this installation writes nothing because another one in the cluster was there first, otherwise 0";
+        registry.register("conflicting_installations", help, self.conflicting_installations.clone());
         let help = "Workloads in the index";
         registry.register("indexed_workloads", help, self.workloads.clone());
         let help = "Revisions of workloads in the index, such as ReplicaSets of Deployments";
@@ -56,5 +60,10 @@ impl ProcessMetrics {
     /// Whether this replica is the leader.
     pub fn set_leader(&self, is_leader: bool) {
         self.leader.set(i64::from(is_leader));
+    }
+
+    /// Whether another installation in the cluster was there first, so that this one writes nothing.
+    pub fn set_conflicting_installations(&self, is_second: bool) {
+        self.conflicting_installations.set(i64::from(is_second));
     }
 }

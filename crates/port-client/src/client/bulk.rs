@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde::Serialize;
 
 use crate::client::{BLUEPRINT_IDENTIFIER, Client, check_identifier};
-use crate::error::Error;
+use crate::error::{Error, MissingResource};
 use crate::http::bulk_response::{BulkResponse, match_results};
 use crate::http::request::{Request, json_body};
 use crate::http::{MAX_BULK_ENTITIES, Route};
@@ -19,8 +19,8 @@ impl Client {
     /// Creates or updates up to [`MAX_BULK_ENTITIES`] entities of one blueprint in one request.
     ///
     /// Each entity has its own result, in the order of `entities`, so a refused one does not affect the others. If the request is too
-    /// large, the client sends it in halves; if Port refuses it as a whole, the client sends each entity alone. Without entities it sends
-    /// nothing.
+    /// large, or Port refuses it as a whole and one of the entities may be the reason, the client sends it in halves. Without entities it
+    /// sends nothing.
     ///
     /// # Errors
     /// For the whole call: [`Error::TooManyEntities`], and the errors of every call. For one entity: the errors of [`Client::upsert`], and
@@ -41,20 +41,19 @@ impl Client {
         while let Some(part) = parts.pop() {
             match self.upsert_part(blueprint, part, options).await {
                 Ok(part_results) => results.extend(part_results),
-                Err(Error::TooLarge(_) | Error::BodyTooLarge { .. }) if part.len() > 1 => {
-                    let (first, second) = part.split_at(part.len() / 2);
-                    parts.extend([second, first]);
-                }
-                Err(Error::Refused(_)) if part.len() > 1 => parts.extend(part.chunks(1).rev()),
-                Err(error @ (Error::TooLarge(_) | Error::BodyTooLarge { .. } | Error::Refused(_))) => {
-                    results.push(Err(error));
-                }
-                Err(error) if results.is_empty() => return Err(error),
-                // Some entities already have a result. The remaining ones would fail with the same error.
-                Err(error) => {
+                Err(error) if !may_concern_one_entity(&error, blueprint) => {
+                    if results.is_empty() {
+                        return Err(error);
+                    }
+                    // Some entities already have a result. The remaining ones would fail with the same error.
                     results.resize(entities.len(), Err(error));
                     break;
                 }
+                Err(_) if part.len() > 1 => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                }
+                Err(error) => results.push(Err(error)),
             }
         }
         Ok(results)
@@ -79,5 +78,18 @@ impl Client {
             self.inner.transport.pause_if_requested(error);
         }
         Ok(results)
+    }
+}
+
+/// Whether Port may have refused a whole request because of one of its entities, so that it accepts the others without it.
+fn may_concern_one_entity(error: &Error, blueprint: &str) -> bool {
+    match error {
+        Error::TooLarge(_) | Error::BodyTooLarge { .. } | Error::Refused(_) | Error::Conflict(_) => true,
+        // The blueprint of the request concerns all entities; a related entity, or the blueprint of one, concerns those that relate to it.
+        Error::NotFound(_) => !matches!(
+            error.missing_resource(),
+            Some(MissingResource::Blueprint { identifier }) if identifier == blueprint
+        ),
+        _ => false,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::model::{Blueprint, ExpectedFields, Property, Relation, Sent};
+use crate::model::{Blueprint, ExpectedFields, Relation, Sent};
 
 /// One difference between a blueprint and the fields that a writer sends. Its text says what to change in the blueprint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub enum BlueprintDifference {
         /// The expected type, with its format if it has one, such as `string (date-time)`; `None` for every type.
         expected: Option<String>,
     },
-    /// The property has another type or format. Port refuses values that do not match it.
+    /// The property has another type or format, and not all values can be converted. Port refuses values that do not match it.
     DifferentProperty {
         /// The name of the property.
         name: String,
@@ -56,8 +56,9 @@ impl Blueprint {
     /// The differences between this blueprint and the fields that a writer sends. Without differences, Port accepts the fields of every
     /// entity.
     ///
-    /// Further fields of the blueprint are no difference, unless they are required. Allowed values are not compared; see
-    /// [`Property::conform`].
+    /// Further fields of the blueprint are no difference, unless they are required. A type into which
+    /// [`Property::conform`](crate::Property::conform) converts all values is no difference either, such as `string` for a number. Allowed
+    /// values are not compared.
     ///
     /// ```
     /// use port_client::{Blueprint, BlueprintDifference, ExpectedFields, Property, Sent};
@@ -88,12 +89,12 @@ impl Blueprint {
             expected.properties.iter().filter_map(|(name, (expected, _))| match schema.properties.get(name) {
                 None => Some(BlueprintDifference::MissingProperty {
                     name: name.clone(),
-                    expected: expected.value_type.as_ref().map(|_| type_of(expected)),
+                    expected: expected.value_type.as_ref().map(|_| expected.type_name()),
                 }),
-                Some(found) if !is_compatible(expected, found) => Some(BlueprintDifference::DifferentProperty {
+                Some(found) if !found.converts_all_of(expected) => Some(BlueprintDifference::DifferentProperty {
                     name: name.clone(),
-                    expected: type_of(expected),
-                    found: type_of(found),
+                    expected: expected.type_name(),
+                    found: found.type_name(),
                 }),
                 Some(_) => None,
             });
@@ -123,23 +124,6 @@ impl Blueprint {
         let required = self.relations.iter().filter(|(name, found)| found.required && !is_always_sent(name));
         let required = required.map(|(name, _)| BlueprintDifference::RequiredRelation { name: name.clone() });
         differing.chain(required).collect()
-    }
-}
-
-/// Whether Port accepts values of the expected type. A text property without a format accepts every text.
-fn is_compatible(expected: &Property, found: &Property) -> bool {
-    if expected.value_type.is_none() {
-        return true;
-    }
-    let same_type = found.value_type.is_none() || found.value_type == expected.value_type;
-    same_type && (found.format.is_none() || found.format == expected.format)
-}
-
-fn type_of(property: &Property) -> String {
-    let value_type = property.value_type.as_deref().unwrap_or("any");
-    match &property.format {
-        Some(format) => format!("{value_type} ({format})"),
-        None => value_type.to_owned(),
     }
 }
 
@@ -187,6 +171,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::model::Property;
 
     fn expected() -> ExpectedFields {
         ExpectedFields::default()

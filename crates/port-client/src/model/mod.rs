@@ -2,6 +2,7 @@
 
 mod blueprint;
 mod blueprint_diff;
+mod conform;
 mod entity;
 mod expected_fields;
 mod new_blueprint;
@@ -11,6 +12,7 @@ mod upsert;
 
 pub use blueprint::{Blueprint, Schema};
 pub use blueprint_diff::BlueprintDifference;
+pub use conform::ConformError;
 pub use entity::{Entity, StoredEntity};
 pub use expected_fields::{ExpectedFields, Sent};
 pub use new_blueprint::NewBlueprint;

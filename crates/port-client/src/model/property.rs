@@ -1,6 +1,6 @@
 //! One property of a blueprint.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::model::blueprint::null_as_default;
@@ -17,6 +17,9 @@ pub struct Property {
     /// The values that Port accepts (`enum`); empty if it accepts all values.
     #[serde(rename = "enum", default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub allowed_values: Vec<Value>,
+    /// What each value of an `array` has to match; `None` if it may have any values, or if the definition can't be read.
+    #[serde(default, deserialize_with = "readable", skip_serializing_if = "Option::is_none")]
+    pub items: Option<Box<Property>>,
     /// The title that Port shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
@@ -77,25 +80,21 @@ impl Property {
         self
     }
 
-    /// The value to send for `value`: `value` itself if it is allowed, or an allowed value that differs only in upper and lower case.
-    /// `None` if there is no such value.
-    ///
-    /// ```
-    /// use port_client::Property;
-    ///
-    /// let status = Property::string().with_allowed_values(["Success", "Failed"]);
-    /// assert_eq!(status.conform(&"success".into()), Some("Success".into()));
-    /// assert_eq!(status.conform(&"superseded".into()), None);
-    /// ```
+    /// The type, with the format of a text and the type of the values in an array, such as `string (date-time)` and `array of number`.
     #[must_use]
-    pub fn conform(&self, value: &Value) -> Option<Value> {
-        let allowed = &self.allowed_values;
-        if allowed.is_empty() || value.is_null() || allowed.contains(value) {
-            return Some(value.clone());
+    pub fn type_name(&self) -> String {
+        let value_type = self.value_type.as_deref().unwrap_or("any");
+        match (&self.format, &self.items) {
+            (Some(format), _) => format!("{value_type} ({format})"),
+            (None, Some(items)) if value_type == "array" => format!("{value_type} of {}", items.type_name()),
+            (None, _) => value_type.to_owned(),
         }
-        let lower_case = value.as_str()?.to_lowercase();
-        allowed.iter().find(|allowed| allowed.as_str().is_some_and(|text| text.to_lowercase() == lower_case)).cloned()
     }
+}
+
+/// A definition that has no known form must not make the whole blueprint unreadable.
+fn readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<Property>>, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(deserializer)?).ok())
 }
 
 #[cfg(test)]
@@ -105,15 +104,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exact_value_precedes_one_in_another_case() {
-        let both = Property::string().with_allowed_values(["Low", "low", "HIGH"]);
-        assert_eq!(both.conform(&json!("low")), Some(json!("low")));
-        assert_eq!(both.conform(&json!("LOW")), Some(json!("Low")));
-        assert_eq!(both.conform(&json!("high")), Some(json!("HIGH")));
-        assert_eq!(both.conform(&json!("medium")), None);
-        assert_eq!(both.conform(&json!(1)), None);
-        assert_eq!(both.conform(&Value::Null), Some(Value::Null), "null clears the property, so it is always allowed");
-        assert_eq!(Property::string().conform(&json!("any")), Some(json!("any")));
-        assert_eq!(Property::number().with_allowed_values([1, 2]).conform(&json!(2)), Some(json!(2)));
+    fn definition_of_items_is_read_if_it_can_be() {
+        let read = |items: Value| serde_json::from_value::<Property>(json!({"type": "array", "items": items})).unwrap();
+        assert_eq!(read(json!({"type": "string", "format": "url"})).items.as_deref(), Some(&Property::url()));
+        for unreadable in [json!(null), json!([{"type": "string"}]), json!({"type": 7}), json!(true)] {
+            assert_eq!(read(unreadable.clone()).items, None, "{unreadable}");
+        }
+    }
+
+    #[test]
+    fn type_name_has_format_and_items() {
+        let name = |property: Value| serde_json::from_value::<Property>(property).unwrap().type_name();
+        assert_eq!(name(json!({"type": "number"})), "number");
+        assert_eq!(name(json!({"type": "string", "format": "url"})), "string (url)");
+        assert_eq!(name(json!({"type": "array"})), "array");
+        assert_eq!(name(json!({"type": "array", "items": {"type": "number"}})), "array of number");
+        assert_eq!(name(json!({})), "any");
     }
 }

@@ -145,7 +145,7 @@ async fn try_one(impostor: &Impostor, wire: &WireResponse, call: Call) -> Result
                 for property in blueprint.schema.properties.values() {
                     let allowed = &property.allowed_values;
                     let conformed = property.conform(&json!("success"));
-                    prop_assert!(conformed.is_none_or(|value| allowed.is_empty() || allowed.contains(&value)));
+                    prop_assert!(conformed.map_or(true, |value| allowed.is_empty() || allowed.contains(&value)));
                 }
             }
         }

@@ -142,7 +142,34 @@ async fn one_invalid_entity_does_not_affect_others() {
     assert_eq!(port.entities(DEPLOYMENT).len(), 19);
     let requests = bulk_requests(&port);
     assert_eq!(requests[0], (20, Some(422)));
-    assert_eq!(requests.len(), 21);
+    let sizes: Vec<_> = requests.iter().map(|(count, _)| *count).collect();
+    assert_eq!(sizes, [20, 10, 5, 2, 3, 1, 2, 1, 1, 5, 10], "in halves, and each part once");
+}
+
+#[tokio::test]
+async fn refusal_of_one_entity_does_not_affect_others() {
+    let named = "Entity with identifier \"nobody\" of blueprint \"group\" was not found";
+    let target = "Blueprint with identifier \"group\" was not found";
+    for (status, code, message, kind) in [
+        (404, "not_found", named, ErrorKind::NotFound),
+        (404, "not_found", target, ErrorKind::NotFound),
+        (404, "not_found", "Not found", ErrorKind::NotFound),
+        (409, "conflict", "Already exists", ErrorKind::Conflict),
+        (400, "invalid_request", "Bad request", ErrorKind::Refused),
+    ] {
+        let (port, client) = start_with_client();
+        let refusal = Effect::answer(status, json!({"ok": false, "error": code, "message": message}));
+        port.set_fault(Fault::new(refusal).path_prefix(BULK_PATH).body_contains("\"e07\"")).unwrap();
+        let results = client.upsert_bulk(DEPLOYMENT, &twenty(), merge()).await.unwrap();
+        for (index, result) in results.into_iter().enumerate() {
+            if index == 7 {
+                assert_eq!(failed(result).kind(), kind, "{message}");
+            } else {
+                assert_eq!(result.unwrap().identifier, format!("e{index:02}"), "{message}");
+            }
+        }
+        assert_eq!(port.entities(DEPLOYMENT).len(), 19, "{message}");
+    }
 }
 
 #[tokio::test]
