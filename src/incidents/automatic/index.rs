@@ -194,6 +194,8 @@ fn opened_for(incident: &SlimDoraIncident) -> Option<Uid> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use rollout::WorkloadKind;
     use serde_json::json;
 
@@ -242,7 +244,7 @@ mod tests {
         assert!(index.incidents.lock().of_workloads.is_empty());
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn queue_of_a_standby_stays_empty() {
         let now: Timestamp = "2026-01-03T00:00:00Z".parse().unwrap();
         let (index, leads) = (IncidentIndex::default(), CancellationToken::new());
@@ -254,12 +256,13 @@ mod tests {
             }
             let emptied = async {
                 while !index.queue().is_empty() {
-                    tokio::task::yield_now().await;
+                    tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             };
             tokio::select! {
                 () = index.discard_queue(&leads) => unreachable!(),
                 () = emptied => {}
+                () = tokio::time::sleep(Duration::from_secs(60)) => panic!("the queue keeps {}", index.queue().len()),
             }
         }
         index.enqueue_open();
