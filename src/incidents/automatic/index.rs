@@ -226,6 +226,8 @@ fn reference(incident: &ResourceKey, workload: Option<&AffectedWorkload>) -> Opt
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use rollout::WorkloadKind;
     use serde_json::json;
 
@@ -293,7 +295,7 @@ mod tests {
         assert_eq!((incidents.rows.len(), incidents.of_workloads.len(), incidents.of_uids.len()), (0, 0, 0));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn queue_of_a_standby_stays_empty() {
         let now: Timestamp = "2026-01-03T00:00:00Z".parse().unwrap();
         let (index, leads) = (IncidentIndex::default(), CancellationToken::new());
@@ -305,12 +307,13 @@ mod tests {
             }
             let emptied = async {
                 while !index.queue().is_empty() {
-                    tokio::task::yield_now().await;
+                    tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             };
             tokio::select! {
                 () = index.discard_queue(&leads) => unreachable!(),
                 () = emptied => {}
+                () = tokio::time::sleep(Duration::from_secs(60)) => panic!("the queue keeps {}", index.queue().len()),
             }
         }
         index.enqueue_open();
