@@ -51,16 +51,13 @@ impl CauseQuery<'_> {
     /// Whether a recorded revision can matter for the answer. The answer is the same without those that can't.
     #[must_use]
     pub fn concerns(&self, workload: &WorkloadKey, revision: &RecordedRevision) -> bool {
-        match self.stated {
-            Some(stated) => workload.kind == stated.kind && *workload.name == *stated.name,
-            None => {
-                let ended_in_time = |finished: Timestamp| {
-                    finished <= self.opened && self.opened.duration_since(finished) <= self.suspect_within
-                };
-                revision.outcome == Outcome::InProgress
-                    || revision.finished.map(UnixSeconds::time).is_some_and(ended_in_time)
-            }
+        if let Some(stated) = self.stated {
+            return workload.kind == stated.kind && *workload.name == *stated.name;
         }
+        let ended_in_time = |finished: Timestamp| {
+            finished <= self.opened && self.opened.duration_since(finished) <= self.suspect_within
+        };
+        revision.outcome == Outcome::InProgress || revision.finished.map(UnixSeconds::time).is_some_and(ended_in_time)
     }
 }
 

@@ -65,7 +65,9 @@ impl Incidents {
         let row = IndexedIncident { workload, incident, listing: self.listing.mark() };
         let expired: Vec<ResourceKey> =
             self.of_workload(&row.workload).filter(|(_, row)| !row.is_kept(now)).map(|(key, _)| key.clone()).collect();
-        expired.iter().for_each(|key| self.remove(key));
+        for key in &expired {
+            self.remove(key);
+        }
         if row.is_kept(now) {
             self.of_workloads.insert(row.workload.clone(), key.clone());
             if let Some(uid) = row.opened_for() {
@@ -156,7 +158,9 @@ impl IncidentIndex {
         let Incidents { rows, listing, .. } = &*incidents;
         let stale: Vec<ResourceKey> =
             rows.iter().filter(|(_, row)| listing.is_stale(row.listing)).map(|(key, _)| key.clone()).collect();
-        stale.iter().for_each(|key| incidents.remove(key));
+        for key in &stale {
+            incidents.remove(key);
+        }
     }
 
     /// Enqueues a workload if its state or one of its `rollouts` may open or resolve an incident.
@@ -184,7 +188,9 @@ impl IncidentIndex {
             let open = incidents.rows.values().filter(|row| row.incident.resolved.is_none());
             open.filter_map(IndexedIncident::opened_for).collect()
         };
-        open.into_iter().for_each(|uid| self.queue.add(uid));
+        for uid in open {
+            self.queue.add(uid);
+        }
     }
 
     /// The workloads to which the open automatic incidents for this UID refer: one in each namespace. There are several only if an

@@ -188,13 +188,12 @@ impl CachedWorkload {
 
     /// Whether the current revision is complete, no rollout is in progress, and the workload asks for at least one replica.
     fn is_in_effect(&self, workload: &Workload) -> bool {
-        let is_complete = match self.current_rollout() {
-            Some((rollout, _)) => !matches!(rollout.outcome, Outcome::InProgress | Outcome::Failed),
+        let is_complete = if let Some((rollout, _)) = self.current_rollout() {
+            !matches!(rollout.outcome, Outcome::InProgress | Outcome::Failed)
+        } else {
             // The workload was complete before the controller was installed.
-            None => {
-                let progressing = workload.conditions.progressing.as_ref();
-                progressing.is_some_and(|condition| condition.reason == ProgressReason::Complete)
-            }
+            let progressing = workload.conditions.progressing.as_ref();
+            progressing.is_some_and(|condition| condition.reason == ProgressReason::Complete)
         };
         let is_in_progress = self.records.iter().any(|(rollout, _)| rollout.outcome == Outcome::InProgress);
         is_complete && !is_in_progress && workload.counts.desired > 0 && workload.revision.is_some()
