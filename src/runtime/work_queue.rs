@@ -1,5 +1,6 @@
 //! A queue of keys, each processed by at most one worker at a time.
 
+mod gate;
 mod keys;
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,10 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use self::gate::OpenGate;
 use self::keys::{DelayedKeys, ReadyKeys};
+
+pub use self::gate::Gate;
 
 /// A queue of keys with the semantics of [`workqueue`] in client-go:
 ///
@@ -37,6 +41,8 @@ struct State<K> {
     processing: HashSet<K>,
     /// Keys that were added while they were processed.
     dirty: HashSet<K>,
+    /// Keys that wait until they are added again.
+    parked: HashSet<K>,
     /// When each key was added first. An attempt that is followed by a retry doesn't change this time.
     added_at: HashMap<K, Instant>,
 }
@@ -48,6 +54,7 @@ impl<K> Default for WorkQueue<K> {
             delayed: DelayedKeys::default(),
             processing: HashSet::new(),
             dirty: HashSet::new(),
+            parked: HashSet::new(),
             added_at: HashMap::new(),
         };
         Self { state: Mutex::new(state), added: Notify::new() }
@@ -67,6 +74,23 @@ impl<K: Clone + Hash + Ord> WorkQueue<K> {
         self.added.notify_one();
     }
 
+    /// Keeps `key` in the queue without processing it, until it is added again. If the key is already due, nothing changes.
+    pub fn park(&self, key: K) {
+        self.state.lock().park(key);
+    }
+
+    /// Whether `key` is in the queue: ready, delayed, parked or being processed.
+    #[must_use]
+    pub fn contains(&self, key: &K) -> bool {
+        self.state.lock().added_at.contains_key(key)
+    }
+
+    /// All keys that are ready, delayed, parked or being processed, in no particular order.
+    #[must_use]
+    pub fn keys(&self) -> Vec<K> {
+        self.state.lock().added_at.keys().cloned().collect()
+    }
+
     /// Whether `key` is being processed.
     #[must_use]
     pub fn is_working_on(&self, key: &K) -> bool {
@@ -78,7 +102,7 @@ impl<K: Clone + Hash + Ord> WorkQueue<K> {
         self.state.lock().forget(key);
     }
 
-    /// Makes all delayed keys due now.
+    /// Makes all delayed keys due now. Parked keys stay parked.
     pub fn retry_all_now(&self) {
         self.state.lock().retry_all_now();
         self.added.notify_one();
@@ -95,16 +119,29 @@ impl<K: Clone + Hash + Ord> WorkQueue<K> {
         stop: &CancellationToken,
         work: impl Fn(Vec<K>) -> F,
     ) {
+        self.run_gated(&OpenGate, max_batch, max_in_flight, stop, work).await;
+    }
+
+    /// As [`WorkQueue::run`], but takes keys only as `gate` permits.
+    pub async fn run_gated<F: Future<Output = ()>>(
+        &self,
+        gate: &impl Gate,
+        max_batch: usize,
+        max_in_flight: usize,
+        stop: &CancellationToken,
+        work: impl Fn(Vec<K>) -> F,
+    ) {
         self.requeue();
         let mut in_flight = FuturesUnordered::new();
         let mut stopping = false;
         while !(stopping && in_flight.is_empty()) {
             tokio::select! {
                 () = stop.cancelled(), if !stopping => stopping = true,
-                keys = self.next(max_batch), if !stopping && in_flight.len() < max_in_flight => {
+                (keys, permit) = self.next(max_batch, gate), if !stopping && in_flight.len() < max_in_flight => {
                     let work = work(keys.clone());
                     in_flight.push(async move {
                         work.await;
+                        drop(permit);
                         keys
                     });
                 }
@@ -117,21 +154,25 @@ impl<K: Clone + Hash + Ord> WorkQueue<K> {
         }
     }
 
-    /// Waits for keys that are due and takes at most `max` of them. Call [`WorkQueue::done`] for each afterwards.
-    async fn next(&self, max: usize) -> Vec<K> {
+    /// Waits for keys that are due and that `gate` admits, and takes at most `max` of them. Call [`WorkQueue::done`] for each afterwards.
+    async fn next<'a, G: Gate>(&self, max: usize, gate: &'a G) -> (Vec<K>, G::Permit<'a>) {
         loop {
-            let (keys, next_due) = self.state.lock().take(max, Instant::now());
-            if !keys.is_empty() {
-                return keys;
-            }
-            match next_due {
-                Some(time) => {
-                    tokio::select! {
-                        () = self.added.notified() => {}
-                        () = sleep_until(time) => {}
+            let (next_due, is_refused) = {
+                let mut state = self.state.lock();
+                let next_due = state.make_due_ready(Instant::now());
+                if state.ready.len() > 0 {
+                    if let Some((max, permit)) = gate.admit(max) {
+                        return (state.take(max), permit);
                     }
+                    (next_due, true)
+                } else {
+                    (next_due, false)
                 }
-                None => self.added.notified().await,
+            };
+            tokio::select! {
+                () = self.added.notified() => {}
+                () = sleep_until_some(next_due) => {}
+                () = gate.reopened(), if is_refused => {}
             }
         }
     }
@@ -150,16 +191,13 @@ impl<K: Clone + Hash + Ord> WorkQueue<K> {
         self.added.notify_one();
     }
 
-    /// Number of keys that are ready, delayed or being processed. Each key counts once.
+    /// Number of keys that are ready, delayed, parked or being processed. Each key counts once.
     #[must_use]
     pub fn len(&self) -> usize {
-        let state = self.state.lock();
-        // A failed attempt schedules its retry before it ends, so the same key can be delayed and in process.
-        let processing = state.processing.iter().filter(|key| !state.delayed.contains(*key)).count();
-        state.ready.len() + state.delayed.len() + processing
+        self.state.lock().added_at.len()
     }
 
-    /// Whether no key is ready, delayed or being processed.
+    /// Whether no key is ready, delayed, parked or being processed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -187,6 +225,7 @@ impl<K: Clone + Hash + Ord> State<K> {
     fn add(&mut self, key: K) {
         self.added_at.entry(key.clone()).or_insert_with(Instant::now);
         self.delayed.remove(&key);
+        self.parked.remove(&key);
         if self.processing.contains(&key) {
             self.dirty.insert(key);
         } else {
@@ -199,13 +238,24 @@ impl<K: Clone + Hash + Ord> State<K> {
             return;
         }
         self.added_at.entry(key.clone()).or_insert_with(Instant::now);
+        self.parked.remove(&key);
         self.delayed.insert(key, time);
+    }
+
+    fn park(&mut self, key: K) {
+        if self.ready.contains(&key) || self.dirty.contains(&key) {
+            return;
+        }
+        self.added_at.entry(key.clone()).or_insert_with(Instant::now);
+        self.delayed.remove(&key);
+        self.parked.insert(key);
     }
 
     fn forget(&mut self, key: &K) {
         self.ready.remove(key);
         self.delayed.remove(key);
         self.dirty.remove(key);
+        self.parked.remove(key);
         if !self.processing.contains(key) {
             self.added_at.remove(key);
         }
@@ -217,14 +267,19 @@ impl<K: Clone + Hash + Ord> State<K> {
         }
     }
 
-    /// At most `max` keys that are due at `now`, and when the next delayed key is due.
-    fn take(&mut self, max: usize, now: Instant) -> (Vec<K>, Option<Instant>) {
+    /// Makes the delayed keys ready that are due at `now`, and returns when the next one is due.
+    fn make_due_ready(&mut self, now: Instant) -> Option<Instant> {
         while let Some(key) = self.delayed.pop_due(now) {
             self.add(key);
         }
+        self.delayed.next_due()
+    }
+
+    /// At most `max` keys that are ready.
+    fn take(&mut self, max: usize) -> Vec<K> {
         let keys: Vec<K> = std::iter::from_fn(|| self.ready.pop()).take(max).collect();
         self.processing.extend(keys.iter().cloned());
-        (keys, self.delayed.next_due())
+        keys
     }
 
     /// Whether `key` is ready again, because it was added while it was processed.
@@ -233,7 +288,7 @@ impl<K: Clone + Hash + Ord> State<K> {
         let is_ready_again = self.dirty.remove(key);
         if is_ready_again {
             self.add(key.clone());
-        } else if !self.delayed.contains(key) {
+        } else if !self.delayed.contains(key) && !self.parked.contains(key) {
             self.added_at.remove(key);
         }
         is_ready_again
@@ -244,5 +299,13 @@ impl<K: Clone + Hash + Ord> State<K> {
             self.dirty.remove(&key);
             self.add(key);
         }
+    }
+}
+
+/// Sleeps until `time`, or without end.
+async fn sleep_until_some(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
