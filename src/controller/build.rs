@@ -13,7 +13,7 @@ use super::identity::{LEASE, cluster_name, default_identity, lease_reference};
 use super::{Controller, RunError};
 use crate::alertmanager::{self, TokenFile};
 use crate::incidents::automatic::{AutoIncidentController, IncidentIndex};
-use crate::publish::{Blueprints, PublishContext, Publisher, Publishing};
+use crate::publish::{Blueprints, PortGate, PublishContext, Publisher, Publishing};
 use crate::records::{RecorderCallbacks, Records, RolloutRecorder};
 use crate::resources::{FIELD_MANAGER, ResourceKey};
 use crate::runtime::{Context, Events, Metrics, PendingFn, PendingResources, Readiness, Synced, WorkQueue, now};
@@ -160,6 +160,7 @@ fn publishing(
     let options =
         port_client::UpsertOptions { create_missing_related_entities, ..port_client::UpsertOptions::default() };
     let context = Arc::new(PublishContext {
+        gate: PortGate::new(Arc::clone(&context.metrics)),
         runtime: context.clone(),
         port,
         options,

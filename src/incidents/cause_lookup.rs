@@ -76,7 +76,7 @@ pub async fn look_up_cause(
         cause.entity = record.entity().map(str::to_owned);
         awaits_entity = cause.certainty == Certainty::Stated
             && cause.entity.is_none()
-            && !record.is_withheld(context.settings.digest());
+            && !record.is_withheld(context.settings.dry_run);
     }
     let created = incident.metadata.creation_timestamp.as_ref().map_or(opened, |time| time.0);
     let watched_since = created.max(context.publishing_since);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use port_client::{Client, UpsertOptions};
 
 use super::blueprints::Blueprints;
+use super::gate::PortGate;
 use crate::records::Records;
 use crate::runtime::Context;
 use crate::settings::ActiveSettings;
@@ -23,4 +24,6 @@ pub struct PublishContext {
     pub records: Arc<Records>,
     /// The blueprints as they were last read from Port.
     pub blueprints: Blueprints,
+    /// Whether Port can be used.
+    pub gate: PortGate,
 }

@@ -10,6 +10,9 @@
 //! | report | `report` | Writes status and conditions, publishes Events, counts metrics |
 //!
 //! `publisher` has the queue, and calls the stages in this order. A resource that is being deleted goes to `finalizer` instead.
+//! `feed` takes in what the watches see, and `retry` decides when a resource is tried again. Three mechanisms keep the number of attempts
+//! small: `gate` while Port can't be used, `parking` for what Port refuses, and `outdated` after a change of the settings.
+//!
 //! What differs between the kinds is in `deployment` and `incident`, behind the trait [`Publishable`].
 
 mod blueprints;
@@ -20,16 +23,22 @@ mod context;
 mod credentials_watch;
 mod deliver;
 mod deployment;
+mod feed;
 mod finalizer;
+mod gate;
 mod incident;
 mod lead_time;
 mod missing_fields;
+mod outdated;
+mod parking;
 mod publishable;
 mod publisher;
 mod publishing;
 mod read;
 mod report;
 mod resolve;
+mod retry;
+mod settings_mark;
 pub mod templates;
 mod write_ahead;
 
@@ -38,6 +47,7 @@ pub use build::{BuildInput, Built, Drafted, Hold, build};
 pub use context::PublishContext;
 pub use credentials_watch::retry_when_credentials_change;
 pub use finalizer::FINALIZE_TIMEOUT;
+pub use gate::{Pause, PortGate};
 pub use lead_time::hours;
 pub use publishable::{CommonStatus, Publishable};
 pub use publisher::Publisher;

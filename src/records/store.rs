@@ -45,7 +45,7 @@ pub struct RecordState {
     /// `metadata.generation` of the record. An older state that arrives late must not replace a newer one.
     pub generation: u32,
     /// Whether nothing is left to deliver: the entity in Port is up to date, or the settings withhold the record from
-    /// Port.
+    /// Port. A change of the settings doesn't change that.
     pub is_settled: bool,
     /// Whether the record has the name that the controller gives to it. A copy under another name has not.
     pub has_own_name: bool,
@@ -57,7 +57,11 @@ impl RecordState {
     pub fn of(record: &SlimDoraDeployment, settings: &ActiveSettings) -> Self {
         Self {
             generation: generation(record.generation()),
-            is_settled: !settings.dry_run && record.delivery_state(settings.digest()) == DeliveryState::Settled,
+            is_settled: !settings.dry_run
+                && matches!(
+                    record.delivery_state(settings.digest(), settings.dry_run),
+                    DeliveryState::Settled | DeliveryState::Outdated
+                ),
             has_own_name: decode(record).is_some_and(|(uid, WorkloadKey { kind, name, .. }, revision)| {
                 record_name(kind, &name, &uid, &revision) == record.name()
             }),

@@ -103,45 +103,50 @@ struct SlimCondition {
 /// How far the delivery of a resource to Port has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DeliveryState {
-    /// The controller has not processed this generation of the resource with the current settings.
+    /// The controller has not processed this generation of the resource.
     New,
     /// The delivery failed, or the cause of the incident may still change. The queue of the leader schedules the retry.
     Failed,
+    /// Nothing was left to do with the settings with which the status was written. They were others than now.
+    Outdated,
     /// Nothing is left to do.
     Settled,
 }
 
 impl SlimStatus {
-    /// The state of the resource with this `generation`, for settings with this digest.
-    fn delivery_state(&self, generation: Option<i64>, settings: &str) -> DeliveryState {
-        match self.synced(generation, settings) {
-            Some(synced) if synced.status == "True" || HELD_REASONS.contains(&synced.reason.as_str()) => {
-                DeliveryState::Settled
-            }
-            Some(_) => DeliveryState::Failed,
+    /// The state of the resource with this `generation`, for settings with this digest. `dry_run` is whether nothing is sent to Port.
+    fn delivery_state(&self, generation: Option<i64>, settings: &str, dry_run: bool) -> DeliveryState {
+        match self.synced(generation) {
             None => DeliveryState::New,
+            // The dry run is over.
+            Some(synced) if synced.reason == DRY_RUN && !dry_run => DeliveryState::New,
+            Some(synced) if synced.status != "True" && !HELD_REASONS.contains(&synced.reason.as_str()) => {
+                DeliveryState::Failed
+            }
+            Some(_) if self.observed_settings.as_deref() != Some(settings) => DeliveryState::Outdated,
+            Some(_) => DeliveryState::Settled,
         }
     }
 
-    /// The condition `Synced`, if it describes this generation and these settings.
-    fn synced(&self, generation: Option<i64>, settings: &str) -> Option<&SlimCondition> {
-        let is_current = self.observed_generation == generation && self.observed_settings.as_deref() == Some(settings);
+    /// The condition `Synced`, if it describes this generation.
+    fn synced(&self, generation: Option<i64>) -> Option<&SlimCondition> {
+        let is_current = self.observed_generation == generation;
         self.conditions.iter().find(|condition| is_current && condition.type_ == SYNCED)
     }
 }
 
 impl SlimDoraDeployment {
-    /// How far its delivery has come, for settings with this digest.
+    /// How far its delivery has come, for settings with this digest. `dry_run` is whether nothing is sent to Port.
     #[must_use]
-    pub fn delivery_state(&self, settings: &str) -> DeliveryState {
-        self.status.delivery_state(self.metadata.generation, settings)
+    pub fn delivery_state(&self, settings: &str, dry_run: bool) -> DeliveryState {
+        self.status.delivery_state(self.metadata.generation, settings, dry_run)
     }
 
-    /// Whether the settings with this digest exclude the record from Port.
+    /// Whether the settings exclude the record from Port. `dry_run` is whether nothing is sent to Port.
     #[must_use]
-    pub fn is_withheld(&self, settings: &str) -> bool {
-        let synced = self.status.synced(self.metadata.generation, settings);
-        synced.is_some_and(|synced| [DRY_RUN, NOT_PUBLISHED].contains(&synced.reason.as_str()))
+    pub fn is_withheld(&self, dry_run: bool) -> bool {
+        let synced = self.status.synced(self.metadata.generation);
+        synced.is_some_and(|synced| synced.reason == NOT_PUBLISHED || synced.reason == DRY_RUN && dry_run)
     }
 
     /// Identifier of its entity, if Port has accepted one.
@@ -177,11 +182,14 @@ impl SlimDoraDeployment {
 }
 
 impl SlimDoraIncident {
-    /// How far its delivery has come, for settings with this digest. Not settled while its cause may still change.
+    /// How far its delivery has come, for settings with this digest. Not settled while its cause may still change. `dry_run` is whether
+    /// nothing is sent to Port.
     #[must_use]
-    pub fn delivery_state(&self, settings: &str) -> DeliveryState {
-        match self.status.delivery_state(self.metadata.generation, settings) {
-            DeliveryState::Settled if self.status.observed_cause.is_none() => DeliveryState::Failed,
+    pub fn delivery_state(&self, settings: &str, dry_run: bool) -> DeliveryState {
+        match self.status.delivery_state(self.metadata.generation, settings, dry_run) {
+            DeliveryState::Settled | DeliveryState::Outdated if self.status.observed_cause.is_none() => {
+                DeliveryState::Failed
+            }
             state => state,
         }
     }
@@ -211,17 +219,30 @@ mod tests {
     }
 
     #[test]
-    fn resource_with_a_stale_status_is_new() {
+    fn state_follows_generation_reason_and_settings() {
         let state = |generation, synced, reason, settings| {
-            status(2, synced, reason, settings, None).delivery_state(Some(generation), "digest")
+            status(2, synced, reason, settings, None).delivery_state(Some(generation), "digest", false)
         };
         assert_eq!(state(2, "True", "Delivered", "digest"), DeliveryState::Settled);
         assert_eq!(state(2, "False", "InProgress", "digest"), DeliveryState::Settled);
         assert_eq!(state(2, "False", "NotPublished", "digest"), DeliveryState::Settled);
         assert_eq!(state(2, "False", "Unreachable", "digest"), DeliveryState::Failed);
+        assert_eq!(state(2, "False", "Unreachable", "others"), DeliveryState::Failed);
         assert_eq!(state(3, "True", "Delivered", "digest"), DeliveryState::New);
-        assert_eq!(state(2, "True", "Delivered", "others"), DeliveryState::New);
-        assert_eq!(SlimStatus::default().delivery_state(Some(1), "digest"), DeliveryState::New);
+        assert_eq!(state(3, "True", "Delivered", "others"), DeliveryState::New);
+        assert_eq!(state(2, "True", "Delivered", "others"), DeliveryState::Outdated);
+        assert_eq!(state(2, "False", "NotPublished", "others"), DeliveryState::Outdated);
+        assert_eq!(SlimStatus::default().delivery_state(Some(1), "digest", false), DeliveryState::New);
+    }
+
+    #[test]
+    fn end_of_a_dry_run_makes_its_resources_new() {
+        let state =
+            |settings, dry_run| status(2, "False", "DryRun", settings, None).delivery_state(Some(2), "digest", dry_run);
+        assert_eq!((state("digest", true), state("others", true)), (DeliveryState::Settled, DeliveryState::Outdated));
+        assert_eq!((state("digest", false), state("others", false)), (DeliveryState::New, DeliveryState::New));
+        let delivered = status(2, "True", "Delivered", "digest", None).delivery_state(Some(2), "digest", true);
+        assert_eq!(delivered, DeliveryState::Settled, "a dry run has nothing to do for what Port has");
     }
 
     #[test]
@@ -229,7 +250,7 @@ mod tests {
         let state = |cause| {
             let metadata = ObjectMeta { generation: Some(2), ..ObjectMeta::default() };
             let status = status(2, "True", "Delivered", "digest", cause);
-            SlimDoraIncident { metadata, spec: SlimIncidentSpec::default(), status }.delivery_state("digest")
+            SlimDoraIncident { metadata, spec: SlimIncidentSpec::default(), status }.delivery_state("digest", false)
         };
         assert_eq!((state(None), state(Some("answer"))), (DeliveryState::Failed, DeliveryState::Settled));
     }

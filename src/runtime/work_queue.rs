@@ -194,7 +194,11 @@ impl<K: Clone + Hash + Ord> WorkQueue<K> {
     /// Number of keys that are ready, delayed, parked or being processed. Each key counts once.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.state.lock().added_at.len()
+        let state = self.state.lock();
+        // A failed attempt schedules its retry before it ends, so the same key can be delayed or parked and in process.
+        let waits = |key: &K| state.delayed.contains(key) || state.parked.contains(key);
+        let processing = state.processing.iter().filter(|key| !waits(key)).count();
+        state.ready.len() + state.delayed.len() + state.parked.len() + processing
     }
 
     /// Whether no key is ready, delayed, parked or being processed.
