@@ -10,19 +10,28 @@ impl<R: Publishable> Publisher<R> {
     /// Handles a resource that the watch has brought, in this `state`. `listed` is true if it comes from a list: then it may have changed
     /// while nothing was watched.
     pub fn observed(&self, key: ResourceKey, state: DeliveryState, listed: bool) {
+        // The status that the publisher itself wrote must not cut short the delay before the next attempt, and neither must a list.
+        let is_scheduled = self.is_running()
+            && (!listed
+                || self.queue.contains(&key)
+                || state == DeliveryState::Undecided && self.recheck.contains(&key));
         match state {
-            DeliveryState::Settled => {
-                self.queue.forget(&key);
-                self.forget(&key);
-            }
+            DeliveryState::Settled => self.deleted(&key),
             DeliveryState::Outdated => {
-                self.queue.forget(&key);
-                self.forget(&key);
+                self.deleted(&key);
                 self.outdated.add(key);
             }
-            // The status that the publisher itself wrote must not cut short the delay before the next attempt, and neither must a list.
-            DeliveryState::Failed if !listed || self.queue.contains(&key) => self.outdated.forget(&key),
-            DeliveryState::Failed => self.queue.add(key),
+            DeliveryState::Failed | DeliveryState::Undecided if is_scheduled => self.outdated.forget(&key),
+            DeliveryState::Undecided => {
+                self.deleted(&key);
+                self.recheck.add(key);
+            }
+            DeliveryState::Failed => {
+                self.outdated.forget(&key);
+                if !self.queue.contains(&key) {
+                    self.queue.add(key);
+                }
+            }
             DeliveryState::New => {
                 self.outdated.forget(&key);
                 self.unpark(&key);
@@ -31,7 +40,7 @@ impl<R: Publishable> Publisher<R> {
         }
     }
 
-    /// Handles a resource that was deleted.
+    /// Forgets a resource that was deleted, or that has nothing left to do.
     pub fn deleted(&self, key: &ResourceKey) {
         self.queue.forget(key);
         self.forget(key);
@@ -181,6 +190,22 @@ mod tests {
             publisher.observed(key(name), DeliveryState::Settled, false);
         }
         assert_eq!(kept(&publisher), 0);
+    }
+
+    #[tokio::test]
+    async fn standby_follows_what_the_leader_delivers() {
+        let publisher = publisher();
+        let pending = |state| {
+            publisher.observed(key("down"), state, false);
+            (publisher.queue.len(), publisher.recheck.len(), publisher.outdated.len())
+        };
+        assert_eq!(pending(DeliveryState::New), (1, 0, 0));
+        assert_eq!(pending(DeliveryState::Failed), (1, 0, 0));
+        assert_eq!(pending(DeliveryState::Undecided), (0, 1, 0), "it is delivered");
+        assert_eq!(pending(DeliveryState::Settled), (0, 0, 0));
+        assert_eq!(pending(DeliveryState::Outdated), (0, 0, 1), "the leader has other settings");
+        assert_eq!(pending(DeliveryState::Failed), (1, 0, 0), "the leader failed to send it again");
+        assert_eq!(pending(DeliveryState::Settled), (0, 0, 0));
     }
 
     #[tokio::test]

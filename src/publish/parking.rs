@@ -130,16 +130,12 @@ impl<K: Clone + Eq + Hash> Parking<K> {
             group.others.swap_remove(key);
             return None;
         }
-        match group.others.pop() {
-            Some(other) => {
-                group.representative = other.clone();
-                Some((other, group.delay))
-            }
-            None => {
-                state.causes.remove(&cause);
-                None
-            }
-        }
+        let Some(other) = group.others.pop() else {
+            state.causes.remove(&cause);
+            return None;
+        };
+        group.representative = other.clone();
+        Some((other, group.delay))
     }
 
     /// Forgets and returns all resources.
@@ -223,8 +219,8 @@ mod tests {
         Cause::of(&error(422, message), "entity").unwrap()
     }
 
-    fn minutes(minutes: u64) -> Option<Duration> {
-        Some(Duration::from_mins(minutes))
+    fn minutes(minutes: u64) -> Duration {
+        Duration::from_mins(minutes)
     }
 
     #[test]
@@ -238,10 +234,10 @@ mod tests {
         let longest = |error: &Error| Cause::of(error, "a").map(|cause| cause.longest_delay);
         assert_eq!(
             longest(&error(404, "Entity with identifier \"x\" of blueprint \"group\" was not found")),
-            minutes(5)
+            Some(minutes(5))
         );
-        assert_eq!(longest(&error(404, "Blueprint with identifier \"x\" was not found")), minutes(30));
-        assert_eq!(longest(&error(403, "no")), minutes(30));
+        assert_eq!(longest(&error(404, "Blueprint with identifier \"x\" was not found")), Some(minutes(30)));
+        assert_eq!(longest(&error(403, "no")), Some(minutes(30)));
     }
 
     #[test]
@@ -250,7 +246,7 @@ mod tests {
         let retries: Vec<_> = (0..1_000).filter_map(|key| parking.refused(&key, cause).retry_after).collect();
         assert_eq!((retries, parking.len()), (vec![FIRST_DELAY], 1_000));
         for delay in [2, 4, 8, 16, 30, 30] {
-            assert_eq!(parking.refused(&0, cause), Refusal { retry_after: minutes(delay), released: Vec::new() });
+            assert_eq!(parking.refused(&0, cause), Refusal { retry_after: Some(minutes(delay)), released: Vec::new() });
         }
         assert_eq!(parking.refused(&7, cause).retry_after, None);
         let mut released = parking.accepted(&0);

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::{join, join_all};
@@ -48,6 +49,17 @@ pub struct Publisher<R> {
     pub(super) unlisted: Mutex<HashSet<ResourceKey>>,
     /// When this process started to publish.
     pub(super) started: Mutex<Timestamp>,
+    /// Whether this process publishes.
+    is_running: AtomicBool,
+}
+
+/// Marks the end of [`Publisher::run`], even if its future is dropped.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 impl<R: Publishable> Publisher<R> {
@@ -65,21 +77,35 @@ impl<R: Publishable> Publisher<R> {
             outdated: Outdated::default(),
             unlisted: Mutex::default(),
             started: Mutex::new(Timestamp::UNIX_EPOCH),
+            is_running: AtomicBool::new(false),
         }
     }
 
     /// Publishes the resources in the queue until `stop`. Only the leader does. Dropping the future loses nothing.
     pub async fn run(&self, stop: &CancellationToken) {
+        self.is_running.store(true, Ordering::Relaxed);
+        let _stop = StopOnDrop(&self.is_running);
         self.written.lock().clear();
         self.retry_all_now();
         *self.started.lock() = Timestamp::now();
         let gate = &self.context.gate;
-        let enqueue = async |keys: Vec<ResourceKey>| keys.into_iter().for_each(|key| self.queue.add(key));
+        let enqueue = async |keys: Vec<ResourceKey>| {
+            // What is looked up again only is not pending meanwhile.
+            stop.run_until_cancelled(gate.opened()).await;
+            for key in keys {
+                self.queue.add(key);
+            }
+        };
         join(
             self.queue.run_gated(gate, MAX_BULK_ENTITIES, CONCURRENT_ATTEMPTS, stop, |keys| self.attempt(keys)),
             self.recheck.run(MAX_BULK_ENTITIES, 1, stop, enqueue),
         )
         .await;
+    }
+
+    /// Whether this process publishes. Otherwise it stands by.
+    pub(super) fn is_running(&self) -> bool {
+        self.is_running.load(Ordering::Relaxed)
     }
 
     /// One attempt: passes the resources through the stages.

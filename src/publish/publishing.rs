@@ -57,37 +57,37 @@ impl Publishing {
             self.follow_gate(),
             self.assess(is_assessed),
         );
-        join3(self.deployments.run(stop), self.incidents.run(stop), stop.run_until_cancelled(background)).await;
+        join3(
+            Box::pin(self.deployments.run(stop)),
+            Box::pin(self.incidents.run(stop)),
+            Box::pin(stop.run_until_cancelled(background)),
+        )
+        .await;
     }
 
     /// Reports when Port can't be used and when it can be used again, and then has everything delivered. Never returns.
     async fn follow_gate(&self) {
         let mut pauses = self.context.gate.pauses();
-        let mut is_reported = false;
+        let mut is_paused = false;
         loop {
             let pause = pauses.borrow_and_update().clone();
-            match pause {
-                Some(Pause { problem, .. }) => {
-                    // What was kept for the next attempt is read again, so that no backlog is in memory.
-                    self.deployments.written.lock().clear();
-                    self.incidents.written.lock().clear();
-                    if !is_reported {
-                        let note = format!(
-                            "Port can't be used, so all deliveries wait, and the controller tries one resource at a time: {problem}"
-                        );
-                        self.publish_event(&warning_event("DeliveryPaused", "Publish", note)).await;
-                    }
-                    is_reported = true;
-                }
-                None => {
-                    self.deployments.queue.retry_all_now();
-                    self.incidents.queue.retry_all_now();
-                    if is_reported {
-                        let note = "Port can be used again, and the controller delivers what is pending".to_owned();
-                        self.publish_event(&normal_event("DeliveryResumed", "Publish", note)).await;
-                    }
-                    is_reported = false;
-                }
+            let event = if let Some(Pause { problem, .. }) = &pause {
+                // What was kept for the next attempt is read again, so that no backlog is in memory.
+                self.deployments.written.lock().clear();
+                self.incidents.written.lock().clear();
+                let note = format!(
+                    "Port can't be used, so all deliveries wait, and the controller tries one resource at a time: {problem}"
+                );
+                warning_event("DeliveryPaused", "Publish", note)
+            } else {
+                self.deployments.queue.retry_all_now();
+                self.incidents.queue.retry_all_now();
+                let note = "Port can be used again, and the controller delivers what is pending".to_owned();
+                normal_event("DeliveryResumed", "Publish", note)
+            };
+            if is_paused != pause.is_some() {
+                is_paused = pause.is_some();
+                self.publish_event(&event).await;
             }
             if pauses.changed().await.is_err() {
                 std::future::pending::<()>().await;

@@ -105,8 +105,10 @@ struct SlimCondition {
 pub enum DeliveryState {
     /// The controller has not processed this generation of the resource.
     New,
-    /// The delivery failed, or the cause of the incident may still change. The queue of the leader schedules the retry.
+    /// The delivery failed. The queue of the leader schedules the retry.
     Failed,
+    /// Nothing is left to do now, but the cause of the incident may still change. The leader looks it up again later.
+    Undecided,
     /// Nothing was left to do with the settings with which the status was written. They were others than now.
     Outdated,
     /// Nothing is left to do.
@@ -188,7 +190,7 @@ impl SlimDoraIncident {
     pub fn delivery_state(&self, settings: &str, dry_run: bool) -> DeliveryState {
         match self.status.delivery_state(self.metadata.generation, settings, dry_run) {
             DeliveryState::Settled | DeliveryState::Outdated if self.status.observed_cause.is_none() => {
-                DeliveryState::Failed
+                DeliveryState::Undecided
             }
             state => state,
         }
@@ -252,6 +254,6 @@ mod tests {
             let status = status(2, "True", "Delivered", "digest", cause);
             SlimDoraIncident { metadata, spec: SlimIncidentSpec::default(), status }.delivery_state("digest", false)
         };
-        assert_eq!((state(None), state(Some("answer"))), (DeliveryState::Failed, DeliveryState::Settled));
+        assert_eq!((state(None), state(Some("answer"))), (DeliveryState::Undecided, DeliveryState::Settled));
     }
 }

@@ -453,8 +453,8 @@ impl Controller {
         Ok(())
     }
 
-    /// The current value of a metric, with its labels.
-    pub async fn metric(&self, name: &str) -> Result<f64, Error> {
+    /// The current value of a counter, whose name includes its labels.
+    pub async fn counter(&self, name: &str) -> Result<u64, Error> {
         let (_, metrics) = self.get("/metrics").await?;
         let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         Ok(value.ok_or(format!("{name} is not in the metrics"))?.parse()?)
@@ -482,14 +482,14 @@ impl Controller {
 }
 
 /// The number of requests that read or wrote single custom resources so far, without their creation. `resource` is the plural.
-pub async fn api_requests(setup: &Installation, resource: &str) -> Result<f64, Error> {
+pub async fn api_requests(setup: &Installation, resource: &str) -> Result<u64, Error> {
     let metrics = setup.kubectl(["get", "--raw", "/metrics"]).await?;
     let of_resource = format!("resource=\"{resource}\"");
     let verbs = ["GET", "PUT", "PATCH", "APPLY"].map(|verb| format!("verb=\"{verb}\""));
     let lines =
         metrics.lines().filter(|line| line.starts_with("apiserver_request_total{") && line.contains(&of_resource));
     let counted = lines.filter(|line| verbs.iter().any(|verb| line.contains(verb)));
-    let counts: Result<Vec<f64>, _> = counted.filter_map(|line| line.rsplit(' ').next()).map(str::parse).collect();
+    let counts: Result<Vec<u64>, _> = counted.filter_map(|line| line.rsplit(' ').next()).map(str::parse).collect();
     Ok(counts?.iter().sum())
 }
 

@@ -51,9 +51,9 @@ async fn reasons(api: &Api<DoraDeployment>, reason: &str, count: usize) -> TestR
 }
 
 /// Waits until this number of probes has failed.
-async fn failed_probes(controller: &Controller, count: f64) -> TestResult {
+async fn failed_probes(controller: &Controller, count: u64) -> TestResult {
     wait_for(format!("{count} failed probes"), DEADLINE, async || {
-        let found = controller.metric("port_dora_delivery_probes_total{result=\"failed\"}").await?;
+        let found = controller.counter("port_dora_delivery_probes_total{result=\"failed\"}").await?;
         if found >= count { Ok(Some(())) } else { Err(found)? }
     })
     .await?;
@@ -77,18 +77,18 @@ async fn backlog_costs_nothing_while_port_is_away() -> TestResult {
             setup.port.set_reachable(false).await?;
         }
         let before = api_requests(&setup, "doradeployments").await?;
-        let probes = controller.metric("port_dora_delivery_probes_total{result=\"failed\"}").await?;
+        let probes = controller.counter("port_dora_delivery_probes_total{result=\"failed\"}").await?;
         create(&api, "lambda", PENDING, "all_teams").await?;
         controller.waiting("DoraDeployment", PENDING).await?;
         controller.shows(&format!("port_dora_delivery_paused{{reason=\"{reason}\"}} 1")).await?;
-        failed_probes(&controller, probes + 3.0).await?;
+        failed_probes(&controller, probes + 3).await?;
 
         // Each attempt reads a resource and writes its status. With a request for each resource, there would be many more.
-        let probes = controller.metric("port_dora_delivery_probes_total{result=\"failed\"}").await? - probes;
+        let probes = controller.counter("port_dora_delivery_probes_total{result=\"failed\"}").await? - probes;
         let attempted = records_with_a_status(&api).await?;
-        assert!(attempted >= 1 && attempted <= UNDER_WAY + 10, "{attempted} resources were tried");
+        assert!((1..=UNDER_WAY + 10).contains(&attempted), "{attempted} resources were tried");
         let requests = api_requests(&setup, "doradeployments").await? - before;
-        let few = 3.0 * (UNDER_WAY as f64 + probes);
+        let few = 3 * (u64::try_from(UNDER_WAY)? + probes);
         assert!(requests <= few, "{reason}: {requests} requests, {probes} probes");
         let events: Api<Event> = Api::namespaced(setup.client().await?, &namespace);
         let announced = events.list(&ListParams::default()).await?.items.len();
@@ -129,7 +129,7 @@ async fn entity_that_breaks_port_delays_no_other() -> TestResult {
     let setup = Installation::exclusive().await?;
     setup.port.set_fault(Fault::new(Effect::status(500)).body_contains("poison"))?;
     let controller = setup.start_controller(&[]).await?;
-    let namespace = setup.namespace("poison").await?;
+    let namespace = setup.namespace("breaking").await?;
     setup.apply_in(&namespace, &incident("poison", "priority: high")).await?;
     setup.condition(&namespace, "dinc/poison", "Synced", "ServerError").await?;
     for round in 0..3 {
@@ -198,6 +198,14 @@ async fn standby_knows_what_is_pending() -> TestResult {
         replica.waiting("DoraDeployment", 0).await?;
         replica.waiting("DoraIncident", 0).await?;
         replica.shows("port_dora_oldest_pending_seconds{kind=\"DoraDeployment\"} 0.0").await?;
+    }
+
+    // Delivered, although the cause may still change.
+    setup.port.set_reachable(true).await?;
+    setup.apply_in(&namespace, &incident("back", "priority: high")).await?;
+    setup.condition(&namespace, "dinc/back", "Synced", "Delivered").await?;
+    for replica in [&leader, &standby] {
+        replica.waiting("DoraIncident", 0).await?;
     }
     Ok(())
 }

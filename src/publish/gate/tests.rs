@@ -9,21 +9,21 @@ use crate::runtime::WorkQueue;
 
 type Answer = Result<Upserted, Error>;
 
-fn response(status: u16) -> Box<ErrorResponse> {
-    Box::new(ErrorResponse { status, code: None, message: None, trace_id: None, excerpt: None })
+fn response(status: u16) -> ErrorResponse {
+    ErrorResponse { status, code: None, message: None, trace_id: None, excerpt: None }
 }
 
-fn unreachable() -> Answer {
+fn unreachable() -> Error {
     let problem = TransportProblem::ConnectionRefused;
-    Err(Error::Transport { host: "api.port.io".to_owned(), problem, detail: String::new() })
+    Error::Transport { host: "api.port.io".to_owned(), problem, detail: String::new() }
 }
 
-fn limited(seconds: u64) -> Answer {
-    Err(Error::RateLimited { retry_after: Duration::from_secs(seconds), response: None })
+fn limited(seconds: u64) -> Error {
+    Error::RateLimited { retry_after: Duration::from_secs(seconds), response: None }
 }
 
-fn accepted() -> Answer {
-    Ok(Upserted { identifier: String::new(), created: None, trace_id: None })
+fn accepted() -> Upserted {
+    Upserted { identifier: String::new(), created: None, trace_id: None }
 }
 
 fn gate() -> PortGate {
@@ -52,24 +52,25 @@ fn each_answer_says_whether_port_works() {
         Evidence::PortWorks => "works",
         Evidence::Stop(_) => "stop",
     };
-    let unexpected = Error::UnexpectedResponse { host: String::new(), problem: String::new(), response: response(200) };
+    let unexpected =
+        Error::UnexpectedResponse { host: String::new(), problem: String::new(), response: Box::new(response(200)) };
     for (answer, expected) in [
-        (accepted(), "works"),
-        (Err(Error::Refused(response(422))), "works"),
-        (Err(Error::NotFound(response(404))), "works"),
-        (Err(Error::Conflict(response(409))), "works"),
-        (Err(Error::TooLarge(response(413))), "works"),
+        (Ok(accepted()), "works"),
+        (Err(Error::Refused(Box::new(response(422)))), "works"),
+        (Err(Error::NotFound(Box::new(response(404)))), "works"),
+        (Err(Error::Conflict(Box::new(response(409)))), "works"),
+        (Err(Error::TooLarge(Box::new(response(413)))), "works"),
         (Err(Error::BodyTooLarge { bytes: 2_000_000 }), "none"),
         (Err(Error::InvalidIdentifier { what: "entity identifier", value: "..".to_owned() }), "none"),
-        (unreachable(), "failure"),
-        (Err(Error::ServerError(response(500))), "failure"),
-        (Err(Error::ServerError(response(408))), "failure"),
-        (Err(Error::Forbidden(response(403))), "failure"),
+        (Err(unreachable()), "failure"),
+        (Err(Error::ServerError(Box::new(response(500)))), "failure"),
+        (Err(Error::ServerError(Box::new(response(408)))), "failure"),
+        (Err(Error::Forbidden(Box::new(response(403)))), "failure"),
         (Err(unexpected), "failure"),
-        (limited(60), "stop"),
+        (Err(limited(60)), "stop"),
         (Err(Error::NoCredentials), "stop"),
-        (Err(Error::WrongCredentials(response(401))), "stop"),
-        (Err(Error::Unauthorized(response(401))), "stop"),
+        (Err(Error::WrongCredentials(Box::new(response(401)))), "stop"),
+        (Err(Error::Unauthorized(Box::new(response(401)))), "stop"),
     ] {
         assert_eq!(evidence(&answer), expected, "{answer:?}");
     }
@@ -78,8 +79,8 @@ fn each_answer_says_whether_port_works() {
         Evidence::Stop(_) => "stop",
         Evidence::Failure(_) | Evidence::None => "neither",
     };
-    assert_eq!(of_all(&[unreachable(), accepted(), unreachable()]), "works");
-    assert_eq!(of_all(&[accepted(), limited(60)]), "stop");
+    assert_eq!(of_all(&[Err(unreachable()), Ok(accepted()), Err(unreachable())]), "works");
+    assert_eq!(of_all(&[Ok(accepted()), Err(limited(60))]), "stop");
     assert_eq!(of_all(&[]), "neither");
 }
 
@@ -87,15 +88,15 @@ fn each_answer_says_whether_port_works() {
 async fn one_entity_that_always_fails_closes_nothing() {
     let gate = gate();
     for _ in 0..10 {
-        observe(&gate, &["bad", "a", "b"], &unreachable());
-        observe(&gate, &["bad", "c"], &unreachable());
-        observe(&gate, &["bad"], &unreachable());
+        observe(&gate, &["bad", "a", "b"], &Err(unreachable()));
+        observe(&gate, &["bad", "c"], &Err(unreachable()));
+        observe(&gate, &["bad"], &Err(unreachable()));
     }
     assert_eq!((admitted(&gate), reason(&gate)), (20, None));
-    observe(&gate, &["a", "b"], &accepted());
-    observe(&gate, &["bad"], &unreachable());
+    observe(&gate, &["a", "b"], &Ok(accepted()));
+    observe(&gate, &["bad"], &Err(unreachable()));
     assert_eq!(admitted(&gate), 20);
-    observe(&gate, &["other"], &unreachable());
+    observe(&gate, &["other"], &Err(unreachable()));
     assert_eq!((admitted(&gate), reason(&gate)), (0, Some(ErrorKind::Unreachable)), "no single entity explains that");
 }
 
@@ -103,10 +104,10 @@ async fn one_entity_that_always_fails_closes_nothing() {
 async fn success_between_failures_keeps_the_gate_open() {
     let gate = gate();
     for _ in 0..10 {
-        observe(&gate, &["a"], &unreachable());
-        observe(&gate, &["b"], &Err(Error::NotFound(response(404))));
-        observe(&gate, &["c"], &unreachable());
-        observe(&gate, &["d"], &accepted());
+        observe(&gate, &["a"], &Err(unreachable()));
+        observe(&gate, &["b"], &Err(Error::NotFound(Box::new(response(404)))));
+        observe(&gate, &["c"], &Err(unreachable()));
+        observe(&gate, &["d"], &Ok(accepted()));
     }
     assert_eq!(admitted(&gate), 20);
 }
@@ -114,8 +115,8 @@ async fn success_between_failures_keeps_the_gate_open() {
 #[tokio::test(start_paused = true)]
 async fn probes_have_one_key_and_longer_and_longer_delays() {
     let gate = gate();
-    observe(&gate, &["a"], &unreachable());
-    observe(&gate, &["b"], &unreachable());
+    observe(&gate, &["a"], &Err(unreachable()));
+    observe(&gate, &["b"], &Err(unreachable()));
     let (mut now, mut bound) = (Instant::now(), PROBE_DELAYS.0);
     for _ in 0..20 {
         gate.reopened().await;
@@ -124,14 +125,14 @@ async fn probes_have_one_key_and_longer_and_longer_delays() {
         assert_eq!((max, gate.admit(20).map(drop)), (1, None), "one probe at a time");
         assert!(gate.reopened().now_or_never().is_none(), "a probe is under way");
         (now, bound) = (Instant::now(), (bound * 2).min(PROBE_DELAYS.1));
-        observe(&gate, &["c"], &unreachable());
+        observe(&gate, &["c"], &Err(unreachable()));
         // The failures of attempts that began before the gate was closed don't count.
         drop(probe);
-        observe(&gate, &["d"], &unreachable());
+        observe(&gate, &["d"], &Err(unreachable()));
     }
     tokio::time::advance(PROBE_DELAYS.1).await;
     let probe = gate.admit(20);
-    observe(&gate, &["a"], &accepted());
+    observe(&gate, &["a"], &Ok(accepted()));
     drop(probe);
     assert_eq!((admitted(&gate), gate.is_open()), (20, true));
 }
@@ -153,15 +154,15 @@ async fn probe_without_a_request_is_followed_by_another() {
 #[tokio::test(start_paused = true)]
 async fn gate_stays_closed_for_as_long_as_port_asks() {
     let gate = gate();
-    observe(&gate, &["a"], &limited(60));
+    observe(&gate, &["a"], &Err(limited(60)));
     // The answer to a request from before.
-    observe(&gate, &["b"], &accepted());
+    observe(&gate, &["b"], &Ok(accepted()));
     gate.probe_now();
     assert_eq!((admitted(&gate), reason(&gate)), (0, Some(ErrorKind::RateLimited)));
     let closed = Instant::now();
     gate.reopened().await;
     assert_eq!((closed.elapsed().as_secs(), admitted(&gate)), (60, 1));
-    observe(&gate, &["b"], &accepted());
+    observe(&gate, &["b"], &Ok(accepted()));
     assert!(gate.is_open());
     observe(&gate, &["a"], &Err(Error::RateLimited { retry_after: Duration::MAX, response: None }));
     tokio::time::advance(LONGEST_PAUSE).await;
@@ -171,8 +172,8 @@ async fn gate_stays_closed_for_as_long_as_port_asks() {
 #[tokio::test(start_paused = true)]
 async fn changed_credentials_are_tried_at_once() {
     let gate = gate();
-    observe(&gate, &["a"], &Err(Error::WrongCredentials(response(401))));
-    tokio::time::advance(CREDENTIALS_DELAY - Duration::from_secs(1)).await;
+    observe(&gate, &["a"], &Err(Error::WrongCredentials(Box::new(response(401)))));
+    tokio::time::advance(CREDENTIALS_DELAY / 2).await;
     assert_eq!(admitted(&gate), 0);
     let reopened = gate.reopened();
     let probe = async {
@@ -193,10 +194,12 @@ async fn backlog_waits_for_one_probe_and_leaves_in_bulk() {
     let attempt = |keys: Vec<usize>| {
         batches.lock().push(keys.len());
         let entities: Vec<String> = keys.iter().map(ToString::to_string).collect();
-        let answer = if *is_down.lock() { unreachable() } else { accepted() };
+        let answer = if *is_down.lock() { Err(unreachable()) } else { Ok(accepted()) };
         gate.observe(entities.iter().map(String::as_str), &vec![answer.clone(); keys.len()]);
         if answer.is_err() {
-            keys.into_iter().for_each(|key| queue.add_after(key, Duration::from_secs(1)));
+            for key in keys {
+                queue.add_after(key, Duration::from_secs(1));
+            }
         }
         if answer.is_ok() && batches.lock().iter().sum::<usize>() == 500 {
             stop.cancel();
