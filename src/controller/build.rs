@@ -16,7 +16,7 @@ use super::{Controller, RunError};
 use crate::alertmanager::{self, AlertIndex, TokenFile};
 use crate::incidents::AwaitedEntities;
 use crate::incidents::automatic::{AutoIncidentController, IncidentIndex};
-use crate::publish::{Blueprints, PublishContext, Publisher, Publishing};
+use crate::publish::{Blueprints, PortGate, PublishContext, Publisher, Publishing};
 use crate::records::{RecorderCallbacks, Records, RolloutRecorder};
 use crate::resources::FIELD_MANAGER;
 use crate::runtime::{Context, Events, Metrics, Readiness, Synced, now};
@@ -156,6 +156,7 @@ fn publishing(
     let options =
         port_client::UpsertOptions { create_missing_related_entities, ..port_client::UpsertOptions::default() };
     let context = Arc::new(PublishContext {
+        gate: PortGate::new(Arc::clone(&context.metrics)),
         runtime: context.clone(),
         port,
         options,

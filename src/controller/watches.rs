@@ -12,9 +12,13 @@ impl Controller {
     /// Feeds the `DoraDeployment` resources of all namespaces into the records and to the publisher, until the future is dropped.
     pub(super) async fn watch_records(&self, synced: Synced) {
         let handle = |event: Event<Guarded<SlimDoraDeployment>>| match event {
-            Event::Init => self.recorder.record_list_started(),
+            Event::Init => {
+                self.recorder.record_list_started();
+                self.publishing.deployments.list_started();
+            }
             Event::InitDone => {
                 self.recorder.record_list_finished();
+                self.publishing.deployments.list_finished();
                 // The list doesn't name the records that were deleted while nothing was watched.
                 self.look_up_again(self.publishing.context.awaited.take_all());
             }
@@ -22,6 +26,7 @@ impl Controller {
             Event::InitApply(record) => self.record_seen(&record, true),
             Event::Delete(record) => {
                 if let Some(key) = ResourceKey::of(record.meta()) {
+                    self.publishing.deployments.deleted(&key);
                     self.look_up_again(self.publishing.context.awaited.take(&key));
                 }
                 if let Guarded(Ok(record)) = record {
@@ -33,19 +38,21 @@ impl Controller {
     }
 
     fn record_seen(&self, record: &Guarded<SlimDoraDeployment>, listed: bool) {
-        let key = ResourceKey::of(record.meta());
         let state = match &record.0 {
             Ok(record) => {
                 self.recorder.record_applied(record);
-                record.delivery_state(self.settings.digest())
+                record.delivery_state(self.settings.digest(), self.settings.dry_run)
             }
-            Err(undecodable) => undecodable.delivery_state(self.settings.digest()),
+            Err(undecodable) => undecodable.delivery_state(),
         };
-        if let Some(key) = key {
+        if let Some(key) = ResourceKey::of(record.meta()) {
             let is_awaited =
-                |record: &SlimDoraDeployment| record.entity_state(self.settings.digest()) == EntityState::Awaited;
+                |record: &SlimDoraDeployment| record.entity_state(self.settings.dry_run) == EntityState::Awaited;
             if !record.0.as_ref().is_ok_and(is_awaited) {
                 self.look_up_again(self.publishing.context.awaited.take(&key));
+            }
+            if listed {
+                self.publishing.deployments.listed(&key);
             }
             self.publishing.deployments.observed(key, state, listed);
         }
@@ -64,16 +71,18 @@ impl Controller {
             Event::Init => {
                 self.incident_index.list_started();
                 self.alert_index.list_started();
+                self.publishing.incidents.list_started();
             }
             Event::InitDone => {
                 self.incident_index.list_finished();
                 self.alert_index.list_finished();
+                self.publishing.incidents.list_finished();
             }
             Event::Apply(incident) => self.incident_seen(&incident, false),
             Event::InitApply(incident) => self.incident_seen(&incident, true),
             Event::Delete(incident) => {
-                self.publishing.incidents.deleted(incident.meta());
                 if let Some(key) = ResourceKey::of(incident.meta()) {
+                    self.publishing.incidents.deleted(&key);
                     self.publishing.context.awaited.forget(&key);
                     self.alert_index.deleted(incident.meta());
                     self.incident_index.deleted(&key);
@@ -85,14 +94,18 @@ impl Controller {
 
     fn incident_seen(&self, incident: &Guarded<SlimDoraIncident>, listed: bool) {
         let metadata = incident.meta();
+        let key = ResourceKey::of(metadata);
+        if let Some(key) = key.as_ref().filter(|_| listed) {
+            self.publishing.incidents.listed(key);
+        }
         let state = match &incident.0 {
-            Ok(incident) => incident.delivery_state(self.settings.digest()),
-            Err(undecodable) => undecodable.delivery_state(self.settings.digest()),
+            Ok(incident) => incident.delivery_state(self.settings.digest(), self.settings.dry_run),
+            Err(undecodable) => undecodable.delivery_state(),
         };
         if metadata.deletion_timestamp.is_some() {
             // The finalizer blocks the deletion. So the publisher must handle it even if the rest of the resource can't be decoded.
             self.publishing.incidents.deletion_observed(metadata);
-        } else if let Some(key) = ResourceKey::of(metadata) {
+        } else if let Some(key) = key {
             self.publishing.incidents.observed(key, state, listed);
         }
         if let Ok(incident) = &incident.0 {

@@ -267,7 +267,7 @@ fn check<R: Publishable + CustomResourceExt>(handle: impl Fn(&Value, Option<&R>)
             Ok(decoded) => publish(decoded, &settings),
             Err(undecodable) => {
                 assert!(!is_accepted, "{seed}: {undecodable}: {resource:#}");
-                let _ = (undecodable.delivery_state("settings"), Terminating::<R>::of_undecodable(undecodable));
+                let _ = (undecodable.delivery_state(), Terminating::<R>::of_undecodable(undecodable));
             }
         }
         handle(&resource, decoded.as_ref().ok());
@@ -280,7 +280,7 @@ fn any_incident_is_handled() {
     let accepted = check(|resource, incident: Option<&DoraIncident>| {
         let Guarded(slim) = decoded::<SlimDoraIncident>(resource);
         let (slim, index) = (slim.unwrap(), IncidentIndex::default());
-        let _ = slim.delivery_state("settings");
+        let _ = slim.delivery_state("settings", false);
         for now in clocks() {
             index.applied(&slim, now);
             if let Some(incident) = incident {

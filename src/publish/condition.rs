@@ -3,7 +3,7 @@
 use k8s_controller::conditions::{ConditionStatus, DesiredCondition};
 use port_client as port;
 
-use crate::resources::conditions::{SYNCED, UNDECODABLE, VALID};
+use crate::resources::conditions::{DRY_RUN, SYNCED, UNDECODABLE, VALID};
 
 /// Characters of the longest message. The API server allows 32 KiB, which nobody would read.
 const MESSAGE_CHARACTERS: usize = 2000;
@@ -25,6 +25,15 @@ pub fn sending() -> DesiredCondition {
 #[must_use]
 pub fn held(reason: &str, message: &str) -> DesiredCondition {
     DesiredCondition::new(SYNCED, ConditionStatus::False, reason, message)
+}
+
+/// `Synced`: the entity with this digest is logged and not sent.
+#[must_use]
+pub fn dry_run(digest: &str) -> DesiredCondition {
+    let message = format!(
+        "The controller runs in dry-run mode: it logs the entity and does not send it (hash of the logged entity: {digest})"
+    );
+    held(DRY_RUN, &message)
 }
 
 /// `Synced`: the entity could not be sent, because of `error`.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use port_client::{Client, UpsertOptions};
 
 use super::blueprints::Blueprints;
+use super::gate::PortGate;
 use crate::incidents::AwaitedEntities;
 use crate::records::Records;
 use crate::runtime::Context;
@@ -26,4 +27,6 @@ pub struct PublishContext {
     pub awaited: AwaitedEntities,
     /// The blueprints as they were last read from Port.
     pub blueprints: Blueprints,
+    /// Whether Port can be used.
+    pub gate: PortGate,
 }

@@ -99,6 +99,12 @@ impl Deletions {
         self.deadlines.forget(key);
     }
 
+    /// The resources that wait, in no particular order.
+    #[must_use]
+    pub fn keys(&self) -> Vec<ResourceKey> {
+        self.waiting.lock().keys().cloned().collect()
+    }
+
     /// Calls `attempt` for each resource until it succeeds, and `expire` for each that has reached its deadline, until `stop`.
     pub async fn run<A: Future<Output = ()>, E: Future<Output = ()>>(
         &self,

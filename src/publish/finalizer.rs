@@ -83,15 +83,8 @@ impl<R: Publishable> Publisher<R> {
     pub fn deletion_observed(&self, metadata: &ObjectMeta) {
         if let Some(key) = ResourceKey::of(metadata) {
             self.queue.forget(&key);
+            self.forget(&key);
             self.deletions.add(&key, metadata);
-        }
-    }
-
-    /// Handles a resource that is gone.
-    pub fn deleted(&self, metadata: &ObjectMeta) {
-        if let Some(key) = ResourceKey::of(metadata) {
-            self.queue.forget(&key);
-            self.forget_deletion(&key);
         }
     }
 

@@ -10,7 +10,10 @@
 //! | report | `report` | Writes status and conditions, publishes Events, counts metrics |
 //!
 //! `publisher` has the queue, and calls the stages in this order. A resource that is being deleted goes to `finalizer` instead, whose queues
-//! are in `deletions`, and one that can't be decoded to `undecodable`.
+//! are in `deletions`, and one that can't be decoded to `undecodable`. `feed` takes in what the watches see, and `retry` decides when a
+//! resource is tried again. Three mechanisms keep the number of attempts small: `gate` while Port can't be used, `parking` for what Port
+//! refuses, and `outdated` after a change of the settings.
+//!
 //! What differs between the kinds is in `deployment` and `incident`, behind the trait [`Publishable`].
 
 #[cfg(test)]
@@ -24,16 +27,22 @@ mod credentials_watch;
 mod deletions;
 mod deliver;
 mod deployment;
+mod feed;
 mod finalizer;
+mod gate;
 mod incident;
 mod lead_time;
 mod missing_fields;
+mod outdated;
+mod parking;
 mod publishable;
 mod publisher;
 mod publishing;
 mod read;
 mod report;
 mod resolve;
+mod retry;
+mod settings_mark;
 pub mod templates;
 mod undecodable;
 mod write_ahead;
@@ -43,6 +52,7 @@ pub use build::{BuildInput, Built, Drafted, Hold, build};
 pub use context::PublishContext;
 pub use credentials_watch::retry_when_credentials_change;
 pub use deletions::{Deletions, FINALIZE_TIMEOUT};
+pub use gate::{Pause, PortGate};
 pub use lead_time::hours;
 pub use publishable::{CommonStatus, Publishable};
 pub use publisher::Publisher;

@@ -1,28 +1,28 @@
-//! The loop: takes keys from the queue, passes their resources through the stages, and retries what failed.
+//! The loop: takes keys from the queue, and passes their resources through the stages.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::{join, join_all, join3};
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use port_client::{self as port, Blueprint, MAX_BULK_ENTITIES};
+use port_client::{Blueprint, MAX_BULK_ENTITIES};
 use tokio_util::sync::CancellationToken;
 
 use super::deletions::Deletions;
 use super::deliver::Outgoing;
+use super::outdated::Outdated;
+use super::parking::Parking;
 use super::read::ReadResource;
 use super::resolve::Resolved;
 use super::{BuildInput, Built, PublishContext, Publishable, build};
-use crate::resources::{DeliveryState, ResourceKey};
+use crate::resources::ResourceKey;
 use crate::runtime::{Backoff, WorkQueue};
 
 /// Attempts under way at once. While one waits for Port, a backlog gathers, which the next one sends in bulk.
 const CONCURRENT_ATTEMPTS: usize = 4;
-
-/// Delay before an entity that Port refused is sent again, unless the resource, the settings, the blueprint or the credentials change.
-const RETRY_REFUSED: Duration = Duration::from_mins(30);
 
 /// Bounds of the first and of the longest delay after a temporary failure.
 const RETRY_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
@@ -39,13 +39,30 @@ pub struct Publisher<R> {
     pub(super) deletions: Arc<Deletions>,
     /// Resources as the API server returned them to their writer, until an attempt takes them.
     pub(super) written: Mutex<HashMap<ResourceKey, R>>,
-    /// Delays of the resources whose last attempt failed.
-    backoff: Backoff<ResourceKey>,
+    /// Delays of the resources whose last attempt failed with a temporary error.
+    pub(super) backoff: Backoff<ResourceKey>,
+    /// Resources that Port refuses.
+    pub(super) parking: Parking<ResourceKey>,
     /// Resources whose references are looked up again later. They don't wait for delivery, so they don't count as pending.
-    recheck: WorkQueue<ResourceKey>,
+    pub(super) recheck: WorkQueue<ResourceKey>,
     pub(super) recheck_backoff: Backoff<ResourceKey>,
+    /// Resources to assess with the current settings.
+    pub(super) outdated: Outdated<ResourceKey>,
+    /// Resources that are not in the part of the current list that was received so far.
+    pub(super) unlisted: Mutex<HashSet<ResourceKey>>,
     /// When this process started to publish.
     pub(super) started: Mutex<Timestamp>,
+    /// Whether this process publishes.
+    is_running: AtomicBool,
+}
+
+/// Marks the end of [`Publisher::run`], even if its future is dropped.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 impl<R: Publishable> Publisher<R> {
@@ -58,47 +75,42 @@ impl<R: Publishable> Publisher<R> {
             deletions,
             written: Mutex::default(),
             backoff: Backoff::new(RETRY_DELAYS.0, RETRY_DELAYS.1),
+            parking: Parking::default(),
             recheck: WorkQueue::default(),
             recheck_backoff: Backoff::new(RECHECK_DELAYS.0, RECHECK_DELAYS.1),
+            outdated: Outdated::default(),
+            unlisted: Mutex::default(),
             started: Mutex::new(Timestamp::UNIX_EPOCH),
+            is_running: AtomicBool::new(false),
         }
-    }
-
-    /// Handles a resource that the watch has brought, in this `state`. `listed` is true if it comes from a list: then it may have changed
-    /// while nothing was watched.
-    pub fn observed(&self, key: ResourceKey, state: DeliveryState, listed: bool) {
-        match state {
-            DeliveryState::Settled => self.queue.forget(&key),
-            // The status that the publisher itself wrote must not cut short the delay before the next attempt.
-            DeliveryState::Failed if !listed => {}
-            DeliveryState::Failed | DeliveryState::New => self.queue.add(key),
-        }
-    }
-
-    /// Publishes `resource` as its writer got it back from the API server: no attempt has to wait for the watch, or to read it.
-    ///
-    /// While an attempt with the resource is under way, the next one reads it, since the attempt is about to change its status.
-    pub fn publish_written(&self, resource: R) {
-        let Some(key) = ResourceKey::of(resource.meta()) else {
-            return;
-        };
-        if !self.queue.is_working_on(&key) {
-            self.written.lock().insert(key.clone(), resource);
-        }
-        self.queue.add(key);
     }
 
     /// Publishes the resources in the queue until `stop`. Only the leader does. Dropping the future loses nothing.
     pub async fn run(&self, stop: &CancellationToken) {
+        self.is_running.store(true, Ordering::Relaxed);
+        let _stop = StopOnDrop(&self.is_running);
         self.written.lock().clear();
+        self.retry_all_now();
         *self.started.lock() = Timestamp::now();
-        let enqueue = async |keys: Vec<ResourceKey>| keys.into_iter().for_each(|key| self.queue.add(key));
+        let gate = &self.context.gate;
+        let enqueue = async |keys: Vec<ResourceKey>| {
+            // What is looked up again only is not pending meanwhile.
+            stop.run_until_cancelled(gate.opened()).await;
+            for key in keys {
+                self.queue.add(key);
+            }
+        };
         join3(
-            self.queue.run(MAX_BULK_ENTITIES, CONCURRENT_ATTEMPTS, stop, |keys| self.attempt(keys)),
+            self.queue.run_gated(gate, MAX_BULK_ENTITIES, CONCURRENT_ATTEMPTS, stop, |keys| self.attempt(keys)),
             self.recheck.run(MAX_BULK_ENTITIES, 1, stop, enqueue),
             Box::pin(self.run_deletions(stop)),
         )
         .await;
+    }
+
+    /// Whether this process publishes. Otherwise it stands by.
+    pub(super) fn is_running(&self) -> bool {
+        self.is_running.load(Ordering::Relaxed)
     }
 
     /// One attempt: passes the resources through the stages.
@@ -135,7 +147,7 @@ impl<R: Publishable> Publisher<R> {
         if resources.is_empty() {
             return;
         }
-        let PublishContext { port, settings, blueprints, .. } = &*self.context;
+        let PublishContext { port, settings, blueprints, gate, .. } = &*self.context;
         let ensured = blueprints.ensure(port, R::blueprint(&settings.file)).await;
         let blueprint = blueprints.get(self.blueprint());
         let built = resources.into_iter().map(|resolved| self.build(resolved, blueprint.as_deref()));
@@ -153,6 +165,7 @@ impl<R: Publishable> Publisher<R> {
                 (outgoing, answers)
             }
         };
+        gate.observe(outgoing.iter().map(|outgoing| outgoing.entity.identifier.as_str()), &answers);
         let answered = outgoing.into_iter().zip(answers);
         join_all(answered.map(|(outgoing, answer)| self.report_answer(outgoing, answer))).await;
     }
@@ -167,44 +180,5 @@ impl<R: Publishable> Publisher<R> {
     /// The identifier of the blueprint.
     pub(super) fn blueprint(&self) -> &str {
         R::blueprint(&self.context.settings.file).identifier
-    }
-
-    /// Retries `key` with exponential backoff.
-    pub(super) fn retry(&self, key: &ResourceKey) {
-        self.queue.add_after(key.clone(), self.backoff.next_delay(key));
-    }
-
-    /// Retries `key` with exponential backoff if `error` is temporary, and otherwise after [`RETRY_REFUSED`].
-    pub(super) fn retry_after_failure(&self, key: &ResourceKey, error: &port::Error) {
-        if error.is_temporary() {
-            self.retry(key);
-        } else {
-            self.queue.add_after(key.clone(), RETRY_REFUSED);
-        }
-    }
-
-    /// Looks up the references again later, if the look-up asks for it. Not after a refusal, since that would send the entity again.
-    pub(super) fn recheck_later(&self, resolved: &Resolved<R>) {
-        if resolved.is_repeated {
-            let key = &resolved.key;
-            self.recheck.add_after(key.clone(), self.recheck_backoff.next_delay(key));
-        }
-    }
-
-    /// Whether the last attempt with `key` failed.
-    pub(super) fn is_failing(&self, key: &ResourceKey) -> bool {
-        self.backoff.is_failing(key)
-    }
-
-    /// The attempt with `key` has succeeded. Returns whether the one before had failed.
-    pub(super) fn succeeded(&self, key: &ResourceKey) -> bool {
-        self.backoff.forget(key)
-    }
-
-    /// Forgets `key`, whose resource is gone.
-    pub(super) fn forget(&self, key: &ResourceKey) {
-        self.backoff.forget(key);
-        self.recheck_backoff.forget(key);
-        self.recheck.forget(key);
     }
 }

@@ -12,8 +12,8 @@ use tracing::{debug, info, warn};
 
 use super::deliver::Outgoing;
 use super::resolve::Resolved;
-use super::{Hold, Publishable, Publisher, condition};
-use crate::resources::conditions::{DRY_RUN, HELD_REASONS, SYNCED, VALID};
+use super::{CommonStatus, Hold, Publishable, Publisher, condition};
+use crate::resources::conditions::{HELD_REASONS, SYNCED, VALID};
 use crate::resources::{DeliveredEntity, FIELD_MANAGER, Guarded, ResourceKey};
 use crate::runtime::{now, warning_event};
 
@@ -34,48 +34,53 @@ impl<R: Publishable> Publisher<R> {
         warnings.extend(resolved.warnings);
         let resolved = Resolved { warnings, ..resolved };
         let delivered = resolved.resource.common_status().entity;
-        self.update_status(&resolved, condition::held(reason, &message), delivered).await;
+        if self.update_status(&resolved, condition::held(reason, &message), delivered).await {
+            self.concluded(&resolved.key);
+        }
         self.recheck_later(&resolved);
     }
 
-    /// Reports at once if the entity does not have to be sent: in a dry run, and if Port has acknowledged it. Otherwise returns it.
+    /// Reports at once if the entity does not have to be sent: if Port has acknowledged it, and in a dry run. Otherwise returns it.
     pub(super) async fn report_unsent(&self, outgoing: Outgoing<R>) -> Option<Outgoing<R>> {
         let resolved = &outgoing.resolved;
-        if self.context.settings.dry_run {
-            self.report_dry_run(&outgoing).await;
-        } else if outgoing.is_acknowledged() {
-            let delivered = resolved.resource.common_status().entity;
-            self.update_status(resolved, condition::delivered(), delivered).await;
+        let synced = if outgoing.is_acknowledged() {
+            condition::delivered()
+        } else if self.context.settings.dry_run {
+            self.dry_run(&outgoing)
         } else {
             if self.is_failing(&resolved.key) {
                 self.context.runtime.metrics.delivery.retried(&R::kind(&()));
             }
             return Some(outgoing);
+        };
+        let delivered = resolved.resource.common_status().entity;
+        if self.update_status(resolved, synced, delivered).await {
+            self.concluded(&resolved.key);
         }
         self.recheck_later(resolved);
         None
     }
 
-    async fn report_dry_run(&self, outgoing: &Outgoing<R>) {
-        let Outgoing { resolved, entity, .. } = outgoing;
-        let (key, blueprint) = (&resolved.key, self.blueprint());
-        let json = serde_json::to_string(entity).unwrap_or_default();
-        info!(
-            kind = %R::kind(&()), namespace = %key.namespace, name = %key.name, blueprint, entity = json,
-            "dry run: the entity is not sent to Port",
-        );
-        let message = "The controller runs in dry-run mode: it logs the entity and does not send it";
-        let delivered = resolved.resource.common_status().entity;
-        if self.update_status(resolved, condition::held(DRY_RUN, message), delivered).await {
-            self.succeeded(key);
+    /// Logs the entity, unless the status states that this was done, and returns the condition `Synced`.
+    fn dry_run(&self, outgoing: &Outgoing<R>) -> DesiredCondition {
+        let Outgoing { resolved: Resolved { key, resource, .. }, entity, digest } = outgoing;
+        let synced = condition::dry_run(digest);
+        let before = resource.common_status().conditions;
+        if conditions::find(&before, SYNCED).is_none_or(|before| before.message != synced.message) {
+            let json = serde_json::to_string(entity).unwrap_or_default();
+            info!(
+                kind = %R::kind(&()), namespace = %key.namespace, name = %key.name, blueprint = self.blueprint(), entity = json,
+                "dry run: the entity is not sent to Port",
+            );
         }
+        synced
     }
 
     /// Reports Port's answer to the entity.
     pub(super) async fn report_answer(&self, outgoing: Outgoing<R>, answer: Result<Upserted, port::Error>) {
         match answer {
             Ok(upserted) => self.report_delivered(outgoing, upserted).await,
-            Err(error) => self.report_failure(&outgoing.resolved, &error).await,
+            Err(error) => self.report_failure(&outgoing, &error).await,
         }
     }
 
@@ -95,15 +100,16 @@ impl<R: Publishable> Publisher<R> {
             properties: entity.properties.into_iter().map(|(name, _)| name).collect(),
             relations: entity.relations.into_iter().map(|(name, _)| name).collect(),
         };
+        self.accepted(key);
         self.recheck_later(&resolved);
-        if self.update_status(&resolved, condition::delivered(), Some(delivered)).await && self.succeeded(key) {
-            // Port is back: the others need not wait for their turn.
-            self.queue.retry_all_now();
+        if self.update_status(&resolved, condition::delivered(), Some(delivered)).await {
+            self.concluded(key);
         }
     }
 
     /// Reports that the entity is not delivered, and retries later.
-    async fn report_failure(&self, resolved: &Resolved<R>, error: &port::Error) {
+    async fn report_failure(&self, outgoing: &Outgoing<R>, error: &port::Error) {
+        let Outgoing { resolved, entity, .. } = outgoing;
         let Resolved { key, resource, .. } = resolved;
         self.context.runtime.metrics.delivery.failed(&R::kind(&()), error.reason());
         if matches!(error, port::Error::Refused(_) | port::Error::NotFound(_)) {
@@ -114,7 +120,7 @@ impl<R: Publishable> Publisher<R> {
         let is_known = conditions::find(&status.conditions, SYNCED)
             .is_some_and(|before| before.reason == synced.reason && before.message == synced.message);
         self.log_failure(key, error, is_known);
-        self.retry_after_failure(key, error);
+        self.retry_after_failure(key, &entity.identifier, error);
         let mut delivered = status.entity;
         if let Some(delivered) = delivered.as_mut().filter(|_| error.is_temporary()) {
             // Port may have stored the entity although the request failed, so what it has is unknown.
@@ -138,8 +144,8 @@ impl<R: Publishable> Publisher<R> {
         }
     }
 
-    /// Writes the status if it differs from the stored one, with Events for new problems. Returns whether the stored status is now as
-    /// desired.
+    /// Writes the status if it differs from the stored one, with Events for new problems. That it is based on other settings is not a
+    /// difference. Returns whether the stored status is now as desired.
     async fn update_status(
         &self,
         resolved: &Resolved<R>,
@@ -147,16 +153,23 @@ impl<R: Publishable> Publisher<R> {
         entity: Option<DeliveredEntity>,
     ) -> bool {
         let Resolved { key, resource, stored, warnings, .. } = resolved;
-        let events = new_problems(&resource.common_status().conditions, &synced, warnings);
-        let status = self.desired_status(resolved, synced, entity);
-        if stored.as_ref() == Some(&status) {
+        let before = resource.common_status();
+        let events = new_problems(&before.conditions, &synced, warnings);
+        let (common, now) = (desired_common_status(resolved, synced, entity), Timestamp::now());
+        let unchanged = CommonStatus { observed_settings: before.observed_settings, ..common.clone() };
+        if stored.as_ref() == Some(&resource.with_common_status(unchanged, now)) {
+            self.outdated.forget(key);
             return true;
         }
-        let written = self.write_status(key, resource, &status).await;
+        let written = self.write_status(key, resource, &self.with_settings(resource, common, now)).await;
         for event in events {
             self.context.runtime.events.publish(resource, &event).await;
         }
-        !matches!(written, StatusWrite::Failed)
+        let is_written = !matches!(written, StatusWrite::Failed);
+        if is_written {
+            self.outdated.forget(key);
+        }
+        is_written
     }
 
     /// The status with this condition `Synced` and this entity.
@@ -166,20 +179,12 @@ impl<R: Publishable> Publisher<R> {
         synced: DesiredCondition,
         entity: Option<DeliveredEntity>,
     ) -> R::Status {
-        let Resolved { resource, warnings, .. } = resolved;
-        let generation = resource.meta().generation;
-        let mut common = resource.common_status();
-        let _ = conditions::set(&mut common.conditions, synced.observed_generation(generation));
-        if warnings.is_empty() {
-            conditions::remove(&mut common.conditions, VALID);
-        } else {
-            let invalid = condition::invalid(warnings).observed_generation(generation);
-            let _ = conditions::set(&mut common.conditions, invalid);
-        }
-        common.observed_generation = generation;
-        common.observed_settings = Some(self.context.settings.digest().to_owned());
-        common.entity = entity;
-        resource.with_common_status(common, Timestamp::now())
+        self.with_settings(&resolved.resource, desired_common_status(resolved, synced, entity), Timestamp::now())
+    }
+
+    fn with_settings(&self, resource: &R, common: CommonStatus, now: Timestamp) -> R::Status {
+        let observed_settings = Some(self.context.settings.digest().to_owned());
+        resource.with_common_status(CommonStatus { observed_settings, ..common }, now)
     }
 
     /// Writes `status` by server-side apply.
@@ -209,6 +214,25 @@ impl<R: Publishable> Publisher<R> {
             }
         }
     }
+}
+
+/// The fields of the status with this condition `Synced` and this entity, except the settings. Pure.
+fn desired_common_status<R: Publishable>(
+    resolved: &Resolved<R>,
+    synced: DesiredCondition,
+    entity: Option<DeliveredEntity>,
+) -> CommonStatus {
+    let Resolved { resource, warnings, .. } = resolved;
+    let generation = resource.meta().generation;
+    let mut common = resource.common_status();
+    let _ = conditions::set(&mut common.conditions, synced.observed_generation(generation));
+    if warnings.is_empty() {
+        conditions::remove(&mut common.conditions, VALID);
+    } else {
+        let invalid = condition::invalid(warnings).observed_generation(generation);
+        let _ = conditions::set(&mut common.conditions, invalid);
+    }
+    CommonStatus { observed_generation: generation, entity, ..common }
 }
 
 /// Events for what the conditions did not say `before`: another reason why the resource is not delivered, and other parts that can't be

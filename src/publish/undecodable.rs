@@ -17,7 +17,7 @@ impl<R: Publishable> Publisher<R> {
     pub(super) async fn report_undecodable(&self, key: &ResourceKey, undecodable: &Undecodable) {
         let ObjectMeta { generation, name, uid, .. } = &undecodable.metadata;
         let stored: Map<String, Value> = undecodable.part("status");
-        let status = undecodable_status(&stored, &undecodable.problem, *generation, self.context.settings.digest());
+        let status = undecodable_status(&stored, &undecodable.problem, *generation);
         if status == stored {
             self.forget(key);
             return;
@@ -48,7 +48,6 @@ impl<R: Publishable> Publisher<R> {
             }
         }
         self.forget(key);
-        // With other settings, the status of the same version is written again.
         if status.get("conditions") != stored.get("conditions") {
             self.announce_undecodable(key, undecodable).await;
         }
@@ -70,12 +69,7 @@ impl<R: Publishable> Publisher<R> {
 
 /// The `stored` status with conditions that say why the resource can't be decoded. All other fields stay: server-side apply would remove
 /// them, and the entity is needed to delete it. Pure.
-fn undecodable_status(
-    stored: &Map<String, Value>,
-    problem: &str,
-    generation: Option<i64>,
-    settings: &str,
-) -> Map<String, Value> {
+fn undecodable_status(stored: &Map<String, Value>, problem: &str, generation: Option<i64>) -> Map<String, Value> {
     let mut status = stored.clone();
     let mut entries = status.get("conditions").and_then(Value::as_array).cloned().unwrap_or_default();
     for desired in condition::undecodable(problem) {
@@ -93,7 +87,6 @@ fn undecodable_status(
     }
     status.insert("conditions".to_owned(), entries.into());
     status.insert("observedGeneration".to_owned(), json!(generation));
-    status.insert("observedSettings".to_owned(), settings.into());
     status
 }
 
@@ -115,7 +108,7 @@ mod tests {
                 {"type": "Synced", "status": "True", "reason": "Delivered", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"},
             ],
         }));
-        let reported = undecodable_status(&before, "spec.status: invalid", Some(3), "settings");
+        let reported = undecodable_status(&before, "spec.status: invalid", Some(3));
         assert_eq!(reported["entity"], before["entity"], "the entity is needed for its deletion");
         assert_eq!(reported["conditions"][0], before["conditions"][0]);
         let reason = |type_: &str| {
@@ -123,9 +116,9 @@ mod tests {
             conditions.iter().find(|condition| condition["type"] == type_).unwrap()["reason"].clone()
         };
         assert_eq!((reason("Synced"), reason("Valid")), ("Undecodable".into(), "Undecodable".into()));
-        let again = undecodable_status(&reported, "spec.status: invalid", Some(3), "settings");
+        let again = undecodable_status(&reported, "spec.status: invalid", Some(3));
         assert_eq!(again, reported, "the same version changes nothing");
-        assert_ne!(undecodable_status(&reported, "spec.status: invalid", Some(4), "settings"), reported);
+        assert_ne!(undecodable_status(&reported, "spec.status: invalid", Some(4)), reported);
     }
 
     #[test]
@@ -133,11 +126,11 @@ mod tests {
         let state = |generation: i64, status: &Map<String, Value>| {
             let incident = json!({"metadata": {"name": "a", "generation": generation}, "spec": 1, "status": status});
             let Guarded(incident): Guarded<DoraIncident> = serde_json::from_value(incident).unwrap();
-            incident.unwrap_err().delivery_state("settings")
+            incident.unwrap_err().delivery_state()
         };
         assert_eq!(state(3, &Map::new()), DeliveryState::New);
-        let reported = undecodable_status(&Map::new(), "spec: invalid", Some(3), "settings");
-        assert_eq!(state(3, &reported), DeliveryState::Failed, "the watch ignores this state");
+        let reported = undecodable_status(&Map::new(), "spec: invalid", Some(3));
+        assert_eq!(state(3, &reported), DeliveryState::Settled);
         assert_eq!(state(4, &reported), DeliveryState::New);
     }
 }

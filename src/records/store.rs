@@ -60,7 +60,7 @@ pub struct RecordState {
     /// When the record was created.
     pub created: Option<UnixSeconds>,
     /// Whether nothing is left to deliver: the entity in Port is up to date, or the settings withhold the record from
-    /// Port.
+    /// Port. A change of the settings doesn't change that.
     pub is_settled: bool,
     /// Whether Port has the entity of the record.
     pub entity: EntityState,
@@ -75,8 +75,12 @@ impl RecordState {
         Self {
             generation: generation(record.generation()),
             created: record.meta().creation_timestamp.as_ref().and_then(seconds),
-            is_settled: !settings.dry_run && record.delivery_state(settings.digest()) == DeliveryState::Settled,
-            entity: record.entity_state(settings.digest()),
+            is_settled: !settings.dry_run
+                && matches!(
+                    record.delivery_state(settings.digest(), settings.dry_run),
+                    DeliveryState::Settled | DeliveryState::Outdated
+                ),
+            entity: record.entity_state(settings.dry_run),
             incident: IncidentDetails {
                 triggers: triggers(record.spec.environment.as_deref(), settings),
                 has_incident: record.incident().is_some(),

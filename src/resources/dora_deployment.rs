@@ -324,8 +324,9 @@ pub struct DoraDeploymentStatus {
     /// The generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Hash of the controller's settings that this status is based on. When the
-    /// settings change, the controller builds the entity again.
+    /// Hash of the controller's settings with which this status was written.
+    /// When the settings change, the controller builds the entity again, and
+    /// writes the status only if the entity or a condition is different.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_settings: Option<String>,
     /// Conditions of the record:

@@ -270,8 +270,9 @@ pub struct DoraIncidentStatus {
     /// while the cause may still change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_cause: Option<String>,
-    /// Hash of the controller's settings that this status is based on. When the
-    /// settings change, the controller builds the entity again.
+    /// Hash of the controller's settings with which this status was written.
+    /// When the settings change, the controller builds the entity again, and
+    /// writes the status only if the entity or a condition is different.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_settings: Option<String>,
     /// Conditions of the incident:

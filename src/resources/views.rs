@@ -7,7 +7,7 @@ use kube::api::{ObjectMeta, Preconditions};
 use rollout::{ChangeKind, Outcome};
 use serde::Deserialize;
 
-use super::conditions::{DRY_RUN, HELD_REASONS, NOT_PUBLISHED, SYNCED};
+use super::conditions::{DRY_RUN, HELD_REASONS, NOT_PUBLISHED, SYNCED, UNDECODABLE};
 use super::{
     AffectedWorkload, DoraDeployment, DoraIncident, IncidentStatus, RevisionReference, Undecodable, WorkloadReference,
     decode,
@@ -122,10 +122,14 @@ struct SlimCondition {
 /// How far the delivery of a resource to Port has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DeliveryState {
-    /// The controller has not processed this generation of the resource with the current settings.
+    /// The controller has not processed this generation of the resource.
     New,
-    /// The delivery failed, or the cause of the incident may still change. The queue of the leader schedules the retry.
+    /// The delivery failed. The queue of the leader schedules the retry.
     Failed,
+    /// Nothing is left to do now, but the cause of the incident may still change. The leader looks it up again later.
+    Undecided,
+    /// Nothing was left to do with the settings with which the status was written. They were others than now.
+    Outdated,
     /// Nothing is left to do.
     Settled,
 }
@@ -143,47 +147,54 @@ pub enum EntityState {
 }
 
 impl SlimStatus {
-    /// The state of the resource with this `generation`, for settings with this digest.
-    fn delivery_state(&self, generation: Option<i64>, settings: &str) -> DeliveryState {
-        match self.synced(generation, settings) {
-            Some(synced) if synced.status == "True" || HELD_REASONS.contains(&synced.reason.as_str()) => {
-                DeliveryState::Settled
-            }
-            Some(_) => DeliveryState::Failed,
+    /// The state of the resource with this `generation`, for settings with this digest. `dry_run` is whether nothing is sent to Port.
+    fn delivery_state(&self, generation: Option<i64>, settings: &str, dry_run: bool) -> DeliveryState {
+        match self.synced(generation) {
             None => DeliveryState::New,
+            // The dry run is over.
+            Some(synced) if synced.reason == DRY_RUN && !dry_run => DeliveryState::New,
+            Some(synced) if synced.status != "True" && !HELD_REASONS.contains(&synced.reason.as_str()) => {
+                DeliveryState::Failed
+            }
+            Some(_) if self.observed_settings.as_deref() != Some(settings) => DeliveryState::Outdated,
+            Some(_) => DeliveryState::Settled,
         }
     }
 
-    /// The condition `Synced`, if it describes this generation and these settings.
-    fn synced(&self, generation: Option<i64>, settings: &str) -> Option<&SlimCondition> {
-        let is_current = self.observed_generation == generation && self.observed_settings.as_deref() == Some(settings);
+    /// The condition `Synced`, if it describes this generation.
+    fn synced(&self, generation: Option<i64>) -> Option<&SlimCondition> {
+        let is_current = self.observed_generation == generation;
         self.conditions.iter().find(|condition| is_current && condition.type_ == SYNCED)
     }
 }
 
 impl Undecodable {
-    /// How far the delivery of this resource has come, for settings with this digest. [`DeliveryState::Failed`] once its status says that it
-    /// can't be decoded.
+    /// How far the delivery of this resource has come. Settled once its status says that it can't be decoded: then nothing is left to do until
+    /// it changes.
     #[must_use]
-    pub fn delivery_state(&self, settings: &str) -> DeliveryState {
-        self.part::<SlimStatus>("status").delivery_state(self.metadata.generation, settings)
+    pub fn delivery_state(&self) -> DeliveryState {
+        let status = self.part::<SlimStatus>("status");
+        let is_reported = status.synced(self.metadata.generation).is_some_and(|synced| synced.reason == UNDECODABLE);
+        if is_reported { DeliveryState::Settled } else { DeliveryState::New }
     }
 }
 
 impl SlimDoraDeployment {
-    /// How far its delivery has come, for settings with this digest.
+    /// How far its delivery has come, for settings with this digest. `dry_run` is whether nothing is sent to Port.
     #[must_use]
-    pub fn delivery_state(&self, settings: &str) -> DeliveryState {
-        self.status.delivery_state(self.metadata.generation, settings)
+    pub fn delivery_state(&self, settings: &str, dry_run: bool) -> DeliveryState {
+        self.status.delivery_state(self.metadata.generation, settings, dry_run)
     }
 
-    /// Whether Port has its entity, for settings with this digest.
+    /// Whether Port has its entity. `dry_run` is whether nothing is sent to Port.
     #[must_use]
-    pub fn entity_state(&self, settings: &str) -> EntityState {
-        let synced = self.status.synced(self.metadata.generation, settings);
+    pub fn entity_state(&self, dry_run: bool) -> EntityState {
+        let synced = self.status.synced(self.metadata.generation);
+        let is_withheld =
+            |synced: &SlimCondition| synced.reason == NOT_PUBLISHED || synced.reason == DRY_RUN && dry_run;
         if self.entity().is_some() {
             EntityState::Delivered
-        } else if synced.is_some_and(|synced| [DRY_RUN, NOT_PUBLISHED].contains(&synced.reason.as_str())) {
+        } else if synced.is_some_and(is_withheld) {
             EntityState::Withheld
         } else {
             EntityState::Awaited
@@ -235,11 +246,14 @@ impl SlimDoraDeployment {
 }
 
 impl SlimDoraIncident {
-    /// How far its delivery has come, for settings with this digest. Not settled while its cause may still change.
+    /// How far its delivery has come, for settings with this digest. Not settled while its cause may still change. `dry_run` is whether
+    /// nothing is sent to Port.
     #[must_use]
-    pub fn delivery_state(&self, settings: &str) -> DeliveryState {
-        match self.status.delivery_state(self.metadata.generation, settings) {
-            DeliveryState::Settled if self.status.observed_cause.is_none() => DeliveryState::Failed,
+    pub fn delivery_state(&self, settings: &str, dry_run: bool) -> DeliveryState {
+        match self.status.delivery_state(self.metadata.generation, settings, dry_run) {
+            DeliveryState::Settled | DeliveryState::Outdated if self.status.observed_cause.is_none() => {
+                DeliveryState::Undecided
+            }
             state => state,
         }
     }
@@ -276,17 +290,30 @@ mod tests {
     }
 
     #[test]
-    fn resource_with_a_stale_status_is_new() {
+    fn state_follows_generation_reason_and_settings() {
         let state = |generation, synced, reason, settings| {
-            status(2, synced, reason, settings, None).delivery_state(Some(generation), "digest")
+            status(2, synced, reason, settings, None).delivery_state(Some(generation), "digest", false)
         };
         assert_eq!(state(2, "True", "Delivered", "digest"), DeliveryState::Settled);
         assert_eq!(state(2, "False", "InProgress", "digest"), DeliveryState::Settled);
         assert_eq!(state(2, "False", "NotPublished", "digest"), DeliveryState::Settled);
         assert_eq!(state(2, "False", "Unreachable", "digest"), DeliveryState::Failed);
+        assert_eq!(state(2, "False", "Unreachable", "others"), DeliveryState::Failed);
         assert_eq!(state(3, "True", "Delivered", "digest"), DeliveryState::New);
-        assert_eq!(state(2, "True", "Delivered", "others"), DeliveryState::New);
-        assert_eq!(SlimStatus::default().delivery_state(Some(1), "digest"), DeliveryState::New);
+        assert_eq!(state(3, "True", "Delivered", "others"), DeliveryState::New);
+        assert_eq!(state(2, "True", "Delivered", "others"), DeliveryState::Outdated);
+        assert_eq!(state(2, "False", "NotPublished", "others"), DeliveryState::Outdated);
+        assert_eq!(SlimStatus::default().delivery_state(Some(1), "digest", false), DeliveryState::New);
+    }
+
+    #[test]
+    fn end_of_a_dry_run_makes_its_resources_new() {
+        let state =
+            |settings, dry_run| status(2, "False", "DryRun", settings, None).delivery_state(Some(2), "digest", dry_run);
+        assert_eq!((state("digest", true), state("others", true)), (DeliveryState::Settled, DeliveryState::Outdated));
+        assert_eq!((state("digest", false), state("others", false)), (DeliveryState::New, DeliveryState::New));
+        let delivered = status(2, "True", "Delivered", "digest", None).delivery_state(Some(2), "digest", true);
+        assert_eq!(delivered, DeliveryState::Settled, "a dry run has nothing to do for what Port has");
     }
 
     #[test]
@@ -296,7 +323,7 @@ mod tests {
                 "apiVersion": "dora.port.io/v1alpha1", "kind": "DoraDeployment", "metadata": {"generation": 2},
                 "spec": {"outcome": "Succeeded"}, "status": status,
             });
-            serde_json::from_value::<SlimDoraDeployment>(record).unwrap().entity_state("digest")
+            serde_json::from_value::<SlimDoraDeployment>(record).unwrap().entity_state(false)
         };
         let held = |reason: &str| {
             json!({
@@ -328,8 +355,8 @@ mod tests {
         let state = |cause| {
             let metadata = ObjectMeta { generation: Some(2), ..ObjectMeta::default() };
             let status = status(2, "True", "Delivered", "digest", cause);
-            SlimDoraIncident { metadata, spec: SlimIncidentSpec::default(), status }.delivery_state("digest")
+            SlimDoraIncident { metadata, spec: SlimIncidentSpec::default(), status }.delivery_state("digest", false)
         };
-        assert_eq!((state(None), state(Some("answer"))), (DeliveryState::Failed, DeliveryState::Settled));
+        assert_eq!((state(None), state(Some("answer"))), (DeliveryState::Undecided, DeliveryState::Settled));
     }
 }

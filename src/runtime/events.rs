@@ -53,11 +53,15 @@ impl Events {
 /// An Event of the type `Warning`. `reason` and `action` are one word in CamelCase, `note` says what happened and what to do.
 #[must_use]
 pub fn warning_event(reason: &str, action: &str, note: String) -> Event {
-    Event {
-        type_: EventType::Warning,
-        reason: reason.to_owned(),
-        action: action.to_owned(),
-        note: Some(note),
-        related: None,
-    }
+    event(EventType::Warning, reason, action, note)
+}
+
+/// An Event of the type `Normal`. For the arguments, see [`warning_event`].
+#[must_use]
+pub fn normal_event(reason: &str, action: &str, note: String) -> Event {
+    event(EventType::Normal, reason, action, note)
+}
+
+fn event(type_: EventType, reason: &str, action: &str, note: String) -> Event {
+    Event { type_, reason: reason.to_owned(), action: action.to_owned(), note: Some(note), related: None }
 }

@@ -1,5 +1,6 @@
 //! A queue of keys, each processed by at most one worker at a time.
 
+mod gate;
 mod keys;
 #[cfg(test)]
 mod tests;
@@ -15,8 +16,11 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use self::gate::OpenGate;
 use self::keys::{DelayedKeys, ReadyKeys};
 use super::{later, shrink_if_sparse};
+
+pub use self::gate::Gate;
 
 /// A queue of keys with the semantics of [`workqueue`] in client-go:
 ///
@@ -39,6 +43,8 @@ struct State<K> {
     processing: HashMap<K, Instant>,
     /// Keys that were added while they were processed.
     dirty: HashSet<K>,
+    /// Keys that wait until they are added again.
+    parked: HashSet<K>,
     /// When each key was added first. An attempt that is followed by a retry doesn't change this time.
     added_at: HashMap<K, Instant>,
 }
@@ -50,6 +56,7 @@ impl<K> Default for WorkQueue<K> {
             delayed: DelayedKeys::default(),
             processing: HashMap::new(),
             dirty: HashSet::new(),
+            parked: HashSet::new(),
             added_at: HashMap::new(),
         };
         Self { state: Mutex::new(state), added: Notify::new() }
@@ -67,6 +74,23 @@ impl<K: Clone + Hash + Ord> WorkQueue<K> {
     pub fn add_after(&self, key: K, delay: Duration) {
         self.state.lock().add_at(key, later(Instant::now(), delay));
         self.added.notify_one();
+    }
+
+    /// Keeps `key` in the queue without processing it, until it is added again. If the key is already due, nothing changes.
+    pub fn park(&self, key: K) {
+        self.state.lock().park(key);
+    }
+
+    /// Whether `key` is in the queue: ready, delayed, parked or being processed.
+    #[must_use]
+    pub fn contains(&self, key: &K) -> bool {
+        self.state.lock().added_at.contains_key(key)
+    }
+
+    /// All keys that are ready, delayed, parked or being processed, in no particular order.
+    #[must_use]
+    pub fn keys(&self) -> Vec<K> {
+        self.state.lock().added_at.keys().cloned().collect()
     }
 
     /// Whether `key` is being processed.
@@ -88,7 +112,7 @@ impl<K: Clone + Hash + Ord> WorkQueue<K> {
         Some((key.clone(), since.elapsed()))
     }
 
-    /// Makes all delayed keys due now.
+    /// Makes all delayed keys due now. Parked keys stay parked.
     pub fn retry_all_now(&self) {
         self.state.lock().retry_all_now();
         self.added.notify_one();
@@ -105,16 +129,29 @@ impl<K: Clone + Hash + Ord> WorkQueue<K> {
         stop: &CancellationToken,
         work: impl Fn(Vec<K>) -> F,
     ) {
+        self.run_gated(&OpenGate, max_batch, max_in_flight, stop, work).await;
+    }
+
+    /// As [`WorkQueue::run`], but takes keys only as `gate` permits.
+    pub async fn run_gated<F: Future<Output = ()>>(
+        &self,
+        gate: &impl Gate,
+        max_batch: usize,
+        max_in_flight: usize,
+        stop: &CancellationToken,
+        work: impl Fn(Vec<K>) -> F,
+    ) {
         let _requeue = RequeueOnDrop(self);
         let mut in_flight = FuturesUnordered::new();
         let mut stopping = false;
         while !(stopping && in_flight.is_empty()) {
             tokio::select! {
                 () = stop.cancelled(), if !stopping => stopping = true,
-                keys = self.next(max_batch), if !stopping && in_flight.len() < max_in_flight => {
+                (keys, permit) = self.next(max_batch, gate), if !stopping && in_flight.len() < max_in_flight => {
                     let work = work(keys.clone());
                     in_flight.push(async move {
                         work.await;
+                        drop(permit);
                         keys
                     });
                 }
@@ -127,21 +164,25 @@ impl<K: Clone + Hash + Ord> WorkQueue<K> {
         }
     }
 
-    /// Waits for keys that are due and takes at most `max` of them. Call [`WorkQueue::done`] for each afterwards.
-    async fn next(&self, max: usize) -> Vec<K> {
+    /// Waits for keys that are due and that `gate` admits, and takes at most `max` of them. Call [`WorkQueue::done`] for each afterwards.
+    async fn next<'a, G: Gate>(&self, max: usize, gate: &'a G) -> (Vec<K>, G::Permit<'a>) {
         loop {
-            let (keys, next_due) = self.state.lock().take(max, Instant::now());
-            if !keys.is_empty() {
-                return keys;
-            }
-            match next_due {
-                Some(time) => {
-                    tokio::select! {
-                        () = self.added.notified() => {}
-                        () = sleep_until(time) => {}
+            let (next_due, is_refused) = {
+                let (mut state, now) = (self.state.lock(), Instant::now());
+                let next_due = state.make_due_ready(now);
+                if state.ready.len() > 0 {
+                    if let Some((max, permit)) = gate.admit(max) {
+                        return (state.take(max, now), permit);
                     }
+                    (next_due, true)
+                } else {
+                    (next_due, false)
                 }
-                None => self.added.notified().await,
+            };
+            tokio::select! {
+                () = self.added.notified() => {}
+                () = sleep_until_some(next_due) => {}
+                () = gate.reopened(), if is_refused => {}
             }
         }
     }
@@ -160,16 +201,17 @@ impl<K: Clone + Hash + Ord> WorkQueue<K> {
         self.added.notify_one();
     }
 
-    /// Number of keys that are ready, delayed or being processed. Each key counts once.
+    /// Number of keys that are ready, delayed, parked or being processed. Each key counts once.
     #[must_use]
     pub fn len(&self) -> usize {
         let state = self.state.lock();
-        // A failed attempt schedules its retry before it ends, so the same key can be delayed and in process.
-        let processing = state.processing.keys().filter(|key| !state.delayed.contains(*key)).count();
-        state.ready.len() + state.delayed.len() + processing
+        // A failed attempt schedules its retry before it ends, so the same key can be delayed or parked and in process.
+        let waits = |key: &K| state.delayed.contains(key) || state.parked.contains(key);
+        let processing = state.processing.keys().filter(|key| !waits(key)).count();
+        state.ready.len() + state.delayed.len() + state.parked.len() + processing
     }
 
-    /// Whether no key is ready, delayed or being processed.
+    /// Whether no key is ready, delayed, parked or being processed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -207,6 +249,7 @@ impl<K: Clone + Hash + Ord> State<K> {
     fn add(&mut self, key: K) {
         self.added_at.entry(key.clone()).or_insert_with(Instant::now);
         self.delayed.remove(&key);
+        self.parked.remove(&key);
         if self.processing.contains_key(&key) {
             self.dirty.insert(key);
         } else {
@@ -219,13 +262,24 @@ impl<K: Clone + Hash + Ord> State<K> {
             return;
         }
         self.added_at.entry(key.clone()).or_insert_with(Instant::now);
+        self.parked.remove(&key);
         self.delayed.insert(key, time);
+    }
+
+    fn park(&mut self, key: K) {
+        if self.ready.contains(&key) || self.dirty.contains(&key) {
+            return;
+        }
+        self.added_at.entry(key.clone()).or_insert_with(Instant::now);
+        self.delayed.remove(&key);
+        self.parked.insert(key);
     }
 
     fn forget(&mut self, key: &K) {
         self.ready.remove(key);
         self.delayed.remove(key);
         self.dirty.remove(key);
+        self.parked.remove(key);
         if !self.processing.contains_key(key) {
             self.finish(key);
         }
@@ -237,14 +291,19 @@ impl<K: Clone + Hash + Ord> State<K> {
         }
     }
 
-    /// At most `max` keys that are due at `now`, and when the next delayed key is due.
-    fn take(&mut self, max: usize, now: Instant) -> (Vec<K>, Option<Instant>) {
+    /// Makes the delayed keys ready that are due at `now`, and returns when the next one is due.
+    fn make_due_ready(&mut self, now: Instant) -> Option<Instant> {
         while let Some(key) = self.delayed.pop_due(now) {
             self.add(key);
         }
+        self.delayed.next_due()
+    }
+
+    /// At most `max` keys that are ready.
+    fn take(&mut self, max: usize, now: Instant) -> Vec<K> {
         let keys: Vec<K> = std::iter::from_fn(|| self.ready.pop()).take(max).collect();
         self.processing.extend(keys.iter().map(|key| (key.clone(), now)));
-        (keys, self.delayed.next_due())
+        keys
     }
 
     /// Whether `key` is ready again, because it was added while it was processed.
@@ -253,7 +312,7 @@ impl<K: Clone + Hash + Ord> State<K> {
         let is_ready_again = self.dirty.remove(key);
         if is_ready_again {
             self.add(key.clone());
-        } else if !self.delayed.contains(key) {
+        } else if !self.delayed.contains(key) && !self.parked.contains(key) {
             self.finish(key);
         }
         is_ready_again
@@ -270,5 +329,13 @@ impl<K: Clone + Hash + Ord> State<K> {
             self.dirty.remove(&key);
             self.add(key);
         }
+    }
+}
+
+/// Sleeps until `time`, or without end.
+async fn sleep_until_some(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }

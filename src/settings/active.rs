@@ -33,11 +33,12 @@ impl ActiveSettings {
             incidents: _,
             alertmanager: _,
         } = &file;
-        let digest = digest(&(&cluster, defaults, blueprints, statuses, naming, publish, dry_run));
+        let digest = digest(&(&cluster, defaults, blueprints, statuses, naming, publish));
         Self { cluster, file, dry_run, digest }
     }
 
-    /// Digest of the settings that entities are built from. A resource whose status has another digest is published again.
+    /// Digest of the settings that entities are built from. A resource whose status has another digest is assessed again: it is sent only
+    /// if its entity is another one with these settings.
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.digest

@@ -13,7 +13,7 @@ use port_dora_controller::resources::{DoraDeployment, DoraIncident};
 use port_sim::{Effect, Fault, Request};
 use serde_json::{Value, json};
 
-use crate::fixture::{Controller, Installation, SAME_POD, incident, number, text};
+use crate::fixture::{Controller, Installation, SAME_POD, incident, number, synced_reason, text};
 use crate::{Error, TestResult};
 
 const INCIDENTS: &str = "/v1/blueprints/dora_incident/entities";
@@ -88,38 +88,23 @@ async fn a_backlog_is_delivered_in_bulk() -> TestResult {
     let created: Vec<_> = futures::stream::iter((0..many).map(create)).buffer_unordered(AT_ONCE).collect().await;
     created.into_iter().collect::<Result<Vec<_>, _>>()?;
     setup.apply_in(&namespace, &incident("down", "priority: high")).await?;
-    // The output of `kubectl get` when every resource has this condition.
-    let table = async |status: &str, reason: &str| {
-        let deadline = DEADLINE + DEADLINE_PER_RECORD * u32::try_from(many)?;
-        wait_for(format!("every record to be {reason}"), deadline, async || {
-            let records = api.list(&ListParams::default()).await?.items;
-            let conditions =
-                records.iter().filter_map(|record| record.status.as_ref()).flat_map(|status| &status.conditions);
-            let count =
-                conditions.filter(|condition| condition.type_ == "Synced" && condition.reason == reason).count();
-            if count == many { Ok(Some(())) } else { Err(format!("{count} of {many} are"))? }
-        })
-        .await?;
-        setup.condition(&namespace, "dinc/down", "Synced", reason).await?;
-        let table = setup.kubectl(["--namespace", &namespace, "get", "ddep,dinc"]).await?;
-        let shows = |line: &&str| line.split_whitespace().rev().take(2).eq([reason, status]);
-        assert_eq!(table.lines().filter(shows).count(), many + 1, "{table}");
-        Ok::<_, Error>(table)
-    };
-    let shown = table("False", "NoCredentials").await?;
-    let headers: Vec<_> = shown.lines().filter(|line| line.starts_with("NAME")).collect();
-    assert_eq!(headers.len(), 2, "{headers:?}");
-    assert!(
-        headers.iter().all(|header| header.contains("SYNCED") && header.trim_end().ends_with("REASON")),
-        "{headers:?}"
-    );
+    // Without credentials, the first attempts fail, and everything else waits.
     controller.waiting("DoraDeployment", many).await?;
+    controller.shows("port_dora_delivery_paused{reason=\"NoCredentials\"} 1").await?;
     assert_eq!(setup.port.requests().len(), 0);
 
     let options = port_sim::Options::default();
     std::fs::write(&id, options.client_id)?;
     std::fs::write(&secret, options.client_secret)?;
-    table("True", "Delivered").await?;
+    let deadline = DEADLINE + DEADLINE_PER_RECORD * u32::try_from(many)?;
+    wait_for("every record to be delivered", deadline, async || {
+        let records = api.list(&ListParams::default()).await?.items;
+        let count = records.iter().filter(|record| synced_reason(record) == "Delivered").count();
+        if count == many { Ok(Some(())) } else { Err(format!("{count} of {many} are"))? }
+    })
+    .await?;
+    setup.condition(&namespace, "dinc/down", "Synced", "Delivered").await?;
+    check_table(&setup.kubectl(["--namespace", &namespace, "get", "ddep,dinc"]).await?, many + 1);
     assert_eq!(setup.entities("dora_deployment", &namespace).len(), many);
     // Count only requests with new entities, since the controller repeats a request that is answered too late.
     let mut sent = BTreeSet::new();
@@ -129,6 +114,18 @@ async fn a_backlog_is_delivered_in_bulk() -> TestResult {
     let few = many.div_ceil(BULK) + REQUESTS_IN_FLIGHT;
     assert!(requests <= few, "{requests} requests for {many} entities");
     Ok(())
+}
+
+/// Checks the output of `kubectl get`: this number of resources is delivered.
+fn check_table(table: &str, count: usize) {
+    let shows = |line: &&str| line.split_whitespace().rev().take(2).eq(["Delivered", "True"]);
+    assert_eq!(table.lines().filter(shows).count(), count, "{table}");
+    let headers: Vec<_> = table.lines().filter(|line| line.starts_with("NAME")).collect();
+    assert_eq!(headers.len(), 2, "{headers:?}");
+    assert!(
+        headers.iter().all(|header| header.contains("SYNCED") && header.trim_end().ends_with("REASON")),
+        "{headers:?}"
+    );
 }
 
 /// Adds `names` to a set, and returns whether any of them is new.

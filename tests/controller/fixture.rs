@@ -447,6 +447,25 @@ impl Controller {
         Ok(())
     }
 
+    /// Waits until its metrics have this line.
+    pub async fn shows(&self, line: &str) -> Result<(), Error> {
+        let name = line.split_once(['{', ' ']).map_or(line, |(name, _)| name);
+        wait_for(format!("{line:?} in /metrics"), DEADLINE, async || {
+            let (_, metrics) = self.get("/metrics").await?;
+            let found: Vec<_> = metrics.lines().filter(|found| found.starts_with(name)).collect();
+            if found.contains(&line) { Ok(Some(())) } else { Err(format!("{found:?}"))? }
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// The current value of a counter, whose name includes its labels.
+    pub async fn counter(&self, name: &str) -> Result<u64, Error> {
+        let (_, metrics) = self.get("/metrics").await?;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(value.ok_or(format!("{name} is not in the metrics"))?.parse()?)
+    }
+
     /// Waits until it is the leader.
     pub async fn leads(&self) -> Result<(), Error> {
         self.logs(LEADS).await.map(drop)
@@ -466,6 +485,24 @@ impl Controller {
         .await?;
         Ok(log)
     }
+}
+
+/// The number of requests that read or wrote single custom resources so far, without their creation. `resource` is the plural.
+pub async fn api_requests(setup: &Installation, resource: &str) -> Result<u64, Error> {
+    let metrics = setup.kubectl(["get", "--raw", "/metrics"]).await?;
+    let of_resource = format!("resource=\"{resource}\"");
+    let verbs = ["GET", "PUT", "PATCH", "APPLY"].map(|verb| format!("verb=\"{verb}\""));
+    let lines =
+        metrics.lines().filter(|line| line.starts_with("apiserver_request_total{") && line.contains(&of_resource));
+    let counted = lines.filter(|line| verbs.iter().any(|verb| line.contains(verb)));
+    let counts: Result<Vec<u64>, _> = counted.filter_map(|line| line.rsplit(' ').next()).map(str::parse).collect();
+    Ok(counts?.iter().sum())
+}
+
+/// The reason of the condition Synced of a record; empty if there is none.
+pub fn synced_reason(record: &DoraDeployment) -> &str {
+    let conditions = record.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().find(|condition| condition.type_ == "Synced").map_or("", |synced| &synced.reason)
 }
 
 /// A property of an entity as text; empty if it is missing.

@@ -1,28 +1,29 @@
-//! Without credentials of Port, everything is recorded. The condition says why nothing is delivered, and everything is
+//! Without credentials of Port, everything is recorded. An Event on the lease says why nothing is delivered, and everything is
 //! delivered when the credentials exist.
 
 use crate::TestResult;
-use crate::fixture::{Installation, deployment, incident};
+use crate::fixture::{Installation, RELEASE, deployment, incident};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_is_delivered_once_credentials_exist() -> TestResult {
     let setup = Installation::exclusive().await?;
     let (controller, id, secret) = setup.start_controller_with_files().await?;
     let namespace = setup.namespace("no-port").await?;
-    setup.apply_in(&namespace, &deployment("web", "app:v1", "", "")).await?;
     setup.apply_in(&namespace, &incident("down", "priority: high")).await?;
+    let (status, message) = setup.condition(&namespace, "dinc/down", "Synced", "NoCredentials").await?;
+    assert_eq!(status, "False");
+    assert!(message.contains("no Port credentials are set"), "{message}");
+    setup.event(&namespace, "down", "NoCredentials").await?;
+    let note = setup.event(RELEASE, RELEASE, "DeliveryPaused").await?;
+    assert!(note.contains("no Port credentials are set") && note.contains("Set PORT_CLIENT_ID"), "{note}");
+    setup.apply_in(&namespace, &deployment("web", "app:v1", "", "")).await?;
     let records = setup.outcomes(&namespace, &[("web:1", "Succeeded")]).await?;
     let record = format!("ddep/{}", records[0].metadata.name.as_deref().unwrap());
-    for resource in [record.as_str(), "dinc/down"] {
-        let (status, message) = setup.condition(&namespace, resource, "Synced", "NoCredentials").await?;
-        assert_eq!(status, "False");
-        assert!(message.contains("no Port credentials are set"), "{message}");
-    }
-    setup.event(&namespace, "down", "NoCredentials").await?;
+    controller.waiting("DoraDeployment", 1).await?;
+    controller.waiting("DoraIncident", 1).await?;
     assert!(setup.port.requests().is_empty(), "requests without credentials: {:?}", setup.port.requests());
     let (ready, text) = controller.get("/readyz").await?;
     assert_eq!(ready, 200, "{text}");
-    controller.waiting("DoraIncident", 1).await?;
 
     let options = port_sim::Options::default();
     std::fs::write(&id, options.client_id)?;
@@ -32,5 +33,6 @@ async fn everything_is_delivered_once_credentials_exist() -> TestResult {
     for resource in [record.as_str(), "dinc/down"] {
         setup.condition(&namespace, resource, "Synced", "Delivered").await?;
     }
+    setup.event(RELEASE, RELEASE, "DeliveryResumed").await?;
     Ok(())
 }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::incidents::AwaitedEntities;
-use crate::publish::{Blueprints, Deletions, FINALIZE_TIMEOUT, PublishContext};
+use crate::publish::{Blueprints, Deletions, FINALIZE_TIMEOUT, PortGate, PublishContext};
 use crate::records::Records;
 use crate::resources::{DeliveryState, DoraIncident};
 use crate::runtime::{Context, Events, Metrics, WorkQueue};
@@ -124,6 +124,7 @@ fn publisher(client: Client, port: &str, metrics: &Arc<Metrics>) -> Publisher<Do
         settings: Arc::new(ActiveSettings::new("prod".to_owned(), FileSettings::default(), false)),
         records: Arc::new(Records::default()),
         awaited: AwaitedEntities::default(),
+        gate: PortGate::new(Arc::clone(metrics)),
         blueprints: Blueprints::default(),
     };
     Publisher::new(Arc::new(context), Arc::new(WorkQueue::default()), Arc::new(Deletions::default()))

@@ -17,6 +17,18 @@ const KINDS: [&str; 2] = ["DoraDeployment", "DoraIncident"];
 
 /// Why the controller doesn't send a resource that it was asked to send.
 const REFUSAL_REASONS: [&str; 1] = [UNDECODABLE];
+/// The errors because of which all deliveries may wait.
+const PAUSE_REASONS: [ErrorKind; 9] = [
+    ErrorKind::Unreachable,
+    ErrorKind::TimedOut,
+    ErrorKind::Unauthorized,
+    ErrorKind::WrongCredentials,
+    ErrorKind::NoCredentials,
+    ErrorKind::Forbidden,
+    ErrorKind::RateLimited,
+    ErrorKind::ServerError,
+    ErrorKind::UnexpectedResponse,
+];
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct KindLabel {
@@ -36,6 +48,22 @@ struct ReasonLabels {
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ProbeLabel {
+    result: &'static str,
+}
+
+impl ProbeLabel {
+    fn of(has_succeeded: bool) -> Self {
+        Self { result: if has_succeeded { "succeeded" } else { "failed" } }
+    }
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct BlueprintLabel {
     blueprint: String,
 }
@@ -51,6 +79,11 @@ pub struct DeliveryMetrics {
     oldest: Family<KindLabel, SecondsGauge>,
     orphaned: Family<KindLabel, Counter>,
     missing_fields: Family<BlueprintLabel, Gauge>,
+    parked: Family<KindLabel, Gauge>,
+    outdated: Family<KindLabel, Gauge>,
+    paused: Family<ReasonLabel, Gauge>,
+    pauses: Family<ReasonLabel, Counter>,
+    probes: Family<ProbeLabel, Counter>,
 }
 
 impl DeliveryMetrics {
@@ -72,7 +105,26 @@ impl DeliveryMetrics {
         let help = "Properties and relations that the blueprint doesn't define or defines with another type, and \
                     required ones that the controller can't always fill, by blueprint";
         registry.register("blueprint_missing_fields", help, self.missing_fields.clone());
+        let help = "Custom resources that Port refuses and that wait until a retry of one of them succeeds, by kind";
+        registry.register("resources_parked", help, self.parked.clone());
+        let help = "Custom resources that the leader has not yet compared with the current settings, by kind";
+        registry.register("resources_outdated", help, self.outdated.clone());
+        let help = "1 while all deliveries wait because Port can't be used, by reason";
+        registry.register("delivery_paused", help, self.paused.clone());
+        let help = "How often all deliveries began to wait because Port can't be used, by reason";
+        registry.register("delivery_pauses", help, self.pauses.clone());
+        let help = "Deliveries of one resource that found out whether Port can be used again, by result";
+        registry.register("delivery_probes", help, self.probes.clone());
+        for result in [true, false] {
+            let _ = self.probes.get_or_create(&ProbeLabel::of(result));
+        }
+        for reason in PAUSE_REASONS.map(ErrorKind::as_str) {
+            let _ = self.pauses.get_or_create(&ReasonLabel { reason });
+        }
+        self.set_paused(None);
         for kind in KINDS {
+            self.set_parked(kind, 0);
+            self.set_outdated(kind, 0);
             for counter in [&self.delivered, &self.retried, &self.orphaned] {
                 let _ = counter.get_or_create(&KindLabel::of(kind));
             }
@@ -121,5 +173,33 @@ impl DeliveryMetrics {
     pub fn set_missing_fields(&self, blueprint: &str, count: usize) {
         let label = BlueprintLabel { blueprint: blueprint.to_owned() };
         self.missing_fields.get_or_create(&label).set(saturated(count));
+    }
+
+    /// `count` resources of this kind wait, because Port refuses them.
+    pub fn set_parked(&self, kind: &str, count: usize) {
+        self.parked.get_or_create(&KindLabel::of(kind)).set(saturated(count));
+    }
+
+    /// `count` resources of this kind have to be compared with the settings.
+    pub fn set_outdated(&self, kind: &str, count: usize) {
+        self.outdated.get_or_create(&KindLabel::of(kind)).set(saturated(count));
+    }
+
+    /// All deliveries begin to wait, for the reason of this [`port_client::Error`].
+    pub fn delivery_paused(&self, reason: &'static str) {
+        self.pauses.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// All deliveries wait for this reason, or don't wait any more.
+    pub fn set_paused(&self, reason: Option<ErrorKind>) {
+        for kind in PAUSE_REASONS {
+            let label = ReasonLabel { reason: kind.as_str() };
+            self.paused.get_or_create(&label).set(i64::from(reason == Some(kind)));
+        }
+    }
+
+    /// A delivery found out whether Port can be used again.
+    pub fn probed(&self, has_succeeded: bool) {
+        self.probes.get_or_create(&ProbeLabel::of(has_succeeded)).inc();
     }
 }

@@ -92,7 +92,7 @@ fn saturated(count: usize) -> i64 {
 mod tests {
     use std::time::Duration;
 
-    use port_client::{Observer as _, Route, StatusClass};
+    use port_client::{ErrorKind, Observer as _, Route, StatusClass};
     use rollout::Outcome;
 
     use super::*;
@@ -115,6 +115,11 @@ mod tests {
         metrics.delivery.orphaned("DoraIncident");
         metrics.delivery.set_pending("DoraIncident", 2, Duration::from_millis(1500));
         metrics.delivery.set_missing_fields("dora_incident", 3);
+        metrics.delivery.set_parked("DoraIncident", 4);
+        metrics.delivery.set_outdated("DoraIncident", 5);
+        metrics.delivery.delivery_paused("Unreachable");
+        metrics.delivery.set_paused(Some(ErrorKind::Unreachable));
+        metrics.delivery.probed(false);
         metrics.process.set_indexed(4, 5);
         metrics.process.set_leader(true);
         metrics.process.set_frozen("recorder", 1);
@@ -154,6 +159,12 @@ mod tests {
             "port_dora_resources_pending{kind=\"DoraIncident\"} 2",
             "port_dora_oldest_pending_seconds{kind=\"DoraIncident\"} 1.5",
             "port_dora_blueprint_missing_fields{blueprint=\"dora_incident\"} 3",
+            "port_dora_resources_parked{kind=\"DoraIncident\"} 4",
+            "port_dora_resources_outdated{kind=\"DoraIncident\"} 5",
+            "port_dora_delivery_pauses_total{reason=\"Unreachable\"} 1",
+            "port_dora_delivery_paused{reason=\"Unreachable\"} 1",
+            "port_dora_delivery_paused{reason=\"RateLimited\"} 0",
+            "port_dora_delivery_probes_total{result=\"failed\"} 1",
             "port_dora_requests_total{route=\"upsert\",status=\"2xx\"} 1",
             "port_dora_request_duration_seconds_bucket{le=\"0.05\",route=\"upsert\"} 1",
             "port_dora_request_wait_seconds_total{route=\"upsert\"} 0.5",
@@ -189,6 +200,8 @@ mod tests {
             "port_dora_deliveries_failed_total{kind=\"DoraDeployment\",reason=\"Unreachable\"} 0",
             "port_dora_resources_refused_total{kind=\"DoraDeployment\",reason=\"Undecodable\"} 0",
             "port_dora_entities_orphaned_total{kind=\"DoraIncident\"} 0",
+            "port_dora_delivery_pauses_total{reason=\"NoCredentials\"} 0",
+            "port_dora_delivery_probes_total{result=\"succeeded\"} 0",
             "port_dora_requests_total{route=\"upsert\",status=\"none\"} 0",
             "port_dora_api_requests_total{method=\"WATCH\",status=\"none\"} 0",
             "port_dora_api_request_timeouts_total{method=\"GET\"} 0",

@@ -1,4 +1,32 @@
+use std::cell::Cell;
+
 use super::*;
+
+impl<K: Clone + Hash + Ord> WorkQueue<K> {
+    /// As in [`WorkQueue::run`].
+    async fn next_ready(&self, max: usize) -> Vec<K> {
+        self.next(max, &OpenGate).await.0
+    }
+}
+
+/// A gate that admits a number of calls, one key each.
+struct TestGate {
+    admitted: Cell<usize>,
+    reopened: Notify,
+}
+
+impl Gate for TestGate {
+    type Permit<'a> = ();
+
+    fn admit(&self, _max: usize) -> Option<(usize, ())> {
+        self.admitted.set(self.admitted.get().checked_sub(1)?);
+        Some((1, ()))
+    }
+
+    async fn reopened(&self) {
+        self.reopened.notified().await;
+    }
+}
 
 #[tokio::test(start_paused = true)]
 async fn key_is_processed_once_and_again_if_added_meanwhile() {
@@ -6,12 +34,12 @@ async fn key_is_processed_once_and_again_if_added_meanwhile() {
     queue.add("a");
     queue.add("a");
     queue.add("b");
-    assert_eq!(queue.next(20).await, ["a", "b"]);
+    assert_eq!(queue.next_ready(20).await, ["a", "b"]);
     queue.add("a");
     queue.add("c");
-    assert_eq!(queue.next(20).await, ["c"], "a is still processed");
+    assert_eq!(queue.next_ready(20).await, ["c"], "a is still processed");
     queue.done(&"a");
-    assert_eq!(queue.next(20).await, ["a"]);
+    assert_eq!(queue.next_ready(20).await, ["a"]);
     for key in ["a", "b", "c"] {
         queue.done(&key);
     }
@@ -24,10 +52,10 @@ async fn delayed_key_comes_when_due_or_retried_now() {
     let start = Instant::now();
     queue.add_after("late", Duration::from_secs(60));
     queue.add_after("soon", Duration::from_secs(1));
-    assert_eq!(queue.next(20).await, ["soon"]);
+    assert_eq!(queue.next_ready(20).await, ["soon"]);
     assert_eq!(start.elapsed().as_secs(), 1);
     queue.retry_all_now();
-    assert_eq!(queue.next(20).await, ["late"]);
+    assert_eq!(queue.next_ready(20).await, ["late"]);
     assert_eq!(start.elapsed().as_secs(), 1);
 }
 
@@ -38,7 +66,7 @@ async fn age_counts_from_the_first_add_until_done() {
     queue.add("a");
     tokio::time::advance(Duration::from_secs(10)).await;
     queue.add("b");
-    assert_eq!(queue.next(20).await, ["a", "b"]);
+    assert_eq!(queue.next_ready(20).await, ["a", "b"]);
     queue.add_after("a", Duration::from_secs(60));
     queue.done(&"a");
     queue.done(&"b");
@@ -54,7 +82,7 @@ async fn key_in_process_with_a_retry_counts_once() {
     for key in ["delayed", "dirty", "other"] {
         queue.add(key);
     }
-    assert_eq!(queue.next(20).await.len(), 3);
+    assert_eq!(queue.next_ready(20).await.len(), 3);
     queue.add_after("delayed", Duration::from_secs(60));
     queue.add("dirty");
     assert_eq!(queue.len(), 3);
@@ -69,11 +97,11 @@ async fn add_takes_precedence_over_a_delay() {
     let queue = WorkQueue::default();
     queue.add_after("a", Duration::from_secs(300));
     queue.add("a");
-    assert_eq!(queue.next(20).await, ["a"]);
+    assert_eq!(queue.next_ready(20).await, ["a"]);
     queue.add_after("a", Duration::from_secs(300));
     queue.add("a");
     queue.done(&"a");
-    assert_eq!(queue.next(20).await, ["a"]);
+    assert_eq!(queue.next_ready(20).await, ["a"]);
     queue.done(&"a");
     assert!(queue.is_empty());
 }
@@ -84,8 +112,8 @@ async fn batches_are_bounded() {
     for key in 0..30 {
         queue.add(key);
     }
-    assert_eq!(queue.next(20).await, (0..20).collect::<Vec<_>>());
-    assert_eq!(queue.next(20).await, (20..30).collect::<Vec<_>>());
+    assert_eq!(queue.next_ready(20).await, (0..20).collect::<Vec<_>>());
+    assert_eq!(queue.next_ready(20).await, (20..30).collect::<Vec<_>>());
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,7 +129,7 @@ async fn stop_finishes_what_has_begun_and_takes_no_more() {
     });
     work.await;
     assert_eq!(*finished.lock(), ["a"]);
-    assert_eq!(queue.next(20).await, ["b"]);
+    assert_eq!(queue.next_ready(20).await, ["b"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,11 +160,11 @@ async fn forgotten_key_comes_only_if_added_again() {
     queue.forget(&"a");
     queue.forget(&"c");
     queue.add("d");
-    assert_eq!((queue.len(), queue.next(20).await), (2, vec!["b", "d"]));
+    assert_eq!((queue.len(), queue.next_ready(20).await), (2, vec!["b", "d"]));
     queue.add("a");
     queue.forget(&"a");
     queue.add("a");
-    assert_eq!(queue.next(20).await, ["a"]);
+    assert_eq!(queue.next_ready(20).await, ["a"]);
     queue.add("a");
     queue.forget(&"a");
     for key in ["a", "b", "d"] {
@@ -149,11 +177,11 @@ async fn forgotten_key_comes_only_if_added_again() {
 async fn longest_work_shows_since_when_it_runs() {
     let queue = WorkQueue::default();
     queue.add("stuck");
-    assert_eq!((queue.longest_in_process(), queue.next(1).await), (None, vec!["stuck"]));
+    assert_eq!((queue.longest_in_process(), queue.next_ready(1).await), (None, vec!["stuck"]));
     tokio::time::advance(Duration::from_secs(300)).await;
     for key in ["a", "b"] {
         queue.add(key);
-        assert_eq!(queue.next(1).await, [key]);
+        assert_eq!(queue.next_ready(1).await, [key]);
     }
     tokio::time::advance(Duration::from_secs(12)).await;
     assert_eq!(queue.longest_in_process(), Some(("stuck", Duration::from_secs(312))));
@@ -189,5 +217,50 @@ async fn endless_delay_is_bounded() {
     let queue = WorkQueue::default();
     queue.add_after("a", Duration::MAX);
     queue.retry_all_now();
-    assert_eq!(queue.next(1).await, ["a"]);
+    assert_eq!(queue.next_ready(1).await, ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn closed_gate_keeps_keys_in_the_queue() {
+    let queue = WorkQueue::default();
+    let (stop, processed) = (CancellationToken::new(), Mutex::new(Vec::new()));
+    let gate = TestGate { admitted: Cell::new(1), reopened: Notify::new() };
+    for key in ["a", "b", "c"] {
+        queue.add(key);
+    }
+    let work = queue.run_gated(&gate, 20, 4, &stop, async |keys| processed.lock().push(keys));
+    let control = async {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!((processed.lock().clone(), queue.len()), (vec![vec!["a"]], 2));
+        gate.admitted.set(1);
+        gate.reopened.notify_one();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        stop.cancel();
+    };
+    futures::future::join(work, control).await;
+    assert_eq!((processed.lock().clone(), queue.keys()), (vec![vec!["a"], vec!["b"]], vec!["c"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn parked_key_counts_and_waits_until_it_is_added() {
+    let queue = WorkQueue::default();
+    queue.add("a");
+    queue.add("b");
+    assert_eq!(queue.next_ready(20).await, ["a", "b"]);
+    tokio::time::advance(Duration::from_secs(10)).await;
+    queue.park("a");
+    queue.park("b");
+    queue.add("b");
+    queue.done(&"a");
+    queue.done(&"b");
+    queue.retry_all_now();
+    assert_eq!(queue.next_ready(20).await, ["b"], "only b was added");
+    queue.done(&"b");
+    assert_eq!((queue.len(), queue.contains(&"a"), queue.oldest()), (1, true, Some(Duration::from_secs(10))));
+    queue.add("a");
+    assert_eq!(queue.next_ready(20).await, ["a"]);
+    queue.park("a");
+    queue.done(&"a");
+    queue.forget(&"a");
+    assert!(queue.is_empty() && queue.oldest().is_none());
 }
