@@ -13,7 +13,7 @@ use super::identity::{LEASE, cluster_name, default_identity, lease_reference};
 use super::{Controller, RunError};
 use crate::alertmanager::{self, TokenFile};
 use crate::incidents::automatic::{AutoIncidentController, IncidentIndex};
-use crate::publish::{Blueprints, PublishContext, Publisher, Publishing};
+use crate::publish::{Blueprints, IdentifierClaims, PublishContext, Publisher, Publishing};
 use crate::records::{RecorderCallbacks, Records, RolloutRecorder};
 use crate::resources::{FIELD_MANAGER, ResourceKey};
 use crate::runtime::{Context, Events, Metrics, PendingFn, PendingResources, Readiness, Synced, WorkQueue, now};
@@ -165,6 +165,7 @@ fn publishing(
         options,
         settings: Arc::clone(shared),
         records: Arc::clone(records),
+        claims: IdentifierClaims::new(shared),
         blueprints: Blueprints::default(),
     });
     Publishing {

@@ -3,7 +3,9 @@
 pub mod automatic;
 mod cause;
 mod cause_lookup;
+mod identity;
 mod times;
 
 pub use cause_lookup::{CauseContext, Lookup, look_up_cause};
+pub use identity::{backup_annotations, incident_identifier, invalid_annotations, is_own_identifier};
 pub use times::{IncidentTimes, IncidentTimesWarning};

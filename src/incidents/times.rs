@@ -1,8 +1,10 @@
 //! When an incident was opened and resolved. Pure.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, Time};
+use rollout::is_supported_time;
 
+use super::identity::{OPENED_AT, RESOLVED_AT, kept_time};
 use crate::resources::{DoraIncident, IncidentStatus};
 
 /// The times of an incident.
@@ -40,10 +42,11 @@ impl IncidentTimes {
     /// Without `spec.resolvedAt`, the incident was resolved when its field manager set `spec.status`. Kubernetes renews that time
     /// with each later change by the same manager. So the first answer, in `status.resolvedAt`, takes precedence until the incident
     /// is opened again.
+    ///
+    /// A restored backup has another creation time and other field managers, and no status. Then the times are in the annotations.
     #[must_use]
     pub fn of(incident: &DoraIncident, now: Timestamp) -> Self {
-        let created = incident.metadata.creation_timestamp.as_ref().map(|time| time.0);
-        let opened = incident.spec.created_at.as_ref().map(|time| time.0).or(created).unwrap_or(now);
+        let opened = opened_at(incident).unwrap_or(now);
         let resolved = match incident.spec.status {
             IncidentStatus::Open => None,
             IncidentStatus::Resolved => Some(resolved_at(incident).unwrap_or(now)),
@@ -59,12 +62,24 @@ impl IncidentTimes {
     }
 }
 
+/// When the `incident` began, if the resource states it.
+fn opened_at(incident: &DoraIncident) -> Option<Timestamp> {
+    let stated = incident.spec.created_at.as_ref().map(|time| time.0);
+    let observed = || supported(incident.status.as_ref()?.opened_at.as_ref());
+    let created = || incident.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    stated.or_else(observed).or_else(|| kept_time(incident, OPENED_AT)).or_else(created)
+}
+
 /// When the resolved `incident` was resolved, if the resource states it.
 fn resolved_at(incident: &DoraIncident) -> Option<Timestamp> {
-    let status = incident.status.as_ref();
-    let stated = incident.spec.resolved_at.as_ref().or_else(|| status?.resolved_at.as_ref());
+    let stated = incident.spec.resolved_at.as_ref().map(|time| time.0);
+    let observed = || supported(incident.status.as_ref()?.resolved_at.as_ref());
     let managed_fields = incident.metadata.managed_fields.as_deref().unwrap_or_default();
-    stated.map(|time| time.0).or_else(|| status_set_at(managed_fields))
+    stated.or_else(observed).or_else(|| kept_time(incident, RESOLVED_AT)).or_else(|| status_set_at(managed_fields))
+}
+
+fn supported(time: Option<&Time>) -> Option<Timestamp> {
+    time.map(|time| time.0).filter(|time| is_supported_time(*time))
 }
 
 /// When `spec.status` got its current value: the earliest time among the managers that own the field. Managers that applied the same
@@ -165,5 +180,27 @@ mod tests {
         let (_, resolved, seconds, has_warning) =
             times(&json!({"status": "resolved", "resolvedAt": "2026-01-01T09:00:00Z"}), &json!({}), &json!([]));
         assert_eq!((resolved.as_deref(), seconds, has_warning), (Some("2026-01-01T09:00:00Z"), None, true));
+    }
+
+    #[test]
+    fn restored_incident_has_its_original_times() {
+        let mut restored = incident(&json!({"status": "resolved"}), &json!({}), &json!([]));
+        let annotations = [
+            ("dora.port.io/entity", "prod:shop:down:01234567"),
+            (OPENED_AT, "2025-03-01T09:00:00Z"),
+            (RESOLVED_AT, "2025-03-01T10:30:00Z"),
+        ];
+        restored.metadata.annotations = Some(annotations.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+        restored.metadata.managed_fields = serde_json::from_value(json!([set_by("velero", NOW, "f:status")])).unwrap();
+        let of = |incident: &DoraIncident| {
+            let IncidentTimes { opened, resolved, .. } = IncidentTimes::of(incident, NOW.parse().unwrap());
+            (opened.to_string(), resolved.map(|time| time.to_string()))
+        };
+        let (opened, resolved) = ("2025-03-01T09:00:00Z".to_owned(), "2025-03-01T10:30:00Z".to_owned());
+        assert_eq!(of(&restored), (opened.clone(), Some(resolved)));
+        restored.spec.status = IncidentStatus::Open;
+        assert_eq!(of(&restored), (opened, None));
+        restored.metadata.name = Some("copy".to_owned());
+        assert_eq!(of(&restored), ("2026-01-01T10:00:00Z".to_owned(), None), "a copy is another incident");
     }
 }

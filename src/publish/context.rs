@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use port_client::{Client, UpsertOptions};
 
+use super::IdentifierClaims;
 use super::blueprints::Blueprints;
 use crate::records::Records;
 use crate::runtime::Context;
@@ -21,6 +22,8 @@ pub struct PublishContext {
     pub settings: Arc<ActiveSettings>,
     /// The records of rollouts, in which the cause of an incident is looked up.
     pub records: Arc<Records>,
+    /// Which resource owns which identifier.
+    pub claims: IdentifierClaims,
     /// The blueprints as they were last read from Port.
     pub blueprints: Blueprints,
 }

@@ -1,21 +1,19 @@
 //! The finalizer: resources with `spec.deletionPolicy: Delete` wait for it, so that the controller can delete their entities first.
 
-use std::fmt::Debug;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::NamespaceResourceScope;
-use kube::api::{DynamicObject, ObjectMeta, Patch, PatchParams};
+use kube::Api;
+use kube::api::DynamicObject;
 use kube::core::{ApiResource, PartialObjectMeta, PartialObjectMetaExt};
-use kube::{Api, Resource};
 use port_client as port;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::json;
 use tracing::{debug, info, warn};
 
-use super::{Publishable, Publisher, condition};
-use crate::resources::{DeletionPolicy, DeliveredEntity, FINALIZER, ResourceKey};
+use super::metadata::{MetadataChange, has_finalizer};
+use super::{Claimant, Publishable, Publisher, Refusal, condition};
+use crate::incidents::is_own_identifier;
+use crate::resources::{DeletionPolicy, DeliveredEntity, FINALIZER, IdentifierClaim, ResourceKey};
 use crate::runtime::warning_event;
 
 /// How long after its deletion a resource waits for Port at most. Then the finalizer is removed, and the entity stays in Port.
@@ -30,6 +28,8 @@ const SHORTEST_ATTEMPT: Duration = Duration::from_secs(10);
 pub struct Terminating<R: Publishable> {
     object: PartialObjectMeta<R>,
     policy: DeletionPolicy,
+    /// `spec.identifier`.
+    identifier: Option<String>,
     entity: Option<DeliveredEntity>,
 }
 
@@ -47,18 +47,14 @@ struct PartialStatus {
     entity: Option<DeliveredEntity>,
 }
 
-/// Whether the resource has the finalizer of this controller.
-fn has_finalizer(metadata: &ObjectMeta) -> bool {
-    metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER)
-}
-
 impl<R: Publishable> Terminating<R> {
     /// `resource`, if it is being deleted.
     pub fn of(resource: &R) -> Option<Self> {
         let metadata = resource.meta();
         metadata.deletion_timestamp.as_ref()?;
         let object = metadata.clone().into_response_partial();
-        Some(Self { object, policy: resource.deletion_policy(), entity: resource.common_status().entity })
+        let identifier = resource.claimed_identifier().map(str::to_owned);
+        Some(Self { object, policy: resource.deletion_policy(), identifier, entity: resource.common_status().entity })
     }
 
     /// A resource that can't be decoded as a whole, if it is being deleted.
@@ -67,11 +63,12 @@ impl<R: Publishable> Terminating<R> {
         let DynamicObject { metadata, mut data, .. } = object;
         // Each part is decoded alone, so that a spec of another version does not hide the entity. The finalizer is only on resources with
         // the policy Delete.
+        let identifier = data["spec"]["identifier"].as_str().map(str::to_owned);
         let spec = serde_json::from_value(data["spec"].take())
             .unwrap_or(PartialSpec { deletion_policy: DeletionPolicy::Delete });
         let status: PartialStatus = serde_json::from_value(data["status"].take()).unwrap_or_default();
         let object = metadata.into_response_partial();
-        Some(Self { object, policy: spec.deletion_policy, entity: status.entity })
+        Some(Self { object, policy: spec.deletion_policy, identifier, entity: status.entity })
     }
 
     /// The entity that has to be deleted first, if there is one.
@@ -94,28 +91,6 @@ impl<R: Publishable> Publisher<R> {
         Ok(api.get_opt(&key.name).await?.and_then(Terminating::of_undecodable))
     }
 
-    /// Adds the finalizer to `resource` if its entity is to be deleted with it, and removes it otherwise. `None` if the resource has
-    /// changed or is gone.
-    pub(super) async fn sync_finalizer(&self, key: &ResourceKey, resource: R) -> Option<R> {
-        let is_wanted = resource.deletion_policy() == DeletionPolicy::Delete;
-        // A dry run sends nothing, so there is nothing to delete.
-        if is_wanted == has_finalizer(resource.meta()) || is_wanted && self.context.settings.dry_run {
-            return Some(resource);
-        }
-        match self.set_finalizer::<R>(key, resource.meta(), is_wanted).await {
-            Ok(resource) => resource,
-            Err(error) => {
-                warn!(
-                    kind = %R::kind(&()), namespace = %key.namespace, name = %key.name,
-                    error = &error as &dyn std::error::Error,
-                    "failed to write the finalizer; retrying",
-                );
-                self.retry(key);
-                None
-            }
-        }
-    }
-
     /// Deletes the entity of a resource that is being deleted, if its policy asks for it, and removes the finalizer.
     pub(super) async fn finalize(&self, key: &ResourceKey, terminating: Terminating<R>) {
         if !has_finalizer(&terminating.object.metadata) {
@@ -125,6 +100,9 @@ impl<R: Publishable> Publisher<R> {
         let Some(entity) = terminating.entity_to_delete() else {
             return self.remove_finalizer(key, &terminating).await;
         };
+        if let Some(refusal) = self.deletion_refusal(key, &terminating, entity) {
+            return self.keep_entity(key, &terminating, entity, &refusal).await;
+        }
         let DeliveredEntity { blueprint, identifier, .. } = entity;
         let kind = R::kind(&());
         if self.context.settings.dry_run {
@@ -155,6 +133,46 @@ impl<R: Publishable> Publisher<R> {
         }
         self.log_failed_deletion(key, entity, &problem);
         self.retry_within(key, remaining);
+    }
+
+    /// Why the entity must not be deleted, if it is not the one that this resource owns: another resource may own it, and whoever can write
+    /// the status could name any entity there.
+    fn deletion_refusal(
+        &self,
+        key: &ResourceKey,
+        terminating: &Terminating<R>,
+        entity: &DeliveredEntity,
+    ) -> Option<Refusal> {
+        let Terminating { object, identifier, .. } = terminating;
+        let is_own = match identifier {
+            Some(identifier) => *identifier == entity.identifier,
+            None => is_own_identifier(&entity.identifier, &self.context.settings.cluster, &object.metadata),
+        };
+        if !is_own || entity.blueprint != self.blueprint() {
+            return Some(Refusal::OtherEntity);
+        }
+        let claim = IdentifierClaim::new(identifier.as_deref()?, Some(&entity.identifier));
+        self.context.claims.refusal(&Claimant { kind: R::KIND, key: key.clone() }, &object.metadata, &claim)
+    }
+
+    /// Removes the finalizer, and leaves the entity of another resource in Port.
+    async fn keep_entity(
+        &self,
+        key: &ResourceKey,
+        terminating: &Terminating<R>,
+        entity: &DeliveredEntity,
+        refusal: &Refusal,
+    ) {
+        let DeliveredEntity { blueprint, identifier, .. } = entity;
+        let (kind, reason) = (R::kind(&()), refusal.reason());
+        self.context.runtime.metrics.delivery.refused(&kind, reason);
+        warn!(
+            %kind, namespace = %key.namespace, name = %key.name, blueprint, entity = identifier, reason,
+            "the entity is not deleted with the resource: {refusal}",
+        );
+        let note = format!("The entity {identifier} of the blueprint {blueprint} is not deleted: {refusal}");
+        self.context.runtime.events.publish(&terminating.object, &warning_event(reason, "Delete", note)).await;
+        self.remove_finalizer(key, terminating).await;
     }
 
     fn log_failed_deletion(&self, key: &ResourceKey, entity: &DeliveredEntity, problem: &str) {
@@ -193,7 +211,9 @@ impl<R: Publishable> Publisher<R> {
     }
 
     async fn remove_finalizer(&self, key: &ResourceKey, terminating: &Terminating<R>) {
-        match self.set_finalizer::<PartialObjectMeta<R>>(key, &terminating.object.metadata, false).await {
+        let metadata = &terminating.object.metadata;
+        let change = MetadataChange::finalizer(metadata, false);
+        match self.write_metadata::<PartialObjectMeta<R>>(key, metadata, &change).await {
             Ok(_) => self.forget(key),
             Err(error) => {
                 warn!(
@@ -205,39 +225,11 @@ impl<R: Publishable> Publisher<R> {
             }
         }
     }
-
-    /// Adds or removes the finalizer, and keeps those of others. `None` if the resource has changed, which adds it to the queue, or is
-    /// gone.
-    async fn set_finalizer<T>(
-        &self,
-        key: &ResourceKey,
-        metadata: &ObjectMeta,
-        wanted: bool,
-    ) -> Result<Option<T>, kube::Error>
-    where
-        T: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    {
-        let others = metadata.finalizers.iter().flatten().filter(|finalizer| *finalizer != FINALIZER).cloned();
-        let finalizers: Vec<String> = others.chain(wanted.then(|| FINALIZER.to_owned())).collect();
-        // With the version, the list can't overwrite one that was written after it was read.
-        let version = metadata.resource_version.as_deref();
-        let patch = json!({"metadata": {"resourceVersion": version, "uid": metadata.uid, "finalizers": finalizers}});
-        let api: Api<T> = Api::namespaced(self.context.runtime.client.clone(), &key.namespace);
-        match api.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
-            Ok(resource) => Ok(Some(resource)),
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
-            Err(kube::Error::Api(status)) if status.is_conflict() => {
-                self.queue.add(key.clone());
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::resources::DoraIncident;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::future::{join, join_all};
 use jiff::Timestamp;
+use kube::api::ObjectMeta;
 use parking_lot::Mutex;
 use port_client::{self as port, Blueprint, MAX_BULK_ENTITIES};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,9 @@ const RETRY_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::fr
 /// Bounds of the first and of the longest delay before references are looked up again.
 const RECHECK_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
+/// UID and generation of a resource.
+type Version = (Option<String>, Option<i64>);
+
 /// Publishes the resources of one kind.
 pub struct Publisher<R> {
     pub(super) context: Arc<PublishContext>,
@@ -36,6 +40,8 @@ pub struct Publisher<R> {
     pub(super) queue: Arc<WorkQueue<ResourceKey>>,
     /// Resources as the API server returned them to their writer, until an attempt takes them.
     pub(super) written: Mutex<HashMap<ResourceKey, R>>,
+    /// UID and generation of the resources whose metadata an attempt has written, until the attempt ends.
+    pub(super) metadata_written: Mutex<HashMap<ResourceKey, Version>>,
     /// Delays of the resources whose last attempt failed.
     backoff: Backoff<ResourceKey>,
     /// Resources whose references are looked up again later. They don't wait for delivery, so they don't count as pending.
@@ -53,6 +59,7 @@ impl<R: Publishable> Publisher<R> {
             context,
             queue,
             written: Mutex::default(),
+            metadata_written: Mutex::default(),
             backoff: Backoff::new(RETRY_DELAYS.0, RETRY_DELAYS.1),
             recheck: WorkQueue::default(),
             recheck_backoff: Backoff::new(RECHECK_DELAYS.0, RECHECK_DELAYS.1),
@@ -66,9 +73,16 @@ impl<R: Publishable> Publisher<R> {
         match state {
             DeliveryState::Settled => self.queue.forget(&key),
             // The status that the publisher itself wrote must not cut short the delay before the next attempt.
-            DeliveryState::Failed if !listed => {}
-            DeliveryState::Failed | DeliveryState::New => self.queue.add(key),
+            DeliveryState::Failed | DeliveryState::Refused if !listed => {}
+            DeliveryState::Failed | DeliveryState::Refused | DeliveryState::New => self.queue.add(key),
         }
+    }
+
+    /// Whether an attempt with this generation of the resource is under way and has written its metadata. The watch then brings back that
+    /// write, which must not cause another attempt.
+    #[must_use]
+    pub fn is_own_write(&self, key: &ResourceKey, metadata: &ObjectMeta) -> bool {
+        self.metadata_written.lock().get(key).is_some_and(|version| *version == version_of(metadata))
     }
 
     /// Publishes `resource` as its writer got it back from the API server: no attempt has to wait for the watch, or to read it.
@@ -87,6 +101,7 @@ impl<R: Publishable> Publisher<R> {
     /// Publishes the resources in the queue until `stop`. Only the leader does. Dropping the future loses nothing.
     pub async fn run(&self, stop: &CancellationToken) {
         self.written.lock().clear();
+        self.metadata_written.lock().clear();
         *self.started.lock() = Timestamp::now();
         let enqueue = async |keys: Vec<ResourceKey>| keys.into_iter().for_each(|key| self.queue.add(key));
         join(
@@ -110,13 +125,17 @@ impl<R: Publishable> Publisher<R> {
         // A deletion does not wait for the blueprint.
         let finalize = join_all(terminating.into_iter().map(|(key, terminating)| self.finalize(key, terminating)));
         join(finalize, self.publish(present)).await;
+        let mut written = self.metadata_written.lock();
+        for key in &keys {
+            written.remove(key);
+        }
     }
 
     async fn publish(&self, resources: Vec<(&ResourceKey, R)>) {
         let resolved = join_all(resources.into_iter().map(|(key, resource)| self.resolve(key, resource))).await;
         let (mut on_hold, mut to_send) = (Vec::new(), Vec::new());
         for resolved in resolved.into_iter().flatten() {
-            match resolved.resource.hold(&self.context.settings.file) {
+            match resolved.refusal.clone().or_else(|| resolved.resource.hold(&self.context.settings.file)) {
                 Some(hold) => on_hold.push((resolved, hold)),
                 None => to_send.push(resolved),
             }
@@ -207,4 +226,8 @@ impl<R: Publishable> Publisher<R> {
         self.recheck_backoff.forget(key);
         self.recheck.forget(key);
     }
+}
+
+pub(super) fn version_of(metadata: &ObjectMeta) -> Version {
+    (metadata.uid.clone(), metadata.generation)
 }

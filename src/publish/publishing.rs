@@ -7,7 +7,10 @@ use k8s_openapi::api::coordination::v1::Lease;
 use port_client::CredentialSource;
 use tokio_util::sync::CancellationToken;
 
-use super::{BlueprintChange, PublishContext, Publishable, Publisher, retry_when_credentials_change, templates};
+use super::{
+    BlueprintChange, Claimant, PublishContext, Publishable, PublishedKind, Publisher, retry_when_credentials_change,
+    templates,
+};
 use crate::resources::{DoraDeployment, DoraIncident};
 use crate::runtime::warning_event;
 use crate::settings::FileSettings;
@@ -47,6 +50,16 @@ impl Publishing {
         });
         let background = join3(watch_credentials, refresh_blueprints, self.create_blueprints());
         join3(self.deployments.run(stop), self.incidents.run(stop), stop.run_until_cancelled(background)).await;
+    }
+
+    /// Adds resources to the queues, because another one gained or lost their identifier.
+    pub fn enqueue(&self, affected: Vec<Claimant>) {
+        for Claimant { kind, key } in affected {
+            match kind {
+                PublishedKind::Deployment => self.deployments.queue.add(key),
+                PublishedKind::Incident => self.incidents.queue.add(key),
+            }
+        }
     }
 
     /// Creates the blueprints that don't exist in Port, if the settings ask for it. The target of a relation comes before the relation.

@@ -44,8 +44,8 @@ struct StoredRecord {
 pub struct RecordState {
     /// `metadata.generation` of the record. An older state that arrives late must not replace a newer one.
     pub generation: u32,
-    /// Whether nothing is left to deliver: the entity in Port is up to date, or the settings withhold the record from
-    /// Port.
+    /// Whether nothing is left to deliver: the entity in Port is up to date, the settings withhold the record from
+    /// Port, or the controller refused it.
     pub is_settled: bool,
     /// Whether the record has the name that the controller gives to it. A copy under another name has not.
     pub has_own_name: bool,
@@ -57,7 +57,8 @@ impl RecordState {
     pub fn of(record: &SlimDoraDeployment, settings: &ActiveSettings) -> Self {
         Self {
             generation: generation(record.generation()),
-            is_settled: !settings.dry_run && record.delivery_state(settings.digest()) == DeliveryState::Settled,
+            is_settled: !settings.dry_run
+                && matches!(record.delivery_state(settings.digest()), DeliveryState::Settled | DeliveryState::Refused),
             has_own_name: decode(record).is_some_and(|(uid, WorkloadKey { kind, name, .. }, revision)| {
                 record_name(kind, &name, &uid, &revision) == record.name()
             }),
@@ -224,8 +225,17 @@ fn have_same_name(one: &RecordedRevision, other: &RecordedRevision) -> bool {
 
 /// The workload and the revision of a record; `None` for a deployment outside Kubernetes.
 fn decode(record: &SlimDoraDeployment) -> Option<(Uid, WorkloadKey, RecordedRevision)> {
-    let SlimSpec { workload, revision, outcome, change, started_at, finished_at, paused_at, paused_seconds } =
-        &record.spec;
+    let SlimSpec {
+        workload,
+        revision,
+        outcome,
+        change,
+        started_at,
+        finished_at,
+        paused_at,
+        paused_seconds,
+        identifier: _,
+    } = &record.spec;
     let WorkloadReference { kind, name, uid, api_version: _ } = workload.as_ref()?;
     let reference = revision.as_ref()?;
     let seconds = |time: &Option<Time>| time.as_ref().and_then(|time| UnixSeconds::of(time.0));

@@ -7,9 +7,10 @@ use kube::api::{ObjectMeta, Preconditions};
 use rollout::{ChangeKind, Outcome};
 use serde::Deserialize;
 
-use super::conditions::{DRY_RUN, HELD_REASONS, NOT_PUBLISHED, SYNCED};
+use super::conditions::{DRY_RUN, HELD_REASONS, NOT_PUBLISHED, REFUSED_REASONS, SYNCED};
 use super::{
-    AffectedWorkload, DoraDeployment, DoraIncident, IncidentStatus, RevisionReference, WorkloadReference, decode,
+    AffectedWorkload, DoraDeployment, DoraIncident, ENTITY, IncidentStatus, RevisionReference, WorkloadReference,
+    decode,
 };
 
 /// A `DoraDeployment` with only the fields that the records and the publisher's queue need.
@@ -28,6 +29,8 @@ pub struct SlimDoraDeployment {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SlimSpec {
+    /// Identifier of the entity in Port, if the spec says so.
+    pub identifier: Option<String>,
     /// The workload that was rolled out.
     pub workload: Option<WorkloadReference>,
     /// The revision of the workload.
@@ -63,6 +66,8 @@ pub struct SlimDoraIncident {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct SlimIncidentSpec {
+    /// Identifier of the entity in Port, if the spec says so.
+    pub identifier: Option<String>,
     /// The affected workload.
     pub workload_ref: Option<AffectedWorkload>,
     /// Whether the incident is open or resolved.
@@ -100,6 +105,23 @@ struct SlimCondition {
     reason: String,
 }
 
+/// The identifier in Port that a resource asks for with `spec.identifier`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct IdentifierClaim<'a> {
+    /// The identifier.
+    pub identifier: &'a str,
+    /// Whether the controller has sent the resource with this identifier, or is about to: the status names it.
+    pub is_established: bool,
+}
+
+impl<'a> IdentifierClaim<'a> {
+    /// The claim to `identifier` of a resource whose status names the entity `sent`.
+    #[must_use]
+    pub fn new(identifier: &'a str, sent: Option<&str>) -> Self {
+        Self { identifier, is_established: sent == Some(identifier) }
+    }
+}
+
 /// How far the delivery of a resource to Port has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DeliveryState {
@@ -107,6 +129,8 @@ pub enum DeliveryState {
     New,
     /// The delivery failed, or the cause of the incident may still change. The queue of the leader schedules the retry.
     Failed,
+    /// The controller refused the resource, whose identifier belongs to another one.
+    Refused,
     /// Nothing is left to do.
     Settled,
 }
@@ -118,9 +142,15 @@ impl SlimStatus {
             Some(synced) if synced.status == "True" || HELD_REASONS.contains(&synced.reason.as_str()) => {
                 DeliveryState::Settled
             }
+            Some(synced) if REFUSED_REASONS.contains(&synced.reason.as_str()) => DeliveryState::Refused,
             Some(_) => DeliveryState::Failed,
             None => DeliveryState::New,
         }
+    }
+
+    fn claim<'a>(&self, identifier: Option<&'a str>) -> Option<IdentifierClaim<'a>> {
+        let sent = self.entity.as_ref().map(|entity| entity.identifier.as_str());
+        Some(IdentifierClaim::new(identifier?, sent))
     }
 
     /// The condition `Synced`, if it describes this generation and these settings.
@@ -137,11 +167,18 @@ impl SlimDoraDeployment {
         self.status.delivery_state(self.metadata.generation, settings)
     }
 
-    /// Whether the settings with this digest exclude the record from Port.
+    /// Whether the controller doesn't send the record with these settings, because they exclude it or because it is refused.
     #[must_use]
     pub fn is_withheld(&self, settings: &str) -> bool {
+        let reasons = [&[DRY_RUN, NOT_PUBLISHED], &REFUSED_REASONS[..]].concat();
         let synced = self.status.synced(self.metadata.generation, settings);
-        synced.is_some_and(|synced| [DRY_RUN, NOT_PUBLISHED].contains(&synced.reason.as_str()))
+        synced.is_some_and(|synced| reasons.contains(&synced.reason.as_str()))
+    }
+
+    /// The identifier that it asks for, if any.
+    #[must_use]
+    pub fn claim(&self) -> Option<IdentifierClaim<'_>> {
+        self.status.claim(self.spec.identifier.as_deref())
     }
 
     /// Identifier of its entity, if Port has accepted one.
@@ -177,13 +214,25 @@ impl SlimDoraDeployment {
 }
 
 impl SlimDoraIncident {
-    /// How far its delivery has come, for settings with this digest. Not settled while its cause may still change.
+    /// How far its delivery has come, for settings with this digest. Not settled while its cause may still change, and without the
+    /// annotations that keep its identity in a backup, which earlier versions did not write.
     #[must_use]
     pub fn delivery_state(&self, settings: &str) -> DeliveryState {
-        match self.status.delivery_state(self.metadata.generation, settings) {
+        let generation = self.metadata.generation;
+        let state = self.status.delivery_state(generation, settings);
+        let is_dry_run = || self.status.synced(generation, settings).is_some_and(|synced| synced.reason == DRY_RUN);
+        let has_annotation = self.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(ENTITY));
+        match state {
+            DeliveryState::Settled if !has_annotation && !is_dry_run() => DeliveryState::New,
             DeliveryState::Settled if self.status.observed_cause.is_none() => DeliveryState::Failed,
             state => state,
         }
+    }
+
+    /// The identifier that it asks for, if any.
+    #[must_use]
+    pub fn claim(&self) -> Option<IdentifierClaim<'_>> {
+        self.status.claim(self.spec.identifier.as_deref())
     }
 
     /// When it was resolved. `None` while it is open, and until the controller has determined the time.
@@ -196,7 +245,7 @@ impl SlimDoraIncident {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -210,6 +259,14 @@ mod tests {
         .unwrap()
     }
 
+    fn incident_state(reason: &str, cause: Option<&str>, annotations: &Value) -> DeliveryState {
+        let annotations = serde_json::from_value(annotations.clone()).unwrap();
+        let metadata = ObjectMeta { generation: Some(2), annotations, ..ObjectMeta::default() };
+        let synced = if reason == "Delivered" { "True" } else { "False" };
+        let status = status(2, synced, reason, "digest", cause);
+        SlimDoraIncident { metadata, spec: SlimIncidentSpec::default(), status }.delivery_state("digest")
+    }
+
     #[test]
     fn resource_with_a_stale_status_is_new() {
         let state = |generation, synced, reason, settings| {
@@ -219,6 +276,7 @@ mod tests {
         assert_eq!(state(2, "False", "InProgress", "digest"), DeliveryState::Settled);
         assert_eq!(state(2, "False", "NotPublished", "digest"), DeliveryState::Settled);
         assert_eq!(state(2, "False", "Unreachable", "digest"), DeliveryState::Failed);
+        assert_eq!(state(2, "False", "IdentifierTaken", "digest"), DeliveryState::Refused);
         assert_eq!(state(3, "True", "Delivered", "digest"), DeliveryState::New);
         assert_eq!(state(2, "True", "Delivered", "others"), DeliveryState::New);
         assert_eq!(SlimStatus::default().delivery_state(Some(1), "digest"), DeliveryState::New);
@@ -226,11 +284,10 @@ mod tests {
 
     #[test]
     fn incident_is_unsettled_until_its_cause_is_certain() {
-        let state = |cause| {
-            let metadata = ObjectMeta { generation: Some(2), ..ObjectMeta::default() };
-            let status = status(2, "True", "Delivered", "digest", cause);
-            SlimDoraIncident { metadata, spec: SlimIncidentSpec::default(), status }.delivery_state("digest")
-        };
-        assert_eq!((state(None), state(Some("answer"))), (DeliveryState::Failed, DeliveryState::Settled));
+        let (annotation, none) = (json!({ ENTITY: "prod:shop:down" }), json!({}));
+        assert_eq!(incident_state("Delivered", None, &annotation), DeliveryState::Failed);
+        assert_eq!(incident_state("Delivered", Some("answer"), &annotation), DeliveryState::Settled);
+        assert_eq!(incident_state("Delivered", Some("answer"), &none), DeliveryState::New, "of an earlier version");
+        assert_eq!(incident_state("DryRun", Some("answer"), &none), DeliveryState::Settled);
     }
 }

@@ -91,7 +91,8 @@ async fn kubectl_shows_the_columns_of_incidents() -> TestResult {
     let status = incident.status.unwrap();
     let entity = status.entity.unwrap();
     assert_eq!(entity.blueprint, "dora_incident");
-    assert_eq!(entity.identifier, format!("test:{namespace}:checkout-down"));
+    let uid: String = incident.metadata.uid.unwrap().chars().take(8).collect();
+    assert_eq!(entity.identifier, format!("test:{namespace}:checkout-down:{uid}"));
     assert!(entity.delivered_at.unwrap().0 >= Timestamp::from_second(now.as_second())?);
     assert_eq!(status.observed_generation, incident.metadata.generation);
     Ok(())

@@ -1,6 +1,6 @@
 //! The controller of automatic incidents: it reconciles each workload that may need an incident opened or resolved.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
 use parking_lot::Mutex;
-use rollout::{Uid, Workload, WorkloadKey};
+use rollout::{Uid, WorkloadKey};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -101,17 +101,30 @@ impl AutoIncidentController {
         }
     }
 
-    /// Reads, decides and writes for one workload. Returns the delay before the next time, if any.
+    /// Reads, decides and writes for the workload with this UID. Returns the delay before the next time, if any.
     async fn reconcile(&self, uid: &Uid, installed: Timestamp) -> Result<Option<Duration>, kube::Error> {
-        let now = now();
-        let Some(cached) = self.cached(uid) else {
+        let cached = self.cached(uid);
+        if cached.is_empty() {
             self.reported_losses.lock().remove(uid);
-            return Ok(None);
-        };
+        }
+        let mut next: Option<Duration> = None;
+        for cached in cached {
+            let delay = self.reconcile_workload(cached, installed).await?;
+            next = next.into_iter().chain(delay).min();
+        }
+        Ok(next)
+    }
+
+    async fn reconcile_workload(
+        &self,
+        cached: CachedWorkload,
+        installed: Timestamp,
+    ) -> Result<Option<Duration>, kube::Error> {
+        let now = now();
         let required = cached.required_objects(self.incidents.names(&cached.workload), now);
         let observed = self.read(cached, required).await?;
 
-        let remembered_loss = self.reported_losses.lock().get(uid).copied();
+        let remembered_loss = self.reported_losses.lock().get(&observed.cached.uid).copied();
         let input = observed.input(remembered_loss, &self.settings.file.defaults, now);
         let policy = IncidentPolicy { settings: &self.settings.file.incidents, installed };
         let Decision { writes, requeue_at } = decide(&input, &policy, now);
@@ -125,14 +138,23 @@ impl AutoIncidentController {
         Ok(requeue_at.map(|time| requeue_delay(time, now)))
     }
 
-    /// The workload with this UID, from memory. `None` if it has neither a state, nor a record, nor an open incident.
-    fn cached(&self, uid: &Uid) -> Option<CachedWorkload> {
+    /// The workload with this UID, from memory. None if it has neither a state, nor a record, nor an open incident.
+    ///
+    /// A workload that is gone may have several keys: records and incidents of other namespaces can name its UID. They must not hide
+    /// those of its own namespace.
+    fn cached(&self, uid: &Uid) -> Vec<CachedWorkload> {
         let snapshot = self.index.snapshot(uid);
-        let of_records = || self.records.keys(uid).into_iter().next();
-        let of_incidents = || self.incidents.workload_with_open_incident(uid);
-        let workload = snapshot.workload().map(Workload::key).or_else(of_records).or_else(of_incidents)?;
-        let rollouts = self.records.revisions(&workload, uid);
-        Some(CachedWorkload { workload, uid: Arc::clone(uid), snapshot, rollouts })
+        let keys: HashSet<WorkloadKey> = match snapshot.workload() {
+            Some(workload) => HashSet::from([workload.key()]),
+            None => {
+                self.records.keys(uid).into_iter().chain(self.incidents.workloads_with_open_incident(uid)).collect()
+            }
+        };
+        let cached = |workload| {
+            let rollouts = self.records.revisions(&workload, uid);
+            CachedWorkload { workload, uid: Arc::clone(uid), snapshot: snapshot.clone(), rollouts }
+        };
+        keys.into_iter().map(cached).collect()
     }
 
     async fn read(&self, cached: CachedWorkload, required: RequiredObjects) -> Result<ObservedWorkload, kube::Error> {

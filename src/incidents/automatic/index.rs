@@ -115,7 +115,7 @@ impl IncidentIndex {
         let is_unavailable = available.is_some_and(|available| !available.is_available);
         if is_unavailable
             || rollouts.iter().any(|rollout| may_open(rollout, latest, now))
-            || self.workload_with_open_incident(uid).is_some()
+            || !self.workloads_with_open_incident(uid).is_empty()
         {
             self.queue.add(Arc::clone(uid));
         }
@@ -137,14 +137,15 @@ impl IncidentIndex {
         }
     }
 
-    /// The workload with this UID, if it has an open automatic incident.
+    /// The workloads that the open automatic incidents for this UID refer to. There are several only if an incident names the UID of a
+    /// workload in another namespace, or if somebody changed its reference.
     #[must_use]
-    pub fn workload_with_open_incident(&self, uid: &Uid) -> Option<WorkloadKey> {
+    pub fn workloads_with_open_incident(&self, uid: &Uid) -> Vec<WorkloadKey> {
         let is_open =
             |incident: &IndexedIncident| incident.opened_for.as_ref() == Some(uid) && incident.resolved.is_none();
         let incidents = self.incidents.lock();
-        let found = incidents.of_workloads.iter().find(|(_, of_workload)| of_workload.iter().any(is_open));
-        found.map(|(workload, _)| workload.clone())
+        let found = incidents.of_workloads.iter().filter(|(_, of_workload)| of_workload.iter().any(is_open));
+        found.map(|(workload, _)| workload.clone()).collect()
     }
 
     /// Names of the incidents that refer to `workload`.
@@ -223,9 +224,9 @@ mod tests {
             (index.names(&workload), index.queue().drain()),
             (vec!["one".into(), "two".into()], vec![uid.clone()])
         );
-        assert_eq!(index.workload_with_open_incident(&uid).as_ref(), Some(&workload));
+        assert_eq!(index.workloads_with_open_incident(&uid), std::slice::from_ref(&workload));
         index.applied(&incident("one", Some(now)), now);
-        assert_eq!((index.workload_with_open_incident(&uid), index.queue().drain()), (None, vec![]));
+        assert_eq!((index.workloads_with_open_incident(&uid), index.queue().drain()), (vec![], vec![]));
         let later = now + RESOLVED_RETENTION + SignedDuration::from_secs(1);
         index.applied(&incident("three", None), later);
         assert_eq!(index.names(&workload), ["three"]);

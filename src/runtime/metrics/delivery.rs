@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::{SecondsGauge, saturated};
+use crate::resources::conditions::{FOREIGN_IDENTIFIER, IDENTIFIER_TAKEN};
 
 /// The kinds of custom resources that are delivered.
 const KINDS: [&str; 2] = ["DoraDeployment", "DoraIncident"];
@@ -31,6 +32,9 @@ struct FailureLabels {
     reason: &'static str,
 }
 
+/// The reasons why a resource is refused.
+const REFUSALS: [&str; 3] = ["Undecodable", IDENTIFIER_TAKEN, FOREIGN_IDENTIFIER];
+
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct BlueprintLabel {
     blueprint: String,
@@ -45,6 +49,7 @@ pub struct DeliveryMetrics {
     pending: Family<KindLabel, Gauge>,
     oldest: Family<KindLabel, SecondsGauge>,
     orphaned: Family<KindLabel, Counter>,
+    refused: Family<FailureLabels, Counter>,
     missing_fields: Family<BlueprintLabel, Gauge>,
 }
 
@@ -62,6 +67,8 @@ impl DeliveryMetrics {
         registry.register("oldest_pending_seconds", help, self.oldest.clone());
         let help = "Entities that stayed in Port although their resource was deleted with the policy Delete, by kind";
         registry.register("entities_orphaned", help, self.orphaned.clone());
+        let help = "Custom resources that the controller does not send, or whose entity it does not delete, by kind and reason";
+        registry.register("resources_refused", help, self.refused.clone());
         let help = "Properties and relations that the blueprint doesn't define, and required ones that the controller \
                     can't always fill, by blueprint";
         registry.register("blueprint_missing_fields", help, self.missing_fields.clone());
@@ -71,6 +78,9 @@ impl DeliveryMetrics {
             }
             for reason in ErrorKind::ALL.map(ErrorKind::as_str) {
                 let _ = self.failed.get_or_create(&FailureLabels { kind: kind.to_owned(), reason });
+            }
+            for reason in REFUSALS {
+                let _ = self.refused.get_or_create(&FailureLabels { kind: kind.to_owned(), reason });
             }
         }
     }
@@ -93,6 +103,11 @@ impl DeliveryMetrics {
     /// The entity of a resource of this kind stays in Port, although it should have been deleted with the resource.
     pub fn orphaned(&self, kind: &str) {
         self.orphaned.get_or_create(&KindLabel::of(kind)).inc();
+    }
+
+    /// The controller refuses a resource of this kind: it doesn't send it, or doesn't delete its entity.
+    pub fn refused(&self, kind: &str, reason: &'static str) {
+        self.refused.get_or_create(&FailureLabels { kind: kind.to_owned(), reason }).inc();
     }
 
     /// `count` resources of this kind are pending, and the oldest has waited for `oldest`.

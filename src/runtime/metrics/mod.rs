@@ -90,6 +90,7 @@ mod tests {
         metrics.delivery.failed("DoraIncident", "Unreachable");
         metrics.delivery.retried("DoraIncident");
         metrics.delivery.orphaned("DoraIncident");
+        metrics.delivery.refused("DoraIncident", "IdentifierTaken");
         metrics.delivery.set_pending("DoraIncident", 2, Duration::from_millis(1500));
         metrics.delivery.set_missing_fields("dora_incident", 3);
         metrics.process.set_indexed(4, 5);
@@ -112,6 +113,7 @@ mod tests {
             "port_dora_deliveries_failed_total{kind=\"DoraIncident\",reason=\"Unreachable\"} 1",
             "port_dora_deliveries_retried_total{kind=\"DoraIncident\"} 1",
             "port_dora_entities_orphaned_total{kind=\"DoraIncident\"} 1",
+            "port_dora_resources_refused_total{kind=\"DoraIncident\",reason=\"IdentifierTaken\"} 1",
             "port_dora_resources_pending{kind=\"DoraIncident\"} 2",
             "port_dora_oldest_pending_seconds{kind=\"DoraIncident\"} 1.5",
             "port_dora_blueprint_missing_fields{blueprint=\"dora_incident\"} 3",
@@ -136,6 +138,7 @@ mod tests {
             "port_dora_alerts_received_total{status=\"firing\",result=\"failed\"} 0",
             "port_dora_deliveries_failed_total{kind=\"DoraDeployment\",reason=\"Unreachable\"} 0",
             "port_dora_entities_orphaned_total{kind=\"DoraIncident\"} 0",
+            "port_dora_resources_refused_total{kind=\"DoraDeployment\",reason=\"ForeignIdentifier\"} 0",
             "port_dora_requests_total{route=\"upsert\",status=\"none\"} 0",
         ] {
             assert!(text.lines().any(|line| line == sample), "{sample} is missing in {text}");
