@@ -123,7 +123,9 @@ async fn mistyped_incidents_are_refused_with_advice() -> TestResult {
         let refused = setup.apply_in(&namespace, &manifest).await.unwrap_err().to_string();
         assert!(refused.contains(expected), "{spec}: {refused}");
     }
-    for (index, identifier) in ["ünï:1", "a/b\\\\c", "...", ".a", "x=1@y+z_-"].iter().enumerate() {
+    // The namespace makes the identifiers unique, since the first incident with an identifier keeps it.
+    for (index, start) in ["ünï:1", "a/b\\\\c", "...", ".a", "x=1@y+z_-"].iter().enumerate() {
+        let identifier = format!("{start}{namespace}");
         let manifest = format!(
             "{{apiVersion: dora.port.io/v1alpha1, kind: DoraIncident, metadata: {{name: good-{index}}}, spec: {{identifier: \"{identifier}\"}}}}"
         );
