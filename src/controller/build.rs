@@ -16,7 +16,7 @@ use super::{Controller, RunError};
 use crate::alertmanager::{self, AlertIndex, TokenFile};
 use crate::incidents::AwaitedEntities;
 use crate::incidents::automatic::{AutoIncidentController, IncidentIndex};
-use crate::publish::{Blueprints, PortGate, PublishContext, Publisher, Publishing};
+use crate::publish::{Blueprints, IdentifierClaims, PortGate, PublishContext, Publisher, Publishing};
 use crate::records::{RecorderCallbacks, Records, RolloutRecorder};
 use crate::resources::FIELD_MANAGER;
 use crate::runtime::{Context, Events, Metrics, Readiness, Synced, now};
@@ -163,6 +163,7 @@ fn publishing(
         settings: Arc::clone(shared),
         records: Arc::clone(records),
         awaited: AwaitedEntities::default(),
+        claims: IdentifierClaims::new(shared),
         blueprints: Blueprints::default(),
     });
     Publishing {

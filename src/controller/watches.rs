@@ -2,10 +2,14 @@
 
 use jiff::Timestamp;
 use kube::Resource;
+use kube::api::ObjectMeta;
 use kube::runtime::watcher::Event;
 
 use super::Controller;
-use crate::resources::{DeliveryState, EntityState, Guarded, ResourceKey, SlimDoraDeployment, SlimDoraIncident};
+use crate::publish::{Claimant, IdentifierClaims, PublishedKind};
+use crate::resources::{
+    DeliveryState, EntityState, Guarded, IdentifierClaim, ResourceKey, SlimDoraDeployment, SlimDoraIncident,
+};
 use crate::runtime::Synced;
 
 impl Controller {
@@ -14,17 +18,20 @@ impl Controller {
         let handle = |event: Event<Guarded<SlimDoraDeployment>>| match event {
             Event::Init => {
                 self.recorder.record_list_started();
+                self.claims().list_started(PublishedKind::Deployment);
                 self.publishing.deployments.list_started();
             }
             Event::InitDone => {
                 self.recorder.record_list_finished();
                 self.publishing.deployments.list_finished();
+                self.publishing.enqueue(self.claims().list_finished(PublishedKind::Deployment));
                 // The list doesn't name the records that were deleted while nothing was watched.
                 self.look_up_again(self.publishing.context.awaited.take_all());
             }
             Event::Apply(record) => self.record_seen(&record, false),
             Event::InitApply(record) => self.record_seen(&record, true),
             Event::Delete(record) => {
+                self.claimant_gone(PublishedKind::Deployment, record.meta());
                 if let Some(key) = ResourceKey::of(record.meta()) {
                     self.publishing.deployments.deleted(&key);
                     self.look_up_again(self.publishing.context.awaited.take(&key));
@@ -38,6 +45,7 @@ impl Controller {
     }
 
     fn record_seen(&self, record: &Guarded<SlimDoraDeployment>, listed: bool) {
+        self.claimant_seen(PublishedKind::Deployment, record, SlimDoraDeployment::claim);
         let state = match &record.0 {
             Ok(record) => {
                 self.recorder.record_applied(record);
@@ -71,16 +79,19 @@ impl Controller {
             Event::Init => {
                 self.incident_index.list_started();
                 self.alert_index.list_started();
+                self.claims().list_started(PublishedKind::Incident);
                 self.publishing.incidents.list_started();
             }
             Event::InitDone => {
                 self.incident_index.list_finished();
                 self.alert_index.list_finished();
                 self.publishing.incidents.list_finished();
+                self.publishing.enqueue(self.claims().list_finished(PublishedKind::Incident));
             }
             Event::Apply(incident) => self.incident_seen(&incident, false),
             Event::InitApply(incident) => self.incident_seen(&incident, true),
             Event::Delete(incident) => {
+                self.claimant_gone(PublishedKind::Incident, incident.meta());
                 if let Some(key) = ResourceKey::of(incident.meta()) {
                     self.publishing.incidents.deleted(&key);
                     self.publishing.context.awaited.forget(&key);
@@ -93,6 +104,7 @@ impl Controller {
     }
 
     fn incident_seen(&self, incident: &Guarded<SlimDoraIncident>, listed: bool) {
+        self.claimant_seen(PublishedKind::Incident, incident, SlimDoraIncident::claim);
         let metadata = incident.meta();
         let key = ResourceKey::of(metadata);
         if let Some(key) = key.as_ref().filter(|_| listed) {
@@ -105,12 +117,44 @@ impl Controller {
         if metadata.deletion_timestamp.is_some() {
             // The finalizer blocks the deletion. So the publisher must handle it even if the rest of the resource can't be decoded.
             self.publishing.incidents.deletion_observed(metadata);
-        } else if let Some(key) = key {
+        } else if let Some(key) = key
+            && (listed || !self.publishing.incidents.is_own_write(&key, metadata))
+        {
             self.publishing.incidents.observed(key, state, listed);
         }
         if let Ok(incident) = &incident.0 {
             self.incident_index.applied(incident, Timestamp::now());
             self.alert_index.applied(incident);
+        }
+    }
+
+    fn claims(&self) -> &IdentifierClaims {
+        &self.publishing.context.claims
+    }
+
+    /// Keeps the claims to identifiers current, before the resource is added to a queue.
+    fn claimant_seen<K: Resource<DynamicType = ()>>(
+        &self,
+        kind: PublishedKind,
+        resource: &Guarded<K>,
+        claim: impl Fn(&K) -> Option<IdentifierClaim<'_>>,
+    ) {
+        let Some(key) = ResourceKey::of(resource.meta()) else {
+            return;
+        };
+        let claimant = Claimant { kind, key };
+        match &resource.0 {
+            Ok(decoded) => {
+                let affected = self.claims().applied(&claimant, decoded.meta(), claim(decoded));
+                self.publishing.enqueue(affected);
+            }
+            Err(_) => self.claims().listed(&claimant),
+        }
+    }
+
+    fn claimant_gone(&self, kind: PublishedKind, metadata: &ObjectMeta) {
+        if let Some(key) = ResourceKey::of(metadata) {
+            self.publishing.enqueue(self.claims().deleted(&Claimant { kind, key }));
         }
     }
 }

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, Time};
 use rollout::is_supported_time;
 
+use super::identity::{OPENED_AT, RESOLVED_AT, kept_time};
 use crate::resources::{DoraIncident, IncidentStatus, UnsupportedTime, supported};
 
 /// The times of an incident.
@@ -44,9 +45,10 @@ impl IncidentTimes {
     /// Without `spec.resolvedAt`, the incident was resolved when its field manager set `spec.status`. Kubernetes renews that time
     /// with each later change by the same manager. So the first answer, in `status.resolvedAt`, takes precedence until the incident
     /// is opened again.
+    ///
+    /// A restored backup has another creation time and other field managers, and no status. Then the times are in the annotations.
     #[must_use]
     pub fn of(incident: &DoraIncident, now: Timestamp) -> Self {
-        let created = incident.metadata.creation_timestamp.as_ref().map(|time| time.0);
         let mut warnings = Vec::new();
         let mut stated = |field, time: &Option<Time>| {
             supported(field, time.as_ref()).unwrap_or_else(|warning| {
@@ -54,7 +56,8 @@ impl IncidentTimes {
                 None
             })
         };
-        let opened = stated("spec.createdAt", &incident.spec.created_at).or(created).unwrap_or(now);
+        let opened = stated("spec.createdAt", &incident.spec.created_at);
+        let opened = opened.or_else(|| observed_opening(incident)).unwrap_or(now);
         let resolved_at = stated("spec.resolvedAt", &incident.spec.resolved_at);
         let resolved = match incident.spec.status {
             IncidentStatus::Open => None,
@@ -69,11 +72,22 @@ impl IncidentTimes {
     }
 }
 
+/// When the `incident` began, if the cluster states it.
+fn observed_opening(incident: &DoraIncident) -> Option<Timestamp> {
+    let observed = in_bounds(incident.status.as_ref().and_then(|status| status.opened_at.as_ref()));
+    let created = || incident.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    observed.or_else(|| kept_time(incident, OPENED_AT)).or_else(created)
+}
+
 /// When the resolved `incident` was resolved, if the cluster states it.
 fn observed_resolution(incident: &DoraIncident) -> Option<Timestamp> {
-    let observed = incident.status.as_ref().and_then(|status| status.resolved_at.as_ref());
+    let observed = in_bounds(incident.status.as_ref().and_then(|status| status.resolved_at.as_ref()));
     let managed_fields = incident.metadata.managed_fields.as_deref().unwrap_or_default();
-    observed.map(|time| time.0).or_else(|| status_set_at(managed_fields))
+    observed.or_else(|| kept_time(incident, RESOLVED_AT)).or_else(|| status_set_at(managed_fields))
+}
+
+fn in_bounds(time: Option<&Time>) -> Option<Timestamp> {
+    time.map(|time| time.0).filter(|time| is_supported_time(*time))
 }
 
 /// When `spec.status` got its current value: the earliest time among the managers that own the field. Managers that applied the same
@@ -198,5 +212,27 @@ mod tests {
                 "{warnings:?}"
             );
         }
+    }
+
+    #[test]
+    fn restored_incident_has_its_original_times() {
+        let mut restored = incident(&json!({"status": "resolved"}), &json!({}), &json!([]));
+        let annotations = [
+            ("dora.port.io/entity", "prod:shop:down:01234567"),
+            (OPENED_AT, "2025-03-01T09:00:00Z"),
+            (RESOLVED_AT, "2025-03-01T10:30:00Z"),
+        ];
+        restored.metadata.annotations = Some(annotations.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+        restored.metadata.managed_fields = serde_json::from_value(json!([set_by("velero", NOW, "f:status")])).unwrap();
+        let of = |incident: &DoraIncident| {
+            let IncidentTimes { opened, resolved, .. } = IncidentTimes::of(incident, NOW.parse().unwrap());
+            (opened.to_string(), resolved.map(|time| time.to_string()))
+        };
+        let (opened, resolved) = ("2025-03-01T09:00:00Z".to_owned(), "2025-03-01T10:30:00Z".to_owned());
+        assert_eq!(of(&restored), (opened.clone(), Some(resolved)));
+        restored.spec.status = IncidentStatus::Open;
+        assert_eq!(of(&restored), (opened, None));
+        restored.metadata.name = Some("copy".to_owned());
+        assert_eq!(of(&restored), ("2026-01-01T10:00:00Z".to_owned(), None), "a copy is another incident");
     }
 }

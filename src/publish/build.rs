@@ -24,7 +24,8 @@ pub struct BuildInput<'a> {
 /// Why a resource is not sent to Port.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Hold {
-    /// Reason for the condition `Synced`, one of [`HELD_REASONS`](crate::resources::conditions::HELD_REASONS).
+    /// Reason for the condition `Synced`, one of [`HELD_REASONS`](crate::resources::conditions::HELD_REASONS) or
+    /// [`REFUSED_REASONS`](crate::resources::conditions::REFUSED_REASONS).
     pub reason: &'static str,
     /// The message of the condition.
     pub message: String,

@@ -3,7 +3,7 @@
 use k8s_controller::conditions::{ConditionStatus, DesiredCondition};
 use port_client as port;
 
-use crate::resources::conditions::{DRY_RUN, SYNCED, UNDECODABLE, VALID};
+use crate::resources::conditions::{DRY_RUN, REFUSED_REASONS, SYNCED, UNDECODABLE, VALID};
 
 /// Characters of the longest message. The API server allows 32 KiB, which nobody would read.
 const MESSAGE_CHARACTERS: usize = 2000;
@@ -21,7 +21,8 @@ pub fn sending() -> DesiredCondition {
     DesiredCondition::new(SYNCED, ConditionStatus::Unknown, "Sending", message)
 }
 
-/// `Synced`: the entity is not sent. `reason` is one of [`HELD_REASONS`](crate::resources::conditions::HELD_REASONS).
+/// `Synced`: the entity is not sent. `reason` is one of [`HELD_REASONS`](crate::resources::conditions::HELD_REASONS) or
+/// [`REFUSED_REASONS`].
 #[must_use]
 pub fn held(reason: &str, message: &str) -> DesiredCondition {
     DesiredCondition::new(SYNCED, ConditionStatus::False, reason, message)
@@ -61,6 +62,15 @@ pub fn explain(error: &port::Error) -> String {
         text = format!("{}. {advice}", text.trim_end_matches('.'));
     }
     text
+}
+
+/// `Valid`, if the controller can't use the resource, which `synced` says, or parts of it. `warnings` has a sentence for each part.
+#[must_use]
+pub fn valid(synced: &DesiredCondition, warnings: &[String]) -> Option<DesiredCondition> {
+    if REFUSED_REASONS.contains(&synced.reason.as_str()) {
+        return Some(DesiredCondition::new(VALID, ConditionStatus::False, &*synced.reason, &*synced.message));
+    }
+    (!warnings.is_empty()).then(|| invalid(warnings))
 }
 
 /// `Valid`: parts of the resource can't be used. `warnings` has a sentence for each.

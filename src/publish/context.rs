@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use port_client::{Client, UpsertOptions};
 
+use super::IdentifierClaims;
 use super::blueprints::Blueprints;
 use super::gate::PortGate;
 use crate::incidents::AwaitedEntities;
@@ -25,6 +26,8 @@ pub struct PublishContext {
     pub records: Arc<Records>,
     /// The incidents that wait for the entity of their cause.
     pub awaited: AwaitedEntities,
+    /// Which resource owns which identifier.
+    pub claims: IdentifierClaims,
     /// The blueprints as they were last read from Port.
     pub blueprints: Blueprints,
     /// Whether Port can be used.

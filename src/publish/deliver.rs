@@ -68,8 +68,9 @@ mod tests {
         }))
         .unwrap();
         let key = ResourceKey { namespace: "shop".into(), name: "down".into() };
-        let resolved = Resolved { key, resource, stored: None, is_repeated: false, warnings: Vec::new() };
-        Outgoing { resolved, entity: Entity::new("prod:shop:down"), digest: "new".to_owned() }
+        let (warnings, refusal) = (Vec::new(), None);
+        let resolved = Resolved { key, resource, stored: None, is_repeated: false, warnings, refusal };
+        Outgoing { resolved, entity: Entity::new("prod:shop:down:01234567"), digest: "new".to_owned() }
     }
 
     #[test]

@@ -9,18 +9,24 @@ use super::blueprints::Wanted;
 use super::build::{BuildInput, Drafted, Hold, fields, port_time};
 use super::conform::Draft;
 use super::lead_time::{CommitAfterEnd, hours, lead_time};
-use super::{CommonStatus, Publishable};
+use super::{CommonStatus, Publishable, PublishedKind};
 use crate::records::entity_identifier;
 use crate::resources::conditions::{IN_PROGRESS, NOT_PUBLISHED};
 use crate::resources::{DoraDeployment, DoraDeploymentSpec, DoraDeploymentStatus, supported};
 use crate::settings::{DEPLOYMENT, FileSettings};
 
 impl Publishable for DoraDeployment {
+    const KIND: PublishedKind = PublishedKind::Deployment;
+
     type Status = DoraDeploymentStatus;
 
     fn blueprint(settings: &FileSettings) -> Wanted<'_> {
         let FileSettings { blueprints, naming, .. } = settings;
         Wanted { identifier: &blueprints.deployment, naming: &naming.deployment, vocabulary: &DEPLOYMENT }
+    }
+
+    fn claimed_identifier(&self) -> Option<&str> {
+        self.spec.identifier.as_deref()
     }
 
     fn hold(&self, settings: &FileSettings) -> Option<Hold> {

@@ -1,5 +1,8 @@
 //! What the watches and the recorder pass to a publisher. A standby takes it in as well, so that it knows what is pending.
 
+use kube::api::ObjectMeta;
+
+use super::publisher::version_of;
 use super::{Publishable, Publisher};
 use crate::resources::{DeliveryState, ResourceKey};
 
@@ -21,8 +24,11 @@ impl<R: Publishable> Publisher<R> {
                 self.deleted(&key);
                 self.outdated.add(key);
             }
-            DeliveryState::Failed | DeliveryState::Undecided if is_scheduled => self.outdated.forget(&key),
-            DeliveryState::Undecided => {
+            DeliveryState::Failed | DeliveryState::Undecided | DeliveryState::Refused if is_scheduled => {
+                self.outdated.forget(&key)
+            }
+            // Whether it is still refused depends on other resources, so the leader decides again.
+            DeliveryState::Undecided | DeliveryState::Refused => {
                 self.deleted(&key);
                 self.recheck.add(key);
             }
@@ -66,6 +72,13 @@ impl<R: Publishable> Publisher<R> {
         }
     }
 
+    /// Whether an attempt with this generation of the resource is under way and has written its metadata. The watch then brings back that
+    /// write, which must not cause another attempt.
+    #[must_use]
+    pub fn is_own_write(&self, key: &ResourceKey, metadata: &ObjectMeta) -> bool {
+        self.metadata_written.lock().get(key).is_some_and(|version| *version == version_of(metadata))
+    }
+
     /// Publishes `resource` as its writer got it back from the API server: no attempt has to wait for the watch, or to read it.
     ///
     /// While an attempt with the resource is under way, the next one reads it, since the attempt is about to change its status. While Port
@@ -100,7 +113,7 @@ mod tests {
 
     use super::*;
     use crate::incidents::AwaitedEntities;
-    use crate::publish::{Blueprints, PortGate, PublishContext};
+    use crate::publish::{Blueprints, IdentifierClaims, PortGate, PublishContext};
     use crate::records::Records;
     use crate::resources::DoraIncident;
     use crate::runtime::{Context, Events, Metrics, WorkQueue};
@@ -113,13 +126,15 @@ mod tests {
         let (events, metrics) = (Arc::new(Events::new(client.clone(), "test")), Arc::new(Metrics::default()));
         let credentials = Credentials::new("id", "secret");
         let options = ClientOptions::new("http://127.0.0.1:1".parse().unwrap(), credentials, "test/1");
+        let settings = Arc::new(ActiveSettings::new("test".to_owned(), FileSettings::default(), false));
         let context = PublishContext {
+            claims: IdentifierClaims::new(&settings),
             awaited: AwaitedEntities::default(),
             gate: PortGate::new(Arc::clone(&metrics)),
             runtime: Context { client, events, metrics },
             port: port_client::Client::new(options).unwrap(),
             options: UpsertOptions::default(),
-            settings: Arc::new(ActiveSettings::new("test".to_owned(), FileSettings::default(), false)),
+            settings,
             records: Arc::new(Records::default()),
             blueprints: Blueprints::default(),
         };

@@ -3,23 +3,26 @@
 #[cfg(test)]
 mod tests;
 
-use kube::api::{ObjectMeta, Patch, PatchParams};
+use kube::api::ObjectMeta;
 use kube::core::{PartialObjectMeta, PartialObjectMetaExt};
 use port_client as port;
 use serde::Deserialize;
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::metadata::{MetadataChange, has_finalizer};
 use super::read::ReadResource;
-use super::{Publishable, Publisher, condition};
-use crate::resources::{DeletionPolicy, DeliveredEntity, FINALIZER, Guarded, ResourceKey, Undecodable};
+use super::{Claimant, Publishable, Publisher, Refusal, condition};
+use crate::incidents::is_own_identifier;
+use crate::resources::{DeletionPolicy, DeliveredEntity, FINALIZER, IdentifierClaim, ResourceKey, Undecodable};
 use crate::runtime::warning_event;
 
 /// A resource that is being deleted.
 pub struct Terminating<R: Publishable> {
     object: PartialObjectMeta<R>,
     policy: DeletionPolicy,
+    /// `spec.identifier`.
+    identifier: Option<String>,
     entity: Option<DeliveredEntity>,
 }
 
@@ -30,16 +33,18 @@ struct PartialSpec {
     deletion_policy: DeletionPolicy,
 }
 
+/// The identifier of a resource that can't be decoded as a whole.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PartialIdentity {
+    identifier: Option<String>,
+}
+
 /// The entity of a resource that can't be decoded as a whole.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct PartialStatus {
     entity: Option<DeliveredEntity>,
-}
-
-/// Whether the resource has the finalizer of this controller.
-fn has_finalizer(metadata: &ObjectMeta) -> bool {
-    metadata.finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER)
 }
 
 impl<R: Publishable> Terminating<R> {
@@ -48,7 +53,8 @@ impl<R: Publishable> Terminating<R> {
         let metadata = resource.meta();
         metadata.deletion_timestamp.as_ref()?;
         let object = metadata.clone().into_response_partial();
-        Some(Self { object, policy: resource.deletion_policy(), entity: resource.common_status().entity })
+        let identifier = resource.claimed_identifier().map(str::to_owned);
+        Some(Self { object, policy: resource.deletion_policy(), identifier, entity: resource.common_status().entity })
     }
 
     /// A resource that can't be decoded as a whole, if it is being deleted.
@@ -58,8 +64,9 @@ impl<R: Publishable> Terminating<R> {
         // the policy Delete.
         let spec: Option<PartialSpec> = undecodable.part("spec");
         let policy = spec.map_or(DeletionPolicy::Delete, |spec| spec.deletion_policy);
+        let PartialIdentity { identifier } = undecodable.part("spec");
         let PartialStatus { entity } = undecodable.part("status");
-        Some(Self { object: undecodable.metadata.clone().into_response_partial(), policy, entity })
+        Some(Self { object: undecodable.metadata.clone().into_response_partial(), policy, identifier, entity })
     }
 
     /// The entity that has to be deleted first, if there is one.
@@ -104,28 +111,6 @@ impl<R: Publishable> Publisher<R> {
         self.deletions.run(stop, finalize, expire).await;
     }
 
-    /// Adds the finalizer to `resource` if its entity is to be deleted with it, and removes it otherwise. `None` if the resource has
-    /// changed or is gone.
-    pub(super) async fn sync_finalizer(&self, key: &ResourceKey, resource: R) -> Option<R> {
-        let is_wanted = resource.deletion_policy() == DeletionPolicy::Delete;
-        // A dry run sends nothing, so there is nothing to delete.
-        if is_wanted == has_finalizer(resource.meta()) || is_wanted && self.context.settings.dry_run {
-            return Some(resource);
-        }
-        match self.set_finalizer(key, resource.meta(), is_wanted).await {
-            Ok(resource) => resource.and_then(|Guarded(resource)| resource.ok()),
-            Err(error) => {
-                warn!(
-                    kind = %R::kind(&()), namespace = %key.namespace, name = %key.name,
-                    error = &error as &dyn std::error::Error,
-                    "failed to write the finalizer; retrying",
-                );
-                self.retry(key);
-                None
-            }
-        }
-    }
-
     /// Deletes the entity of a resource that is being deleted, if its policy asks for it, and removes the finalizer.
     async fn finalize(&self, key: &ResourceKey) {
         // A delivery under way would create the entity again. None begins any more.
@@ -142,6 +127,9 @@ impl<R: Publishable> Publisher<R> {
         // Past the deadline, Port is not asked any more. `expire` follows.
         if self.deletions.remaining(key).is_zero() {
             return;
+        }
+        if let Some(refusal) = self.deletion_refusal(key, &terminating, entity) {
+            return self.keep_entity(key, &terminating, entity, &refusal).await;
         }
         match self.delete_entity(key, entity).await {
             Deletion::Done => {
@@ -234,6 +222,46 @@ impl<R: Publishable> Publisher<R> {
         }
     }
 
+    /// Why the entity must not be deleted, if it is not the one that this resource owns: another resource may own it, and whoever can write
+    /// the status could name any entity there.
+    fn deletion_refusal(
+        &self,
+        key: &ResourceKey,
+        terminating: &Terminating<R>,
+        entity: &DeliveredEntity,
+    ) -> Option<Refusal> {
+        let Terminating { object, identifier, .. } = terminating;
+        let is_own = match identifier {
+            Some(identifier) => *identifier == entity.identifier,
+            None => is_own_identifier(&entity.identifier, &self.context.settings.cluster, &object.metadata),
+        };
+        if !is_own || entity.blueprint != self.blueprint() {
+            return Some(Refusal::OtherEntity);
+        }
+        let claim = IdentifierClaim::new(identifier.as_deref()?, Some(&entity.identifier));
+        self.context.claims.refusal(&Claimant { kind: R::KIND, key: key.clone() }, &object.metadata, &claim)
+    }
+
+    /// Removes the finalizer, and leaves the entity of another resource in Port.
+    async fn keep_entity(
+        &self,
+        key: &ResourceKey,
+        terminating: &Terminating<R>,
+        entity: &DeliveredEntity,
+        refusal: &Refusal,
+    ) {
+        let DeliveredEntity { blueprint, identifier, .. } = entity;
+        let (kind, reason) = (R::kind(&()), refusal.reason());
+        self.context.runtime.metrics.delivery.refused(&kind, reason);
+        warn!(
+            %kind, namespace = %key.namespace, name = %key.name, blueprint, entity = identifier, reason,
+            "the entity is not deleted with the resource: {refusal}",
+        );
+        let note = format!("The entity {identifier} of the blueprint {blueprint} is not deleted: {refusal}");
+        self.context.runtime.events.publish(&terminating.object, &warning_event(reason, "Delete", note)).await;
+        self.remove_finalizer(key, terminating).await;
+    }
+
     /// Keeps and logs why an entity could not be deleted: the first time as a warning.
     fn report_failed_deletion(&self, key: &ResourceKey, entity: &DeliveredEntity, problem: String) {
         let DeliveredEntity { blueprint, identifier, .. } = entity;
@@ -274,7 +302,9 @@ impl<R: Publishable> Publisher<R> {
 
     /// Removes the finalizer. Returns whether it is removed now; otherwise it is retried.
     async fn remove_finalizer(&self, key: &ResourceKey, terminating: &Terminating<R>) -> bool {
-        match self.set_finalizer(key, &terminating.object.metadata, false).await {
+        let metadata = &terminating.object.metadata;
+        let change = MetadataChange::finalizer(metadata, false);
+        match self.write_metadata::<PartialObjectMeta<R>>(key, metadata, &change).await {
             Ok(Some(_)) => {
                 self.forget_deletion(key);
                 true
@@ -300,29 +330,5 @@ impl<R: Publishable> Publisher<R> {
     fn forget_deletion(&self, key: &ResourceKey) {
         self.deletions.forget(key);
         self.forget(key);
-    }
-
-    /// Adds or removes the finalizer, and keeps those of others. `None` if the resource has changed, which adds it to the queue, or is
-    /// gone.
-    async fn set_finalizer(
-        &self,
-        key: &ResourceKey,
-        metadata: &ObjectMeta,
-        wanted: bool,
-    ) -> Result<Option<Guarded<R>>, kube::Error> {
-        let others = metadata.finalizers.iter().flatten().filter(|finalizer| *finalizer != FINALIZER).cloned();
-        let finalizers: Vec<String> = others.chain(wanted.then(|| FINALIZER.to_owned())).collect();
-        // With the version, the list can't overwrite one that was written after it was read.
-        let version = metadata.resource_version.as_deref();
-        let patch = json!({"metadata": {"resourceVersion": version, "uid": metadata.uid, "finalizers": finalizers}});
-        match self.api(key).patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
-            Ok(resource) => Ok(Some(resource)),
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
-            Err(kube::Error::Api(status)) if status.is_conflict() => {
-                self.queue.add(key.clone());
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
     }
 }

@@ -7,8 +7,10 @@ use super::blueprints::Wanted;
 use super::build::{BuildInput, Drafted, fields, port_time};
 use super::conform::Draft;
 use super::lead_time::hours;
-use super::{CommonStatus, Publishable};
-use crate::incidents::{CauseContext, IncidentTimes, Lookup, look_up_cause};
+use super::{BackupAnnotations, CommonStatus, Publishable, PublishedKind};
+use crate::incidents::{
+    CauseContext, IncidentTimes, Lookup, backup_annotations, incident_identifier, invalid_annotations, look_up_cause,
+};
 use crate::resources::{Certainty, DeletionPolicy, DoraIncident, DoraIncidentSpec, DoraIncidentStatus};
 use crate::settings::{FileSettings, INCIDENT};
 
@@ -16,11 +18,25 @@ use crate::settings::{FileSettings, INCIDENT};
 const CAUSE: &str = "deployment";
 
 impl Publishable for DoraIncident {
+    const KIND: PublishedKind = PublishedKind::Incident;
+
     type Status = DoraIncidentStatus;
 
     fn blueprint(settings: &FileSettings) -> Wanted<'_> {
         let FileSettings { blueprints, naming, .. } = settings;
         Wanted { identifier: &blueprints.incident, naming: &naming.incident, vocabulary: &INCIDENT }
+    }
+
+    fn claimed_identifier(&self) -> Option<&str> {
+        self.spec.identifier.as_deref()
+    }
+
+    fn backup_annotations(&self, cluster: &str, now: Timestamp) -> BackupAnnotations {
+        backup_annotations(self, cluster, now).into()
+    }
+
+    fn invalid_annotations(&self) -> Vec<String> {
+        invalid_annotations(self)
     }
 
     async fn resolve(self, around: &CauseContext<'_>) -> Lookup<Self> {
@@ -106,7 +122,7 @@ fn draft(incident: &DoraIncident, times: &IncidentTimes, input: &BuildInput<'_>)
         resolved_at: _,
         workload_ref: _,
         group,
-        identifier,
+        identifier: _,
         relations,
         properties,
         deletion_policy: _,
@@ -115,7 +131,7 @@ fn draft(incident: &DoraIncident, times: &IncidentTimes, input: &BuildInput<'_>)
     let namespace = incident.metadata.namespace.as_deref().unwrap_or_default();
     let name = incident.metadata.name.as_deref().unwrap_or_default();
     Draft {
-        identifier: identifier.clone().unwrap_or_else(|| format!("{cluster}:{namespace}:{name}")),
+        identifier: incident_identifier(incident, cluster),
         title: title.as_deref().unwrap_or(name).to_owned(),
         properties: fields([
             ("incident_type", Some(incident_type.as_ref().unwrap_or(&defaults.incident_type).as_str().into())),
@@ -149,7 +165,9 @@ mod tests {
     fn built(spec: &Value, status: &Value, settings: &str, blueprint: Option<&Value>) -> Built {
         let incident: DoraIncident = serde_json::from_value(json!({
             "apiVersion": "dora.port.io/v1alpha1", "kind": "DoraIncident",
-            "metadata": {"name": "down", "namespace": "shop", "creationTimestamp": "2026-01-31T10:00:00Z"},
+            "metadata": {
+                "name": "down", "namespace": "shop", "uid": "0123456789", "creationTimestamp": "2026-01-31T10:00:00Z",
+            },
             "spec": spec, "status": status,
         }))
         .unwrap();
@@ -166,7 +184,7 @@ mod tests {
         assert_eq!(
             json!(entity),
             json!({
-                "identifier": "prod:shop:down",
+                "identifier": "prod:shop:down:01234567",
                 "title": "down",
                 "properties": {
                     "created_at": "2026-01-31T10:00:00.000Z",

@@ -9,11 +9,15 @@ use kube::Resource;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::PublishedKind;
 use super::blueprints::Wanted;
 use super::build::{BuildInput, Drafted, Hold};
 use crate::incidents::{CauseContext, Lookup};
 use crate::resources::{DeletionPolicy, DeliveredEntity};
 use crate::settings::FileSettings;
+
+/// Annotations that keep in a backup what an entity is built from, with `None` for those that the resource should not have.
+pub type BackupAnnotations = Vec<(&'static str, Option<String>)>;
 
 /// A custom resource that is published to Port as an entity.
 pub trait Publishable:
@@ -26,11 +30,27 @@ pub trait Publishable:
     + Sync
     + 'static
 {
+    /// The kind of the resource.
+    const KIND: PublishedKind;
+
     /// The type of its `status`.
     type Status: Serialize + Clone + PartialEq + Send + Sync;
 
     /// The blueprint that the entities belong to, with the names and values that the settings give its fields.
     fn blueprint(settings: &FileSettings) -> Wanted<'_>;
+
+    /// The identifier that the resource asks for: `spec.identifier`. Without one, the controller gives it one of its own namespace.
+    fn claimed_identifier(&self) -> Option<&str>;
+
+    /// The annotations that the resource should have in the cluster of this name. Pure.
+    fn backup_annotations(&self, _cluster: &str, _now: Timestamp) -> BackupAnnotations {
+        Vec::new()
+    }
+
+    /// Those of these annotations that can't be used, a text for each. Pure.
+    fn invalid_annotations(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Looks up what the resource refers to, and puts the answer into its `status`.
     fn resolve(self, _around: &CauseContext<'_>) -> impl Future<Output = Lookup<Self>> + Send {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::future::{join, join_all, join3};
 use jiff::Timestamp;
+use kube::api::ObjectMeta;
 use parking_lot::Mutex;
 use port_client::{Blueprint, MAX_BULK_ENTITIES};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,9 @@ const RETRY_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::fr
 /// Bounds of the first and of the longest delay before references are looked up again.
 const RECHECK_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
+/// UID and generation of a resource.
+type Version = (Option<String>, Option<i64>);
+
 /// Publishes the resources of one kind.
 pub struct Publisher<R> {
     pub(super) context: Arc<PublishContext>,
@@ -39,6 +43,8 @@ pub struct Publisher<R> {
     pub(super) deletions: Arc<Deletions>,
     /// Resources as the API server returned them to their writer, until an attempt takes them.
     pub(super) written: Mutex<HashMap<ResourceKey, R>>,
+    /// UID and generation of the resources whose metadata an attempt has written, until the attempt ends.
+    pub(super) metadata_written: Mutex<HashMap<ResourceKey, Version>>,
     /// Delays of the resources whose last attempt failed with a temporary error.
     pub(super) backoff: Backoff<ResourceKey>,
     /// Resources that Port refuses.
@@ -74,6 +80,7 @@ impl<R: Publishable> Publisher<R> {
             queue,
             deletions,
             written: Mutex::default(),
+            metadata_written: Mutex::default(),
             backoff: Backoff::new(RETRY_DELAYS.0, RETRY_DELAYS.1),
             parking: Parking::default(),
             recheck: WorkQueue::default(),
@@ -90,6 +97,7 @@ impl<R: Publishable> Publisher<R> {
         self.is_running.store(true, Ordering::Relaxed);
         let _stop = StopOnDrop(&self.is_running);
         self.written.lock().clear();
+        self.metadata_written.lock().clear();
         self.retry_all_now();
         *self.started.lock() = Timestamp::now();
         let gate = &self.context.gate;
@@ -127,13 +135,17 @@ impl<R: Publishable> Publisher<R> {
         }
         let report = undecodable.iter().map(|(key, undecodable)| self.report_undecodable(key, undecodable));
         join(join_all(report), self.publish(present)).await;
+        let mut written = self.metadata_written.lock();
+        for key in &keys {
+            written.remove(key);
+        }
     }
 
     async fn publish(&self, resources: Vec<(&ResourceKey, R)>) {
         let resolved = join_all(resources.into_iter().map(|(key, resource)| self.resolve(key, resource))).await;
         let (mut on_hold, mut to_send) = (Vec::new(), Vec::new());
         for resolved in resolved.into_iter().flatten() {
-            match resolved.resource.hold(&self.context.settings.file) {
+            match resolved.refusal.clone().or_else(|| resolved.resource.hold(&self.context.settings.file)) {
                 Some(hold) => on_hold.push((resolved, hold)),
                 None => to_send.push(resolved),
             }
@@ -181,4 +193,8 @@ impl<R: Publishable> Publisher<R> {
     pub(super) fn blueprint(&self) -> &str {
         R::blueprint(&self.context.settings.file).identifier
     }
+}
+
+pub(super) fn version_of(metadata: &ObjectMeta) -> Version {
+    (metadata.uid.clone(), metadata.generation)
 }

@@ -7,7 +7,10 @@ use k8s_controller::events::Event;
 use k8s_openapi::api::coordination::v1::Lease;
 use tokio_util::sync::CancellationToken;
 
-use super::{BlueprintChange, Pause, PublishContext, Publishable, Publisher, retry_when_credentials_change, templates};
+use super::{
+    BlueprintChange, Claimant, Pause, PublishContext, Publishable, PublishedKind, Publisher,
+    retry_when_credentials_change, templates,
+};
 use crate::resources::{DoraDeployment, DoraIncident};
 use crate::runtime::{normal_event, warning_event};
 use crate::settings::FileSettings;
@@ -96,6 +99,16 @@ impl Publishing {
 
     async fn publish_event(&self, event: &Event) {
         self.context.runtime.events.publish(&self.lease, event).await;
+    }
+
+    /// Adds resources to the queues, because another one gained or lost their identifier.
+    pub fn enqueue(&self, affected: Vec<Claimant>) {
+        for Claimant { kind, key } in affected {
+            match kind {
+                PublishedKind::Deployment => self.deployments.queue.add(key),
+                PublishedKind::Incident => self.incidents.queue.add(key),
+            }
+        }
     }
 
     /// Creates the blueprints that don't exist in Port, if the settings ask for it. The target of a relation comes before the relation.

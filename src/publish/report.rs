@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 use super::deliver::Outgoing;
 use super::resolve::Resolved;
 use super::{CommonStatus, Hold, Publishable, Publisher, condition};
-use crate::resources::conditions::{HELD_REASONS, SYNCED, VALID};
+use crate::resources::conditions::{HELD_REASONS, REFUSED_REASONS, SYNCED, VALID};
 use crate::resources::{DeliveredEntity, FIELD_MANAGER, Guarded, ResourceKey};
 use crate::runtime::{now, warning_event};
 
@@ -33,11 +33,24 @@ impl<R: Publishable> Publisher<R> {
         let Hold { reason, message, mut warnings } = hold;
         warnings.extend(resolved.warnings);
         let resolved = Resolved { warnings, ..resolved };
-        let delivered = resolved.resource.common_status().entity;
-        if self.update_status(&resolved, condition::held(reason, &message), delivered).await {
+        let status = resolved.resource.common_status();
+        if REFUSED_REASONS.contains(&reason) {
+            self.report_refused(&resolved.key, &status.conditions, reason, &message);
+        }
+        if self.update_status(&resolved, condition::held(reason, &message), status.entity).await {
             self.concluded(&resolved.key);
         }
         self.recheck_later(&resolved);
+    }
+
+    /// Logs and counts that the resource is refused, unless its conditions say so already.
+    fn report_refused(&self, key: &ResourceKey, before: &[Condition], reason: &'static str, message: &str) {
+        if conditions::find(before, SYNCED).is_some_and(|before| before.reason == reason) {
+            return;
+        }
+        let kind = R::kind(&());
+        self.context.runtime.metrics.delivery.refused(&kind, reason);
+        warn!(%kind, namespace = %key.namespace, name = %key.name, reason, "the resource is not sent to Port: {message}");
     }
 
     /// Reports at once if the entity does not have to be sent: if Port has acknowledged it, and in a dry run. Otherwise returns it.
@@ -225,12 +238,15 @@ fn desired_common_status<R: Publishable>(
     let Resolved { resource, warnings, .. } = resolved;
     let generation = resource.meta().generation;
     let mut common = resource.common_status();
+    let valid = condition::valid(&synced, warnings);
     let _ = conditions::set(&mut common.conditions, synced.observed_generation(generation));
-    if warnings.is_empty() {
-        conditions::remove(&mut common.conditions, VALID);
-    } else {
-        let invalid = condition::invalid(warnings).observed_generation(generation);
-        let _ = conditions::set(&mut common.conditions, invalid);
+    match valid {
+        Some(invalid) => {
+            let _ = conditions::set(&mut common.conditions, invalid.observed_generation(generation));
+        }
+        None => {
+            conditions::remove(&mut common.conditions, VALID);
+        }
     }
     CommonStatus { observed_generation: generation, entity, ..common }
 }
@@ -283,6 +299,21 @@ mod tests {
         }
         assert!(reasons(&[], &condition::delivered(), &[]).is_empty());
         assert!(reasons(&[], &condition::sending(), &[]).is_empty());
+    }
+
+    #[test]
+    fn refused_resource_is_one_problem() {
+        for reason in REFUSED_REASONS {
+            let refused = condition::held(reason, "message");
+            assert_eq!(reasons(&stored(condition::delivered()), &refused, &[]), [reason]);
+            assert!(reasons(&stored(refused.clone()), &refused, &[]).is_empty());
+            let valid = condition::valid(&refused, &[]).unwrap();
+            assert_eq!(
+                (valid.status, valid.reason.as_str(), &valid.message),
+                (ConditionStatus::False, reason, &refused.message)
+            );
+        }
+        assert_eq!(condition::valid(&condition::delivered(), &[]), None);
     }
 
     #[test]

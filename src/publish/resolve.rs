@@ -1,9 +1,9 @@
-//! Stage `resolve`: looks up what a resource refers to, such as the cause of an incident.
+//! Stage `resolve`: checks who owns the identifier, and looks up what a resource refers to, such as the cause of an incident.
 
 use jiff::Timestamp;
 use tracing::warn;
 
-use super::{Publishable, Publisher};
+use super::{Hold, Publishable, Publisher};
 use crate::incidents::{CauseContext, Lookup};
 use crate::resources::ResourceKey;
 
@@ -19,13 +19,21 @@ pub struct Resolved<R: Publishable> {
     pub is_repeated: bool,
     /// The parts of the resource that can't be used, a sentence for each.
     pub warnings: Vec<String>,
+    /// Why the resource must not be sent, if its identifier belongs to another one.
+    pub refusal: Option<Hold>,
 }
 
 impl<R: Publishable> Publisher<R> {
-    /// Adds or removes the finalizer, and looks up the references. `None` if the resource is not to be published now; then it is in the
-    /// queue again, or gone. A failed look-up never stops the delivery: it is repeated later.
+    /// Writes the metadata, and looks up the references. `None` if the resource is not to be published now; then it is in the queue again,
+    /// or gone. A resource without a right to its identifier is not touched. A failed look-up never stops the delivery: it is repeated later.
     pub(super) async fn resolve(&self, key: &ResourceKey, resource: R) -> Option<Resolved<R>> {
-        let resource = self.sync_finalizer(key, resource).await?;
+        if let Some(refusal) = self.refusal(key, &resource) {
+            let refusal = Hold { reason: refusal.reason(), message: refusal.to_string(), warnings: Vec::new() };
+            let stored = resource.status().cloned();
+            let (is_repeated, warnings, refusal) = (false, Vec::new(), Some(refusal));
+            return Some(Resolved { key: key.clone(), resource, stored, is_repeated, warnings, refusal });
+        }
+        let resource = self.sync_metadata(key, resource).await?;
         let stored = resource.status().cloned();
         let around = CauseContext {
             client: &self.context.runtime.client,
@@ -42,7 +50,7 @@ impl<R: Publishable> Publisher<R> {
         if !is_repeated {
             self.recheck_backoff.forget(key);
         }
-        Some(Resolved { key: key.clone(), resource, stored, is_repeated, warnings })
+        Some(Resolved { key: key.clone(), resource, stored, is_repeated, warnings, refusal: None })
     }
 
     /// Counts a failed look-up, and logs the first one of a resource.

@@ -59,8 +59,8 @@ pub struct RecordState {
     pub generation: u32,
     /// When the record was created.
     pub created: Option<UnixSeconds>,
-    /// Whether nothing is left to deliver: the entity in Port is up to date, or the settings withhold the record from
-    /// Port. A change of the settings doesn't change that.
+    /// Whether nothing is left to deliver: the entity in Port is up to date, the settings withhold the record from
+    /// Port, or the controller refused it. A change of the settings doesn't change that.
     pub is_settled: bool,
     /// Whether Port has the entity of the record.
     pub entity: EntityState,
@@ -78,7 +78,7 @@ impl RecordState {
             is_settled: !settings.dry_run
                 && matches!(
                     record.delivery_state(settings.digest(), settings.dry_run),
-                    DeliveryState::Settled | DeliveryState::Outdated
+                    DeliveryState::Settled | DeliveryState::Outdated | DeliveryState::Refused
                 ),
             entity: record.entity_state(settings.dry_run),
             incident: IncidentDetails {
@@ -429,6 +429,7 @@ fn decode(record: &SlimDoraDeployment) -> Option<(Uid, WorkloadKey, RecordedRevi
         finished_at,
         paused_at,
         paused_seconds,
+        identifier: _,
     } = &record.spec;
     let WorkloadReference { kind, name, uid, api_version: _ } = workload.as_ref()?;
     let reference = revision.as_ref()?;

@@ -15,3 +15,10 @@ pub const NOT_PUBLISHED: &str = "NotPublished";
 pub const UNDECODABLE: &str = "Undecodable";
 /// Reasons of `Synced` with which the controller does nothing until the resource or the settings change.
 pub const HELD_REASONS: [&str; 3] = [IN_PROGRESS, NOT_PUBLISHED, DRY_RUN];
+
+/// Reason of `Synced` and of `Valid`: another resource owns the identifier.
+pub const IDENTIFIER_TAKEN: &str = "IdentifierTaken";
+/// Reason of `Synced` and of `Valid`: the identifier is one of another namespace.
+pub const FOREIGN_IDENTIFIER: &str = "ForeignIdentifier";
+/// Reasons of `Synced` and of `Valid` with which the controller refuses a resource, until the owner of its identifier is gone.
+pub const REFUSED_REASONS: [&str; 2] = [IDENTIFIER_TAKEN, FOREIGN_IDENTIFIER];

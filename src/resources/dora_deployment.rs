@@ -152,7 +152,9 @@ pub struct DoraDeploymentSpec {
     pub title: Option<String>,
 
     /// Identifier of the entity in Port. Defaults to an identifier that consists
-    /// of cluster, namespace, name, revision and UID. Immutable.
+    /// of cluster, namespace, name, revision and UID. The first resource with an
+    /// identifier keeps it, and it must not begin with the cluster and another
+    /// namespace. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000))]
     pub identifier: Option<String>,
@@ -332,7 +334,7 @@ pub struct DoraDeploymentStatus {
     /// Conditions of the record:
     /// - `Synced`: whether the entity in Port is up to date.
     /// - `Valid`: present and False if the controller could not use a part of the
-    ///   record. The message says which part, and what to write instead.
+    ///   record, or refused it. The message says why, and what to do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -176,7 +176,9 @@ pub struct DoraIncidentSpec {
     pub group: Option<String>,
 
     /// Identifier of the entity in Port. Defaults to an identifier that consists
-    /// of cluster, namespace and name. Immutable.
+    /// of cluster, namespace, name and UID. The first resource with an identifier
+    /// keeps it, and it must not begin with the cluster and another namespace.
+    /// Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000))]
     pub identifier: Option<String>,
@@ -278,7 +280,7 @@ pub struct DoraIncidentStatus {
     /// Conditions of the incident:
     /// - `Synced`: whether the entity in Port is up to date.
     /// - `Valid`: present and False if the controller could not use a part of the
-    ///   incident. The message says which part, and what to write instead.
+    ///   incident, or refused it. The message says why, and what to do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -31,7 +31,9 @@ pub use object_name::{MAX_NAME_LENGTH, is_object_name};
 pub use references::{AffectedWorkload, NamedWorkload, RevisionReference, WorkloadReference};
 pub use status::DeliveredEntity;
 pub use unsupported_time::{UnsupportedTime, supported};
-pub use views::{DeliveryState, EntityState, SlimDoraDeployment, SlimDoraIncident, SlimIncidentSpec, SlimSpec};
+pub use views::{
+    DeliveryState, EntityState, IdentifierClaim, SlimDoraDeployment, SlimDoraIncident, SlimIncidentSpec, SlimSpec,
+};
 
 /// The API group of both custom resources, and the prefix of the annotations and labels that the controller reads.
 pub const GROUP: &str = rollout::KEY_PREFIX;
@@ -41,6 +43,9 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
 /// The name of the controller: as field manager of what it writes, and in the label [`MANAGED_BY`].
 pub const FIELD_MANAGER: &str = "port-dora-controller";
+
+/// Annotation of an incident: identifier of its entity in Port. A backup contains it, but not the UID or the status.
+pub const ENTITY: &str = "dora.port.io/entity";
 
 /// The finalizer on an incident whose entity the controller deletes together with the incident.
 pub const FINALIZER: &str = "dora.port.io/entity";

@@ -7,10 +7,10 @@ use kube::api::{ObjectMeta, Preconditions};
 use rollout::{ChangeKind, Outcome};
 use serde::Deserialize;
 
-use super::conditions::{DRY_RUN, HELD_REASONS, NOT_PUBLISHED, SYNCED, UNDECODABLE};
+use super::conditions::{DRY_RUN, HELD_REASONS, NOT_PUBLISHED, REFUSED_REASONS, SYNCED, UNDECODABLE};
 use super::{
-    AffectedWorkload, DoraDeployment, DoraIncident, IncidentStatus, RevisionReference, Undecodable, WorkloadReference,
-    decode,
+    AffectedWorkload, DoraDeployment, DoraIncident, ENTITY, IncidentStatus, RevisionReference, Undecodable,
+    WorkloadReference, decode,
 };
 
 /// A `DoraDeployment` with only the fields that the records and the publisher's queue need.
@@ -29,6 +29,8 @@ pub struct SlimDoraDeployment {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SlimSpec {
+    /// Identifier of the entity in Port, if the spec says so.
+    pub identifier: Option<String>,
     /// The workload that was rolled out.
     pub workload: Option<WorkloadReference>,
     /// The revision of the workload.
@@ -71,6 +73,8 @@ pub struct SlimDoraIncident {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct SlimIncidentSpec {
+    /// Identifier of the entity in Port, if the spec says so.
+    pub identifier: Option<String>,
     /// The affected workload.
     pub workload_ref: Option<AffectedWorkload>,
     /// Whether the incident is open or resolved.
@@ -119,6 +123,23 @@ struct SlimCondition {
     reason: String,
 }
 
+/// The identifier in Port that a resource asks for with `spec.identifier`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct IdentifierClaim<'a> {
+    /// The identifier.
+    pub identifier: &'a str,
+    /// Whether the controller has sent the resource with this identifier, or is about to: the status names it.
+    pub is_established: bool,
+}
+
+impl<'a> IdentifierClaim<'a> {
+    /// The claim to `identifier` of a resource whose status names the entity `sent`.
+    #[must_use]
+    pub fn new(identifier: &'a str, sent: Option<&str>) -> Self {
+        Self { identifier, is_established: sent == Some(identifier) }
+    }
+}
+
 /// How far the delivery of a resource to Port has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DeliveryState {
@@ -130,6 +151,8 @@ pub enum DeliveryState {
     Undecided,
     /// Nothing was left to do with the settings with which the status was written. They were others than now.
     Outdated,
+    /// The controller refused the resource, whose identifier belongs to another one.
+    Refused,
     /// Nothing is left to do.
     Settled,
 }
@@ -153,12 +176,18 @@ impl SlimStatus {
             None => DeliveryState::New,
             // The dry run is over.
             Some(synced) if synced.reason == DRY_RUN && !dry_run => DeliveryState::New,
+            Some(synced) if REFUSED_REASONS.contains(&synced.reason.as_str()) => DeliveryState::Refused,
             Some(synced) if synced.status != "True" && !HELD_REASONS.contains(&synced.reason.as_str()) => {
                 DeliveryState::Failed
             }
             Some(_) if self.observed_settings.as_deref() != Some(settings) => DeliveryState::Outdated,
             Some(_) => DeliveryState::Settled,
         }
+    }
+
+    fn claim<'a>(&self, identifier: Option<&'a str>) -> Option<IdentifierClaim<'a>> {
+        let sent = self.entity.as_ref().map(|entity| entity.identifier.as_str());
+        Some(IdentifierClaim::new(identifier?, sent))
     }
 
     /// The condition `Synced`, if it describes this generation.
@@ -190,8 +219,10 @@ impl SlimDoraDeployment {
     #[must_use]
     pub fn entity_state(&self, dry_run: bool) -> EntityState {
         let synced = self.status.synced(self.metadata.generation);
-        let is_withheld =
-            |synced: &SlimCondition| synced.reason == NOT_PUBLISHED || synced.reason == DRY_RUN && dry_run;
+        let is_withheld = |synced: &SlimCondition| {
+            let reason = synced.reason.as_str();
+            reason == NOT_PUBLISHED || reason == DRY_RUN && dry_run || REFUSED_REASONS.contains(&reason)
+        };
         if self.entity().is_some() {
             EntityState::Delivered
         } else if synced.is_some_and(is_withheld) {
@@ -199,6 +230,12 @@ impl SlimDoraDeployment {
         } else {
             EntityState::Awaited
         }
+    }
+
+    /// The identifier that it asks for, if any.
+    #[must_use]
+    pub fn claim(&self) -> Option<IdentifierClaim<'_>> {
+        self.status.claim(self.spec.identifier.as_deref())
     }
 
     /// Name of the incident of the deployment, if it has had one.
@@ -246,16 +283,24 @@ impl SlimDoraDeployment {
 }
 
 impl SlimDoraIncident {
-    /// How far its delivery has come, for settings with this digest. Not settled while its cause may still change. `dry_run` is whether
-    /// nothing is sent to Port.
+    /// How far its delivery has come, for settings with this digest. Not settled while its cause may still change, and without the
+    /// annotations that keep its identity in a backup, which earlier versions did not write. `dry_run` is whether nothing is sent to Port.
     #[must_use]
     pub fn delivery_state(&self, settings: &str, dry_run: bool) -> DeliveryState {
+        let has_annotation = self.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(ENTITY));
         match self.status.delivery_state(self.metadata.generation, settings, dry_run) {
+            DeliveryState::Settled | DeliveryState::Outdated if !has_annotation && !dry_run => DeliveryState::New,
             DeliveryState::Settled | DeliveryState::Outdated if self.status.observed_cause.is_none() => {
                 DeliveryState::Undecided
             }
             state => state,
         }
+    }
+
+    /// The identifier that it asks for, if any.
+    #[must_use]
+    pub fn claim(&self) -> Option<IdentifierClaim<'_>> {
+        self.status.claim(self.spec.identifier.as_deref())
     }
 
     /// When it began.
@@ -275,7 +320,7 @@ impl SlimDoraIncident {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -289,6 +334,14 @@ mod tests {
         .unwrap()
     }
 
+    fn incident_state(reason: &str, cause: Option<&str>, annotations: &Value) -> DeliveryState {
+        let annotations = serde_json::from_value(annotations.clone()).unwrap();
+        let metadata = ObjectMeta { generation: Some(2), annotations, ..ObjectMeta::default() };
+        let synced = if reason == "Delivered" { "True" } else { "False" };
+        let status = status(2, synced, reason, "digest", cause);
+        SlimDoraIncident { metadata, spec: SlimIncidentSpec::default(), status }.delivery_state("digest", false)
+    }
+
     #[test]
     fn state_follows_generation_reason_and_settings() {
         let state = |generation, synced, reason, settings| {
@@ -299,6 +352,7 @@ mod tests {
         assert_eq!(state(2, "False", "NotPublished", "digest"), DeliveryState::Settled);
         assert_eq!(state(2, "False", "Unreachable", "digest"), DeliveryState::Failed);
         assert_eq!(state(2, "False", "Unreachable", "others"), DeliveryState::Failed);
+        assert_eq!(state(2, "False", "IdentifierTaken", "digest"), DeliveryState::Refused);
         assert_eq!(state(3, "True", "Delivered", "digest"), DeliveryState::New);
         assert_eq!(state(3, "True", "Delivered", "others"), DeliveryState::New);
         assert_eq!(state(2, "True", "Delivered", "others"), DeliveryState::Outdated);
@@ -352,11 +406,9 @@ mod tests {
 
     #[test]
     fn incident_is_unsettled_until_its_cause_is_certain() {
-        let state = |cause| {
-            let metadata = ObjectMeta { generation: Some(2), ..ObjectMeta::default() };
-            let status = status(2, "True", "Delivered", "digest", cause);
-            SlimDoraIncident { metadata, spec: SlimIncidentSpec::default(), status }.delivery_state("digest", false)
-        };
-        assert_eq!((state(None), state(Some("answer"))), (DeliveryState::Undecided, DeliveryState::Settled));
+        let (annotation, none) = (json!({ ENTITY: "prod:shop:down" }), json!({}));
+        assert_eq!(incident_state("Delivered", None, &annotation), DeliveryState::Undecided);
+        assert_eq!(incident_state("Delivered", Some("answer"), &annotation), DeliveryState::Settled);
+        assert_eq!(incident_state("Delivered", Some("answer"), &none), DeliveryState::New, "of an earlier version");
     }
 }

@@ -236,18 +236,25 @@ impl Installation {
         Ok(entities)
     }
 
+    /// The entity of the incident `name`, or of the newest one if there were several incidents of this name.
+    pub fn incident_entity(&self, namespace: &str, name: &str) -> Option<Entity> {
+        let prefix = format!("{CLUSTER}:{namespace}:{name}:");
+        let entities = self.port.entities("dora_incident").into_iter();
+        entities.filter(|entity| entity.identifier.starts_with(&prefix)).max_by_key(|entity| entity.sequence)
+    }
+
     /// Waits until Port has the incident `name` with this status, and returns it.
     pub async fn incident(&self, namespace: &str, name: &str, status: &str) -> Result<Entity, Error> {
-        let identifier = format!("{CLUSTER}:{namespace}:{name}");
-        let entity = wait_for(format!("the incident {identifier} to be {status} in Port"), DEADLINE, async || {
-            let entity = self.port.entity("dora_incident", &identifier).ok_or("it is missing")?;
-            let found = text(&entity, "status");
-            if found != status {
-                Err(format!("it is {found}"))?;
-            }
-            Ok(Some(entity))
-        })
-        .await?;
+        let entity =
+            wait_for(format!("the incident {namespace}/{name} to be {status} in Port"), DEADLINE, async || {
+                let entity = self.incident_entity(namespace, name).ok_or("it is missing")?;
+                let found = text(&entity, "status");
+                if found != status {
+                    Err(format!("it is {found}"))?;
+                }
+                Ok(Some(entity))
+            })
+            .await?;
         Ok(entity)
     }
 

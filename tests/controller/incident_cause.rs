@@ -42,7 +42,7 @@ async fn until(
 /// Waits until the incident in Port has this relation.
 async fn related(setup: &Installation, namespace: &str, name: &str, relation: &str, expected: &Value) -> TestResult {
     wait_for(format!("{name} to be related to {expected} in Port"), DEADLINE, async || {
-        let entity = setup.port.entity("dora_incident", &format!("test:{namespace}:{name}")).ok_or("it is missing")?;
+        let entity = setup.incident_entity(namespace, name).ok_or("it is missing")?;
         let found = entity.relations.get(relation).cloned().unwrap_or(Value::Null);
         if found != *expected {
             Err(found.to_string())?;

@@ -28,13 +28,13 @@ async fn finalizers(setup: &Installation, namespace: &str, name: &str) -> Vec<St
 }
 
 /// Runs `kubectl delete` without waiting.
-async fn delete(setup: &Installation, namespace: &str, name: &str) -> TestResult {
+pub async fn delete(setup: &Installation, namespace: &str, name: &str) -> TestResult {
     setup.kubectl(["--namespace", namespace, "delete", "dinc", name, "--wait=false"]).await?;
     Ok(())
 }
 
 /// Waits until an incident is gone.
-async fn wait_until_gone(setup: &Installation, namespace: &str, name: &str, deadline: Duration) -> TestResult {
+pub async fn wait_until_gone(setup: &Installation, namespace: &str, name: &str, deadline: Duration) -> TestResult {
     let api: Api<DoraIncident> = Api::namespaced(setup.client().await?, namespace);
     wait_for(format!("the incident {name} to be gone"), deadline, async || {
         Ok(api.get_metadata_opt(name).await?.is_none().then_some(()))
@@ -48,8 +48,7 @@ async fn entity_is_deleted_only_with_the_delete_policy() -> TestResult {
     let setup = &Installation::exclusive().await?;
     let controller = setup.start_controller(&[]).await?;
     let namespace = setup.namespace("deletion").await?;
-    let identifier = |name: &str| format!("test:{namespace}:{name}");
-    let is_in_port = |name: &str| setup.port.entity("dora_incident", &identifier(name)).is_some();
+    let is_in_port = |name: &str| setup.incident_entity(&namespace, name).is_some();
     setup.apply_in(&namespace, &(incident("stays", "") + &incident("goes", "deletionPolicy: Delete"))).await?;
     setup.apply_in(&namespace, &incident("kept", "deletionPolicy: Delete")).await?;
     for name in ["stays", "goes", "kept"] {
@@ -79,7 +78,7 @@ async fn entity_is_deleted_only_with_the_delete_policy() -> TestResult {
     setup.condition(&namespace, "dinc/later", "Synced", "Delivered").await?;
     controller.waiting("DoraIncident", 0).await?;
     assert!(is_in_port("stays"));
-    let kept = setup.port.entity("dora_incident", &identifier("kept")).unwrap();
+    let kept = setup.incident_entity(&namespace, "kept").unwrap();
     assert!(!kept.properties.contains_key("priority"), "{:?}", kept.properties);
     setup.patch(&namespace, "dinc/kept", "merge", r#"{"metadata":{"finalizers":null}}"#).await?;
     Ok(())
@@ -104,7 +103,7 @@ async fn missed_deletion_follows_a_pending_upsert() -> TestResult {
     let _controller = setup.start_controller(&SAME_POD).await?;
     for name in ["a", "b"] {
         wait_until_gone(&setup, &namespace, name, DEADLINE).await?;
-        assert!(setup.port.entity("dora_incident", &format!("test:{namespace}:{name}")).is_none(), "{name}");
+        assert!(setup.incident_entity(&namespace, name).is_none(), "{name}");
     }
 
     // An incident is deleted while its upsert is held. If the upsert timed out by then, this tries again with another
@@ -126,8 +125,7 @@ async fn missed_deletion_follows_a_pending_upsert() -> TestResult {
         setup.condition(&namespace, &format!("dinc/{later}"), "Synced", "Delivered").await?;
         setup.port.clear_fault(slow);
         wait_until_gone(&setup, &namespace, &name, DEADLINE).await?;
-        let identifier = format!("test:{namespace}:{name}");
-        assert!(setup.port.entity("dora_incident", &identifier).is_none());
+        assert!(setup.incident_entity(&namespace, &name).is_none());
         if let Some(answered) = upsert().and_then(|upsert| upsert.answered_after) {
             let requests = setup.port.requests();
             let deletion =
@@ -208,7 +206,7 @@ async fn namespace_is_deleted_while_port_is_unreachable() -> TestResult {
     let waited = line("failed to delete the entity from Port").ok_or("the deletion did not wait for Port")?;
     assert!(Some(waited) < line("stays in Port although"), "the deletion must wait for Port: {log}");
     let note = setup.event(&other, "down", "EntityOrphaned").await?;
-    assert!(note.contains(&format!("test:{other}:down")) && note.contains("Delete the entity in Port"), "{note}");
+    assert!(note.contains(&format!("test:{other}:down:")) && note.contains("Delete the entity in Port"), "{note}");
     let namespaces: Api<Namespace> = Api::all(setup.client().await?);
     wait_for("the namespace to be gone", FINALIZE_TIMEOUT + DEADLINE, async || {
         Ok(namespaces.get_opt(&ending).await?.is_none().then_some(()))
@@ -238,7 +236,7 @@ async fn unreadable_incident_can_be_deleted() -> TestResult {
     controller.logs("failed to read the resource").await?;
     delete(&setup, &namespace, "odd").await?;
     wait_until_gone(&setup, &namespace, "odd", DEADLINE).await?;
-    assert!(setup.port.entity("dora_incident", &format!("test:{namespace}:odd")).is_none());
+    assert!(setup.incident_entity(&namespace, "odd").is_none());
     Ok(())
 }
 

@@ -13,14 +13,14 @@ use jiff::Timestamp;
 use kube::Client;
 use parking_lot::Mutex;
 use port_client::{ClientOptions, Credentials, UpsertOptions};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::*;
 use crate::incidents::AwaitedEntities;
-use crate::publish::{Blueprints, Deletions, FINALIZE_TIMEOUT, PortGate, PublishContext};
+use crate::publish::{Blueprints, Deletions, FINALIZE_TIMEOUT, IdentifierClaims, PortGate, PublishContext};
 use crate::records::Records;
-use crate::resources::{DeliveryState, DoraIncident};
+use crate::resources::{DeliveryState, DoraIncident, Guarded};
 use crate::runtime::{Context, Events, Metrics, WorkQueue};
 use crate::settings::{ActiveSettings, FileSettings};
 
@@ -113,7 +113,9 @@ impl ApiServer {
 
 fn publisher(client: Client, port: &str, metrics: &Arc<Metrics>) -> Publisher<DoraIncident> {
     let options = ClientOptions::new(port.parse().unwrap(), Credentials::new("id", "secret"), "test/1");
+    let settings = Arc::new(ActiveSettings::new("prod".to_owned(), FileSettings::default(), false));
     let context = PublishContext {
+        claims: IdentifierClaims::new(&settings),
         runtime: Context {
             events: Arc::new(Events::new(client.clone(), "test")),
             client,
@@ -121,7 +123,7 @@ fn publisher(client: Client, port: &str, metrics: &Arc<Metrics>) -> Publisher<Do
         },
         port: port::Client::new(options).unwrap(),
         options: UpsertOptions::default(),
-        settings: Arc::new(ActiveSettings::new("prod".to_owned(), FileSettings::default(), false)),
+        settings,
         records: Arc::new(Records::default()),
         awaited: AwaitedEntities::default(),
         gate: PortGate::new(Arc::clone(metrics)),

@@ -113,6 +113,7 @@ mod tests {
         metrics.delivery.retried("DoraIncident");
         metrics.delivery.refused("DoraIncident", "Undecodable");
         metrics.delivery.orphaned("DoraIncident");
+        metrics.delivery.refused("DoraIncident", "IdentifierTaken");
         metrics.delivery.set_pending("DoraIncident", 2, Duration::from_millis(1500));
         metrics.delivery.set_missing_fields("dora_incident", 3);
         metrics.delivery.set_parked("DoraIncident", 4);
@@ -156,6 +157,7 @@ mod tests {
             "port_dora_deliveries_retried_total{kind=\"DoraIncident\"} 1",
             "port_dora_resources_refused_total{kind=\"DoraIncident\",reason=\"Undecodable\"} 1",
             "port_dora_entities_orphaned_total{kind=\"DoraIncident\"} 1",
+            "port_dora_resources_refused_total{kind=\"DoraIncident\",reason=\"IdentifierTaken\"} 1",
             "port_dora_resources_pending{kind=\"DoraIncident\"} 2",
             "port_dora_oldest_pending_seconds{kind=\"DoraIncident\"} 1.5",
             "port_dora_blueprint_missing_fields{blueprint=\"dora_incident\"} 3",
@@ -202,6 +204,7 @@ mod tests {
             "port_dora_entities_orphaned_total{kind=\"DoraIncident\"} 0",
             "port_dora_delivery_pauses_total{reason=\"NoCredentials\"} 0",
             "port_dora_delivery_probes_total{result=\"succeeded\"} 0",
+            "port_dora_resources_refused_total{kind=\"DoraDeployment\",reason=\"ForeignIdentifier\"} 0",
             "port_dora_requests_total{route=\"upsert\",status=\"none\"} 0",
             "port_dora_api_requests_total{method=\"WATCH\",status=\"none\"} 0",
             "port_dora_api_request_timeouts_total{method=\"GET\"} 0",

@@ -148,7 +148,8 @@ fn incident(incident: &DoraIncident) -> (String, Value) {
     let contents = json!({
         "title": spec.title.as_deref().unwrap_or(&name), "properties": without_null(properties), "relations": {"group": "all_teams"},
     });
-    (format!("{CLUSTER}:{namespace}:{name}"), contents)
+    let uid: String = incident.uid().unwrap_or_default().chars().take(8).collect();
+    (format!("{CLUSTER}:{namespace}:{name}:{uid}"), contents)
 }
 
 fn port_time(time: Timestamp) -> String {
