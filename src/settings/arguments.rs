@@ -51,7 +51,7 @@ pub struct RunArguments {
     /// controller receives no alerts.
     #[arg(long, env = "ALERTMANAGER_TOKEN_FILE", global = true, value_name = "FILE")]
     pub alertmanager_token_file: Option<PathBuf>,
-    /// Address on which /livez, /readyz, /metrics and /alertmanager are served. [::] is IPv6 and IPv4, as far as the host has them.
+    /// Address on which /livez, /readyz, /metrics and /alertmanager are served. The default accepts IPv6 and IPv4, as far as the host has them.
     #[arg(long, env = "LISTEN_ADDRESS", default_value = "[::]:8080", global = true, value_name = "ADDRESS")]
     pub listen_address: SocketAddr,
     /// Format of the log. RUST_LOG sets the level, such as info or port_dora_controller=debug.
