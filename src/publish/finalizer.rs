@@ -92,6 +92,10 @@ impl<R: Publishable> Publisher<R> {
         }
         match self.set_finalizer(key, resource.meta(), is_wanted).await {
             Ok(resource) => resource.and_then(|Guarded(resource)| resource.ok()),
+            Err(kube::Error::Api(status)) if status.is_invalid() => {
+                self.report_refused_update(key, &resource, &status).await;
+                None
+            }
             Err(error) => {
                 warn!(
                     kind = %R::kind(&()), namespace = %key.namespace, name = %key.name,

@@ -10,7 +10,7 @@
 //! | report | `report` | Writes status and conditions, publishes Events, counts metrics |
 //!
 //! `publisher` has the queue, and calls the stages in this order. A resource that is being deleted goes to `finalizer` instead, and one that
-//! can't be decoded to `undecodable`.
+//! can't be decoded to `unusable`.
 //! What differs between the kinds is in `deployment` and `incident`, behind the trait [`Publishable`].
 
 #[cfg(test)]
@@ -34,7 +34,7 @@ mod read;
 mod report;
 mod resolve;
 pub mod templates;
-mod undecodable;
+mod unusable;
 mod write_ahead;
 
 pub use blueprints::{BlueprintChange, Blueprints, Wanted};

@@ -10,13 +10,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::{SecondsGauge, saturated};
-use crate::resources::conditions::UNDECODABLE;
+use crate::resources::conditions::{UNDECODABLE, UPDATE_REFUSED};
 
 /// The kinds of custom resources that are delivered.
 const KINDS: [&str; 2] = ["DoraDeployment", "DoraIncident"];
 
 /// Why the controller doesn't send a resource that it was asked to send.
-const REFUSAL_REASONS: [&str; 1] = [UNDECODABLE];
+const REFUSAL_REASONS: [&str; 2] = [UNDECODABLE, UPDATE_REFUSED];
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct KindLabel {
