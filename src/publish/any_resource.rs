@@ -145,8 +145,8 @@ impl Generator {
     }
 
     fn time(&mut self) -> &'static str {
-        let times = if self.is_wild { &TIMES[..] } else { &TIMES[..ACCEPTED_TIMES] };
-        *self.pick(times)
+        let times = if self.is_wild { TIMES.len() } else { ACCEPTED_TIMES };
+        TIMES[self.random.usize(0..times)]
     }
 
     /// A time in a type of Kubernetes, which our rules don't bound.
