@@ -88,6 +88,10 @@ impl<R: Publishable> Publisher<R> {
                 }
                 written.and_then(|Guarded(written)| written.ok())
             }
+            Err(kube::Error::Api(status)) if status.is_invalid() => {
+                self.report_refused_update(key, &resource, &status).await;
+                None
+            }
             Err(error) => {
                 warn!(
                     kind = %R::kind(&()), namespace = %key.namespace, name = %key.name,

@@ -10,7 +10,7 @@
 //! | report | `report` | Writes status and conditions, publishes Events, counts metrics |
 //!
 //! `publisher` has the queue, and calls the stages in this order. A resource that is being deleted goes to `finalizer` instead, whose queues
-//! are in `deletions`, and one that can't be decoded to `undecodable`. `claims` knows which resource owns which identifier, and `metadata`
+//! are in `deletions`, and one that can't be decoded to `unusable`. `claims` knows which resource owns which identifier, and `metadata`
 //! writes finalizers and annotations. `feed` takes in what the watches see, and `retry` decides when a resource is tried again. Three
 //! mechanisms keep the number of attempts small: `gate` while Port can't be used, `parking` for what Port refuses, and `outdated` after a
 //! change of the settings.
@@ -47,7 +47,7 @@ mod resolve;
 mod retry;
 mod settings_mark;
 pub mod templates;
-mod undecodable;
+mod unusable;
 mod write_ahead;
 
 pub use blueprints::{BlueprintChange, Blueprints, Wanted};

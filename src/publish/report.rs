@@ -21,7 +21,8 @@ use crate::runtime::{now, warning_event};
 pub enum StatusWrite<R> {
     /// It is written; this is the resource with it.
     Done(Box<R>),
-    /// The resource was deleted, or deleted and created again. The watch brings what is left to do.
+    /// The resource was deleted, or deleted and created again, or the API server refuses to update this version. The watch brings what is
+    /// left to do.
     Gone,
     /// It is not written, and is retried.
     Failed,
@@ -216,6 +217,10 @@ impl<R: Publishable> Publisher<R> {
             // Somebody has changed the resource meanwhile, so that it can't be decoded any more.
             Ok(Guarded(Err(_))) => StatusWrite::Gone,
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => StatusWrite::Gone,
+            Err(kube::Error::Api(status)) if status.is_invalid() => {
+                self.report_refused_update(key, resource, &status).await;
+                StatusWrite::Gone
+            }
             Err(error) => {
                 warn!(
                     kind = %R::kind(&()), namespace = %key.namespace, name = %key.name,

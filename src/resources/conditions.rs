@@ -13,6 +13,8 @@ pub const IN_PROGRESS: &str = "InProgress";
 pub const NOT_PUBLISHED: &str = "NotPublished";
 /// Reason of `Synced` and `Valid`: the controller can't read the resource.
 pub const UNDECODABLE: &str = "Undecodable";
+/// Reason of an Event: the API server refuses to update the resource, so no condition can say it.
+pub const UPDATE_REFUSED: &str = "UpdateRefused";
 /// Reasons of `Synced` with which the controller does nothing until the resource or the settings change.
 pub const HELD_REASONS: [&str; 3] = [IN_PROGRESS, NOT_PUBLISHED, DRY_RUN];
 

@@ -95,7 +95,7 @@ pub fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Time>, 
     Ok(text.map(|text| Time(text.parse().or_else(|_| whole_seconds(&text).parse()).unwrap_or(Timestamp::MAX))))
 }
 
-/// As [`time`]. A time that [`is_supported_time`] refuses is absent.
+/// Decodes an optional time. A time that [`is_supported_time`] refuses is absent, and so is one that [`Timestamp`] can't hold.
 ///
 /// # Errors
 /// If the value is not a text.

@@ -18,7 +18,7 @@ const PROBLEM_CHARACTERS: usize = 500;
 ///
 /// Use it wherever a request or a watch brings objects of users. The schema of a resource accepts more than the types of the controller hold:
 /// other versions of the schema have other values, `properties` can be nested more deeply than [`serde_json`] reads, and people can write any
-/// `managedFields`. [`kube::core::DeserializeGuard`] doesn't help with the last two, because it reads the object as a tree first.
+/// `managedFields`, which are omitted if they can't be decoded. [`kube::core::DeserializeGuard`] doesn't help with the last two, because it reads the object as a tree first.
 #[derive(Clone, Debug)]
 pub struct Guarded<K>(pub Result<K, Box<Undecodable>>);
 
@@ -41,14 +41,9 @@ struct OnlyMetadata {
 }
 
 impl Undecodable {
-    fn new<K: DeserializeOwned>(json: Box<RawValue>) -> Self {
-        let mut deserializer = serde_json::Deserializer::from_str(json.get());
-        let problem = match serde_path_to_error::deserialize::<_, K>(&mut deserializer) {
-            Ok(_) => "unknown problem".to_owned(),
-            Err(error) => error.to_string(),
-        };
+    fn new(json: Box<RawValue>, problem: &str) -> Self {
         let OnlyMetadata { metadata } = serde_json::from_str(json.get()).unwrap_or_default();
-        Self { metadata, problem: shortened(&problem), json }
+        Self { metadata, problem: shortened(problem), json }
     }
 
     /// Decodes one part of the object, such as `status`, without the others. The default if it is missing or can't be decoded.
@@ -57,6 +52,17 @@ impl Undecodable {
         let parts: BTreeMap<String, &RawValue> = serde_json::from_str(self.json.get()).unwrap_or_default();
         parts.get(name).and_then(|part| serde_json::from_str(part.get()).ok()).unwrap_or_default()
     }
+}
+
+/// `object` without `managedFields`: people can write any time and any path into them, and the controller can do without.
+fn without_managed_fields(object: &RawValue) -> Result<String, serde_json::Error> {
+    let mut parts: BTreeMap<String, Box<RawValue>> = serde_json::from_str(object.get())?;
+    if let Some(metadata) = parts.get_mut("metadata") {
+        let mut fields: BTreeMap<String, &RawValue> = serde_json::from_str(metadata.get())?;
+        fields.remove("managedFields");
+        *metadata = serde_json::value::to_raw_value(&fields)?;
+    }
+    serde_json::to_string(&parts)
 }
 
 /// Beginning and end of a long text: the path of the field is at its beginning, and the reason at its end.
@@ -74,7 +80,13 @@ fn shortened(text: &str) -> String {
 impl<'de, K: DeserializeOwned> Deserialize<'de> for Guarded<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = Box::<RawValue>::deserialize(deserializer)?;
-        Ok(Self(serde_json::from_str(json.get()).map_err(|_| Box::new(Undecodable::new::<K>(json)))))
+        if let Ok(object) = serde_json::from_str(json.get()) {
+            return Ok(Self(Ok(object)));
+        }
+        let usable = without_managed_fields(&json).unwrap_or_else(|_| json.get().to_owned());
+        let mut deserializer = serde_json::Deserializer::from_str(&usable);
+        let object = serde_path_to_error::deserialize(&mut deserializer);
+        Ok(Self(object.map_err(|error| Box::new(Undecodable::new(json, &error.to_string())))))
     }
 }
 
@@ -165,12 +177,17 @@ mod tests {
     }
 
     #[test]
-    fn any_managed_fields_are_undecodable_alone() {
-        let managed = json!([{"manager": "m", "operation": "Update", "time": "9999-12-31T23:59:59Z"}]);
-        let incident = json!({"metadata": {"name": "down", "managedFields": managed}, "spec": {}});
-        let Guarded(incident): Guarded<DoraIncident> = serde_json::from_value(incident).unwrap();
-        let undecodable = incident.unwrap_err();
-        assert!(undecodable.problem.starts_with("metadata.managedFields[0].time"), "{undecodable}");
+    fn impossible_managed_fields_are_ignored() {
+        let incident = |time: &str, spec: &Value| -> Guarded<DoraIncident> {
+            let managed = json!([{"manager": "m", "operation": "Update", "time": time}]);
+            serde_json::from_value(json!({"metadata": {"name": "down", "managedFields": managed}, "spec": spec}))
+                .unwrap()
+        };
+        let managed = |time: &str| incident(time, &json!({})).0.unwrap().metadata.managed_fields.is_some();
+        assert!(managed("2026-01-31T12:00:00Z") && !managed("9999-12-31T23:59:59Z"));
+        let Guarded(other) = incident("9999-12-31T23:59:59Z", &json!({"status": "closed"}));
+        let undecodable = other.unwrap_err();
+        assert!(undecodable.problem.starts_with("spec.status: unknown variant"), "{undecodable}");
         assert_eq!(undecodable.metadata.name.as_deref(), Some("down"));
     }
 }

@@ -10,13 +10,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::{SecondsGauge, saturated};
-use crate::resources::conditions::{FOREIGN_IDENTIFIER, IDENTIFIER_TAKEN, UNDECODABLE};
+use crate::resources::conditions::{FOREIGN_IDENTIFIER, IDENTIFIER_TAKEN, UNDECODABLE, UPDATE_REFUSED};
 
 /// The kinds of custom resources that are delivered.
 const KINDS: [&str; 2] = ["DoraDeployment", "DoraIncident"];
 
 /// Why the controller doesn't send a resource that it was asked to send.
-const REFUSAL_REASONS: [&str; 3] = [UNDECODABLE, IDENTIFIER_TAKEN, FOREIGN_IDENTIFIER];
+const REFUSAL_REASONS: [&str; 4] = [UNDECODABLE, UPDATE_REFUSED, IDENTIFIER_TAKEN, FOREIGN_IDENTIFIER];
 
 /// The errors because of which all deliveries may wait.
 const PAUSE_REASONS: [ErrorKind; 9] = [

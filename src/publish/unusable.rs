@@ -1,14 +1,14 @@
-//! Resources that can't be decoded: each version is reported once, and then left alone until it changes.
+//! Resources that can't be decoded or updated: each version is reported once, and then left alone until it changes.
 
 use k8s_controller::conditions;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{ObjectMeta, Patch, PatchParams};
-use kube::core::{PartialObjectMeta, PartialObjectMetaExt as _};
+use kube::core::{PartialObjectMeta, PartialObjectMetaExt as _, Status};
 use serde_json::{Map, Value, json};
 use tracing::{debug, warn};
 
 use super::{Publishable, Publisher, condition};
-use crate::resources::conditions::UNDECODABLE;
+use crate::resources::conditions::{UNDECODABLE, UPDATE_REFUSED};
 use crate::resources::{FIELD_MANAGER, ResourceKey, Undecodable};
 use crate::runtime::warning_event;
 
@@ -51,6 +51,23 @@ impl<R: Publishable> Publisher<R> {
         if status.get("conditions") != stored.get("conditions") {
             self.announce_undecodable(key, undecodable).await;
         }
+    }
+
+    /// Reports that the API server refuses to update the resource, whatever the update is: a field that the rules don't allow any more blocks
+    /// all updates. The status can't say so, but an Event can.
+    pub(super) async fn report_refused_update(&self, key: &ResourceKey, resource: &R, status: &Status) {
+        let runtime = &self.context.runtime;
+        runtime.metrics.delivery.refused(&R::kind(&()), UPDATE_REFUSED);
+        warn!(
+            kind = %R::kind(&()), namespace = %key.namespace, name = %key.name, problem = status.message,
+            "the API server refuses to update the resource; it is ignored until it changes",
+        );
+        let note = format!(
+            "The API server refuses to update the resource, so the controller ignores it: {}. Correct it, or delete it and create another one",
+            status.message.trim_end_matches('.')
+        );
+        runtime.events.publish(resource, &warning_event(UPDATE_REFUSED, "Publish", note)).await;
+        self.forget(key);
     }
 
     async fn announce_undecodable(&self, key: &ResourceKey, undecodable: &Undecodable) {
