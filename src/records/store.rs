@@ -56,7 +56,7 @@ struct StoredRecord {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct RecordState {
     /// `metadata.generation` of the record. An older state that arrives late must not replace a newer one.
-    pub generation: u32,
+    pub generation: u16,
     /// When the record was created.
     pub created: Option<UnixSeconds>,
     /// Whether nothing is left to deliver: the entity in Port is up to date, the settings withhold the record from
@@ -388,10 +388,10 @@ impl Records {
     }
 }
 
-/// `metadata.generation` in 4 bytes: a record changes a few times only.
+/// `metadata.generation` in 2 bytes: a record changes a few times only.
 #[must_use]
-fn generation(generation: i64) -> u32 {
-    u32::try_from(generation).unwrap_or(u32::MAX)
+fn generation(generation: i64) -> u16 {
+    u16::try_from(generation).unwrap_or(u16::MAX)
 }
 
 /// Whether two revisions of one workload have the same record: the names of their records are equal ([`record_name`]).
@@ -480,7 +480,7 @@ pub(super) mod tests {
         WorkloadKey { namespace: namespace.into(), kind: WorkloadKind::Deployment, name: "web".into() }
     }
 
-    fn set(records: &Records, revision: RecordedRevision, generation: u32) {
+    fn set(records: &Records, revision: RecordedRevision, generation: u16) {
         let state = RecordState { generation, ..RecordState::default() };
         records.set(&"d".into(), &key("shop"), revision, state);
     }

@@ -337,7 +337,7 @@ fn with_next_generation(mut record: Value) -> Value {
 
 /// The state of a record that is delivered.
 fn state(record: &Value) -> RecordState {
-    RecordState { generation: u32::try_from(generation(record)).unwrap(), is_settled: true, ..RecordState::default() }
+    RecordState { generation: u16::try_from(generation(record)).unwrap(), is_settled: true, ..RecordState::default() }
 }
 
 /// Checks the rules of the custom resource definition, and that the labels are those of the spec.

@@ -29,7 +29,10 @@ const DELETED: &str = "2026-01-31T12:00:00Z";
 fn incident(metadata: &Value, spec: &Value) -> Value {
     json!({
         "apiVersion": "dora.port.io/v1alpha1", "kind": "DoraIncident", "metadata": metadata, "spec": spec,
-        "status": {"entity": {"blueprint": "dora_incident", "identifier": "prod:shop:down", "digest": "digest"}},
+        "status": {"entity": {
+            "blueprint": "dora_incident", "identifier": format!("prod:shop:{}", metadata["name"].as_str().unwrap()),
+            "digest": "digest",
+        }},
     })
 }
 
@@ -101,9 +104,16 @@ impl ApiServer {
     }
 
     async fn remove_finalizer(State(server): State<Arc<Self>>, Path(name): Path<String>) -> Json<Value> {
-        let removed = server.incidents.lock().remove(&name);
-        server.removed.lock().push(Instant::now());
         let is_left = |incident: &Value| incident["metadata"]["deletionTimestamp"].is_string();
+        let removed = {
+            let mut incidents = server.incidents.lock();
+            // The annotations of an incident that isn't being deleted don't matter here.
+            if !incidents.get(&name).is_some_and(is_left) {
+                return Json(incidents.get(&name).cloned().unwrap_or_default());
+            }
+            incidents.remove(&name)
+        };
+        server.removed.lock().push(Instant::now());
         if !server.incidents.lock().values().any(is_left) {
             server.all_removed.notify_one();
         }
