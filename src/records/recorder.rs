@@ -25,6 +25,9 @@ const MAX_CONCURRENT_RECONCILES: usize = 16;
 /// Bounds of the first and the longest delay before a workload is reconciled again after an error.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_mins(1));
 
+/// Reason in the metric of dropped rollouts: more of them than the index keeps were not recorded yet.
+const TOO_MANY_REVISIONS: &str = "TooManyRevisions";
+
 /// Longest time between two searches for expired records.
 const MAX_EXPIRY_PERIOD: Duration = Duration::from_hours(1);
 
@@ -122,6 +125,7 @@ impl RolloutRecorder {
 
     async fn reconcile(&self, uid: Uid, policy: &Policy) {
         let snapshot = self.index.snapshot(&uid);
+        self.report_dropped(&uid, &snapshot);
         for key in self.keys(&uid, &snapshot) {
             let workload = WorkloadState { uid: Arc::clone(&uid), key, snapshot: snapshot.clone() };
             self.reconcile_workload(&workload, policy).await;
@@ -149,6 +153,23 @@ impl RolloutRecorder {
         match snapshot.workload() {
             Some(workload) => vec![workload.key()],
             None => self.records.keys(uid),
+        }
+    }
+
+    /// Reports the rollouts that the index has dropped. The next record counts those that left no trace.
+    fn report_dropped(&self, uid: &Uid, snapshot: &Snapshot) {
+        let (dropped, Some(workload)) = (self.index.take_dropped(uid), snapshot.workload()) else {
+            return;
+        };
+        if dropped > 0 {
+            warn!(
+                namespace = %workload.namespace, kind = %workload.kind, workload = %workload.name, dropped,
+                "too many rollouts wait to be recorded; the next record counts the oldest ones in unseenRevisions (see the \
+                 earlier error about this workload)",
+            );
+        }
+        for _ in 0..dropped {
+            self.writer.context.metrics.records.dropped(TOO_MANY_REVISIONS);
         }
     }
 

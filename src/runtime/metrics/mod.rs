@@ -84,6 +84,7 @@ mod tests {
     fn used_metrics() -> Metrics {
         let metrics = Metrics::default();
         metrics.records.rollout_recorded(Outcome::Succeeded);
+        metrics.records.dropped("TooManyRevisions");
         metrics.incidents.opened("FailedRollout");
         metrics.records.alert_received("firing", "stored");
         metrics.delivery.delivered("DoraIncident");
@@ -106,6 +107,7 @@ mod tests {
         let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         for sample in [
             "port_dora_rollouts_recorded_total{outcome=\"Succeeded\"} 1",
+            "port_dora_rollouts_dropped_total{reason=\"TooManyRevisions\"} 1",
             "port_dora_incidents_opened_total{cause=\"FailedRollout\"} 1",
             "port_dora_alerts_received_total{status=\"firing\",result=\"stored\"} 1",
             "port_dora_resources_delivered_total{kind=\"DoraIncident\"} 1",
@@ -132,6 +134,8 @@ mod tests {
         let text = Metrics::default().text().unwrap();
         for sample in [
             "port_dora_rollouts_recorded_total{outcome=\"Failed\"} 0",
+            "port_dora_rollouts_dropped_total{reason=\"NamespaceDeleted\"} 0",
+            "port_dora_rollouts_dropped_total{reason=\"NameTaken\"} 0",
             "port_dora_incidents_opened_total{cause=\"LostAvailability\"} 0",
             "port_dora_alerts_received_total{status=\"firing\",result=\"failed\"} 0",
             "port_dora_deliveries_failed_total{kind=\"DoraDeployment\",reason=\"Unreachable\"} 0",
