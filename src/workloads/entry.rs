@@ -46,6 +46,8 @@ struct Unrecorded {
     deleted_revisions: Vec<Revision>,
     /// The number in the last state of the workload, if it is not believed.
     refused: Option<RefusedNumber>,
+    /// Whether there may have been a revision since the present one was observed first. The next one is observed as after an absence.
+    has_gap: bool,
 }
 
 /// A revision number that is not believed until a revision proves it.
@@ -84,6 +86,7 @@ impl Entry {
         let Some(listed) = self.observation.take() else {
             return;
         };
+        self.take_gap();
         self.refuse(None);
         self.push_past(listed.value, source, now);
         self.drop_unneeded_revisions();
@@ -151,6 +154,9 @@ impl Entry {
         if listed.value.workload == workload {
             return is_changed;
         }
+        let source =
+            if listed.value.workload.revision != workload.revision && self.take_gap() { Source::List } else { source };
+        let Some(listed) = &mut self.observation else { return false };
         if let Some(past) = listed.value.update(workload, source, now) {
             self.push_past(past, source, now);
             self.drop_disproved();
@@ -176,6 +182,10 @@ impl Entry {
         if !is_back || self.last_proven() != Some(number) {
             return false;
         }
+        if let Some(unrecorded) = &mut self.unrecorded {
+            // The next number is wrong by chance only. It may have been true, and this one may be the wrong one.
+            unrecorded.has_gap |= present == number.checked_add(1);
+        }
         while let Some(past) = self.unrecorded.as_deref_mut().and_then(Unrecorded::pop) {
             let is_proven = past.revision.is_some();
             if let Some(listed) = self.observation.as_mut().filter(|_| is_proven) {
@@ -184,6 +194,10 @@ impl Entry {
             }
         }
         true
+    }
+
+    fn take_gap(&mut self) -> bool {
+        self.unrecorded.as_deref_mut().is_some_and(|unrecorded| std::mem::take(&mut unrecorded.has_gap))
     }
 
     /// Drops past observations whose number was never true: no revision has had it, and one with a lower number came afterwards.
@@ -297,7 +311,7 @@ impl Entry {
 
 impl Unrecorded {
     fn is_empty(&self) -> bool {
-        self.observations.is_empty() && self.deleted_revisions.is_empty() && self.refused.is_none()
+        self.observations.is_empty() && self.deleted_revisions.is_empty() && self.refused.is_none() && !self.has_gap
     }
 
     fn push(&mut self, past: PastObservation) {

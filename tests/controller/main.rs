@@ -4,6 +4,7 @@
 
 mod alertmanager;
 mod automatic_incidents;
+mod backlog;
 mod bad_input;
 mod blueprints;
 mod change_kinds;
@@ -27,10 +28,12 @@ mod outcomes;
 mod pool;
 mod random_run;
 mod restarts;
+mod restored_backups;
 mod retention;
 mod rollouts;
 mod selection;
 mod settings;
+mod stale_revisions;
 mod test_env;
 mod times;
 mod web;
