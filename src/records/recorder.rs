@@ -31,6 +31,9 @@ const MAX_CONCURRENT_RECONCILES: usize = 16;
 /// namespaces can be behind the watch on workloads.
 const NAMESPACE_WAIT: SignedDuration = SignedDuration::from_mins(1);
 
+/// Reason in the metric of dropped rollouts: more of them than the index keeps were not recorded yet.
+const TOO_MANY_REVISIONS: &str = "TooManyRevisions";
+
 /// Records rollouts as `DoraDeployment` resources.
 pub struct RolloutRecorder {
     index: Arc<Index>,
@@ -156,6 +159,7 @@ impl RolloutRecorder {
         if gone_at(&snapshot).is_some_and(|time| time <= now()) {
             return self.drop_unrecorded(&uid, &snapshot, snapshot.past_observations.len());
         }
+        self.report_dropped(&uid, &snapshot);
         for key in self.keys(&uid, &snapshot) {
             let workload = WorkloadState { uid: Arc::clone(&uid), key, snapshot: snapshot.clone() };
             self.reconcile_workload(&workload, policy).await;
@@ -215,6 +219,23 @@ impl RolloutRecorder {
         match snapshot.workload() {
             Some(workload) => vec![workload.key()],
             None => self.records.keys(uid),
+        }
+    }
+
+    /// Reports the rollouts that the index has dropped. The next record counts those that left no trace.
+    fn report_dropped(&self, uid: &Uid, snapshot: &Snapshot) {
+        let (dropped, Some(workload)) = (self.index.take_dropped(uid), snapshot.workload()) else {
+            return;
+        };
+        if dropped > 0 {
+            warn!(
+                namespace = %workload.namespace, kind = %workload.kind, workload = %workload.name, dropped,
+                "too many rollouts wait to be recorded; the next record counts the oldest ones in unseenRevisions (see the \
+                 earlier error about this workload)",
+            );
+        }
+        for _ in 0..dropped {
+            self.writer.context.metrics.records.dropped(TOO_MANY_REVISIONS);
         }
     }
 

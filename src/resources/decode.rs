@@ -20,6 +20,8 @@ use super::GROUP;
 pub const REVISION: &str = "deployment.kubernetes.io/revision";
 /// Annotation with the earlier revisions of a ReplicaSet that a rollback used again.
 pub const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
+/// Label that Velero sets on each object that it restores from a backup.
+const RESTORE_NAME: &str = "velero.io/restore-name";
 
 /// Decodes a time; `None` if this process can't hold it. The API server accepts times that it can't, such as those with an offset of 26
 /// hours.
@@ -131,6 +133,12 @@ pub fn own_key(key: &str) -> Option<&str> {
 #[must_use]
 pub fn own_entries(map: Option<&BTreeMap<String, String>>) -> Metadata {
     map.into_iter().flatten().filter_map(|(key, value)| Some((own_key(key)?, value.as_str()))).collect()
+}
+
+/// Whether a restore of a backup created the object with these labels.
+#[must_use]
+pub fn is_restored(labels: Option<&BTreeMap<String, String>>) -> bool {
+    labels.is_some_and(|labels| labels.contains_key(RESTORE_NAME))
 }
 
 /// The annotations that the controller reads. The others are skipped during parsing.

@@ -19,7 +19,7 @@ mod views;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
-pub use decode::{REVISION, REVISION_HISTORY, own_entries, own_key, slim_metadata, supported_time};
+pub use decode::{REVISION, REVISION_HISTORY, is_restored, own_entries, own_key, slim_metadata, supported_time};
 pub use digest::{digest, digest_bytes};
 pub use dora_deployment::{DoraDeployment, DoraDeploymentSpec, DoraDeploymentStatus};
 pub use dora_incident::{

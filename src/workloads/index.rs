@@ -76,6 +76,8 @@ struct Tables {
 struct KindListings {
     workloads: Listing,
     revisions: Listing,
+    /// Whether the first list of revisions is complete.
+    has_revisions: bool,
 }
 
 #[derive(Debug)]
@@ -144,6 +146,12 @@ impl Index {
         }
     }
 
+    /// How many past observations of the workload were dropped since the last call, because too many of them were not recorded.
+    #[must_use]
+    pub fn take_dropped(&self, uid: &Uid) -> u64 {
+        self.tables.lock().workloads.get_mut(uid).map_or(0, Entry::take_dropped)
+    }
+
     /// Whether the workload has past observations that are not recorded yet.
     #[must_use]
     pub fn has_past_observations(&self, uid: &Uid) -> bool {
@@ -187,9 +195,14 @@ impl Index {
     pub fn workload_applied(&self, workload: Workload, source: Source, now: Timestamp) {
         let uid = Arc::clone(&workload.uid);
         let mut tables = self.tables.lock();
-        let mark = tables.listings.entry(workload.kind).or_default().workloads.mark();
+        let KindListings { workloads, has_revisions, .. } = tables.listings.entry(workload.kind).or_default();
+        let (mark, has_revisions) = (workloads.mark(), *has_revisions);
         let entry = tables.workloads.entry(Arc::clone(&uid)).or_default();
+        let is_first = entry.observation.is_none();
         let is_changed = entry.apply(workload, mark, source, now);
+        if is_first && has_revisions {
+            entry.check_first_number();
+        }
         drop(tables);
         if is_changed {
             self.changed.add(uid);
@@ -273,7 +286,11 @@ impl Index {
     pub fn revision_list_completed(&self, kind: WorkloadKind) {
         let mut tables = self.tables.lock();
         let Tables { workloads, listings, .. } = &mut *tables;
-        let listing = &listings.entry(kind).or_default().revisions;
+        let KindListings { revisions: listing, has_revisions, .. } = listings.entry(kind).or_default();
+        if !std::mem::replace(has_revisions, true) {
+            let is_kind = |entry: &&mut Entry| entry.observation.as_ref().is_some_and(|listed| listed.kind == kind);
+            workloads.values_mut().filter(is_kind).for_each(Entry::check_first_number);
+        }
         let deleted: Vec<Uid> = workloads
             .values()
             .flat_map(|entry| &entry.revisions)
@@ -611,13 +628,123 @@ mod tests {
     }
 
     #[test]
-    fn past_observations_are_limited() {
+    fn dropped_past_observations_are_counted() {
         let (index, _) = index();
+        let uid: Uid = "d".into();
         for revision in 1..100 {
             apply(&index, workload("d", revision));
         }
+        let snapshot = index.snapshot(&uid);
+        let past = &snapshot.past_observations;
+        assert_eq!(past.len(), MAX_PAST_OBSERVATIONS);
+        assert_eq!(past.last().unwrap().observation.workload.revision, Some(98));
+        let sources: Vec<Source> = past.iter().map(|past| past.observation.first_observed().0).collect();
+        assert_eq!((sources[0], sources[1]), (Source::List, Source::Watch), "the gap is before the oldest one");
+        let dropped = 98 - u64::try_from(MAX_PAST_OBSERVATIONS).unwrap();
+        assert_eq!((index.take_dropped(&uid), index.take_dropped(&uid)), (dropped, 0));
+        apply(&index, workload("d", 100));
+        index.mark_recorded(&uid, &index.snapshot(&uid));
+        assert_eq!(index.take_dropped(&uid), 0, "another replica has recorded them");
+    }
+
+    /// The number of the revision that the workload `d` is believed to be at, and the numbers of its past observations.
+    fn numbers(index: &Index) -> (Option<i64>, Vec<i64>) {
         let snapshot = index.snapshot(&"d".into());
-        assert_eq!(snapshot.past_observations.len(), MAX_PAST_OBSERVATIONS);
-        assert_eq!(snapshot.past_observations.last().unwrap().observation.workload.revision, Some(98));
+        let past = snapshot.past_observations.iter().filter_map(|past| past.observation.workload.revision);
+        (snapshot.observation.unwrap().workload.revision, past.collect())
+    }
+
+    fn replica_set(number: i64) -> Revision {
+        test_support::replica_set(&format!("r{number}"), number, 0)
+    }
+
+    /// An index that has listed the workload `d` at the revision `listed`, and its revisions 1 to 4.
+    fn listed(listed: i64) -> Index {
+        let (index, _) = index();
+        index.workload_list_started(WorkloadKind::Deployment);
+        index.workload_applied(workload("d", listed), Source::List, test_support::time(0));
+        index.workload_list_completed(WorkloadKind::Deployment, test_support::time(0));
+        index.revision_list_started(WorkloadKind::Deployment);
+        (1..=4).for_each(|number| apply_revision(&index, "d", replica_set(number)));
+        index.revision_list_completed(WorkloadKind::Deployment);
+        index
+    }
+
+    #[test]
+    fn stale_number_is_not_a_revision() {
+        let index = listed(4);
+        for stale in [2, 3, 1, 9, 5] {
+            let mut scaled = workload("d", stale);
+            scaled.counts.desired = 5;
+            apply(&index, scaled);
+            let refuses = stale < 4;
+            assert_eq!(numbers(&index), if refuses { (Some(4), vec![]) } else { (Some(stale), vec![4]) });
+            apply(&index, workload("d", 4));
+            assert_eq!(numbers(&index), (Some(4), vec![]), "the Deployment controller has corrected {stale}");
+        }
+        let (source, since) = index.snapshot(&"d".into()).observation.unwrap().first_observed();
+        assert_eq!((source, since), (Source::List, test_support::time(0)), "the observation goes on");
+        // A new revision follows at once.
+        apply(&index, workload("d", 9));
+        apply_revision(&index, "d", replica_set(5));
+        apply(&index, workload("d", 5));
+        assert_eq!(numbers(&index), (Some(5), vec![4]));
+        // The watch on revisions is behind.
+        apply(&index, workload("d", 6));
+        apply(&index, workload("d", 7));
+        assert_eq!(numbers(&index), (Some(7), vec![4, 5, 6]));
+        apply(&index, workload("d", 2));
+        index.workload_deleted(&"d".into(), Some(workload("d", 3)), Source::Watch, test_support::time(9));
+        let past = index.snapshot(&"d".into()).past_observations;
+        assert_eq!(past.last().unwrap().observation.workload.revision, Some(7));
+    }
+
+    #[test]
+    fn stale_number_in_a_list_is_not_believed() {
+        for stale in [2, 7] {
+            let index = listed(stale);
+            assert_eq!(numbers(&index), (None, vec![]));
+            apply(&index, Workload { paused: true, ..workload("d", stale) });
+            assert_eq!(numbers(&index), (None, vec![]));
+            apply(&index, workload("d", 4));
+            let observation = index.snapshot(&"d".into()).observation.unwrap();
+            assert_eq!(observation.workload.revision, Some(4));
+            assert_eq!(observation.first_observed().0, Source::List, "{stale}: revision 4 may be older than the watch");
+        }
+        // The revision was created between the two lists.
+        let index = listed(5);
+        assert_eq!(numbers(&index), (None, vec![]));
+        apply_revision(&index, "d", replica_set(5));
+        assert_eq!(numbers(&index), (Some(5), vec![]));
+    }
+
+    #[test]
+    fn created_with_a_stale_number_starts_at_1() {
+        for stale in [7, 1] {
+            let (index, _) = index();
+            index.revision_list_started(WorkloadKind::Deployment);
+            index.revision_list_completed(WorkloadKind::Deployment);
+            apply(&index, workload("d", stale));
+            assert_eq!(numbers(&index), (None, vec![]));
+            apply(&index, workload("d", 1));
+            apply_revision(&index, "d", replica_set(1));
+            assert_eq!(numbers(&index), (Some(1), vec![]));
+            assert_eq!(index.snapshot(&"d".into()).observation.unwrap().first_observed().0, Source::Watch);
+        }
+    }
+
+    #[test]
+    fn lower_number_counts_if_revisions_were_deleted() {
+        let index = listed(4);
+        // The watch on revisions is behind.
+        apply(&index, workload("d", 3));
+        assert_eq!(numbers(&index), (Some(4), vec![]));
+        index.revision_deleted("r4");
+        assert_eq!(numbers(&index), (Some(3), vec![4]));
+        // The watch on workloads is behind.
+        index.revision_deleted("r3");
+        index.revision_deleted("r2");
+        apply(&index, workload("d", 1));
+        assert_eq!(numbers(&index), (Some(1), vec![4, 3]));
     }
 }

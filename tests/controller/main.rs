@@ -4,6 +4,7 @@
 
 mod alertmanager;
 mod automatic_incidents;
+mod backlog;
 mod bad_input;
 mod blueprints;
 mod change_kinds;
@@ -37,12 +38,14 @@ mod random_run;
 mod record_names;
 mod restarts;
 mod restored_backups;
+mod restored_workloads;
 mod retention;
 mod rollouts;
 mod rules;
 mod selection;
 mod settings;
 mod settings_changes;
+mod stale_revisions;
 mod test_env;
 mod times;
 mod web;

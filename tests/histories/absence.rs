@@ -162,6 +162,9 @@ impl Check<'_> {
 /// Whether a list can't tell what happened.
 fn is_unknowable(rollout: &Rollout, spec: &DoraDeploymentSpec) -> bool {
     let progress = &rollout.progress;
+    if rollout.was_hidden {
+        return true;
+    }
     let is_counted = progress.completed.is_some_and(|completed| !completed.is_exact);
     let is_reused = rollout.kind == ChangeKind::Rollback || spec.started_at.is_none();
     let has_failed = progress.failed.is_some();

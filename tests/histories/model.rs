@@ -132,6 +132,7 @@ impl SimulatedCluster {
                 template: images * 16 + u64::from(template.config),
                 template_annotations: Metadata::default(),
                 template_labels: Metadata::default(),
+                is_restored: false,
             },
             owner: Some(deployment.object.uid.clone()),
             template,
@@ -185,8 +186,8 @@ impl SimulatedCluster {
 
 /// What people do with `kubectl`.
 impl SimulatedCluster {
-    /// Creates the Deployment, unless it exists.
-    pub fn create_deployment(&mut self, template: Template, options: DeploymentOptions) {
+    /// Creates the Deployment, unless it exists. A manifest that was exported has a revision number.
+    pub fn create_deployment(&mut self, template: Template, options: DeploymentOptions, number: Option<i64>) {
         if self.deployment.is_some() {
             return;
         }
@@ -199,7 +200,7 @@ impl SimulatedCluster {
             created: Some(time(self.now)),
             generation: 1,
             observed_generation: 0,
-            revision: None,
+            revision: number,
             paused: false,
             recreates: options.recreates,
             progress_deadline: options.has_deadline.then_some(PROGRESS_DEADLINE),
@@ -207,6 +208,7 @@ impl SimulatedCluster {
             counts: PodCounts { desired: options.replicas, ..PodCounts::default() },
             labels: Metadata::default(),
             selected: true,
+            is_restored: false,
         };
         self.deployment = Some(Deployment { object, template, options, condition: None, last_written: None });
         self.write_deployment();
@@ -223,6 +225,17 @@ impl SimulatedCluster {
             deployment.object.generation += 1;
             self.write_deployment();
         }
+    }
+
+    /// `kubectl apply` of a manifest that was exported when the Deployment, or one in another cluster, was at the revision `number`.
+    pub fn apply_export(&mut self, number: i64, template: Option<Template>) {
+        let Some(deployment) = &mut self.deployment else { return };
+        deployment.object.revision = Some(number);
+        if let Some(template) = template.filter(|template| *template != deployment.template) {
+            deployment.template = template;
+            deployment.object.generation += 1;
+        }
+        self.write_deployment();
     }
 
     /// `kubectl rollout undo`: back to the template of the highest revision below the present one. kubectl refuses if

@@ -52,7 +52,7 @@ impl<'a> Observer<'a> {
     /// A controller that was installed at the Unix time `installed`, over the events in `log`.
     pub fn new(log: &'a [Event], fail_after: i64, installed: i64) -> Self {
         let queue = Arc::new(WorkQueue::default());
-        Self {
+        let mut observer = Self {
             log,
             policy: Policy {
                 installed: time(installed),
@@ -68,7 +68,11 @@ impl<'a> Observer<'a> {
             deployments: 0,
             replica_sets: 0,
             writes: Vec::new(),
-        }
+        };
+        // Nothing exists yet.
+        observer.relist(Watch::Deployments, 0);
+        observer.relist(Watch::ReplicaSets, 0);
+        observer
     }
 
     /// The clock of the controller goes with the watch on Deployments. A watch that is late by minutes is not

@@ -7,11 +7,17 @@ use proptest::prop_oneof;
 use super::model::SimulatedCluster;
 use super::objects::{BROKEN_IMAGE, DeploymentOptions, Template};
 
+/// How much higher the revision in the export of another cluster is.
+const FOREIGN_OFFSET: i64 = 40;
+
 /// One step of a scenario.
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
     /// `kubectl apply` of another pod template.
-    Deploy { image: u8, config: u8 },
+    Deploy {
+        image: u8,
+        config: u8,
+    },
     /// `kubectl rollout undo`.
     Undo,
     /// `kubectl rollout restart`.
@@ -28,6 +34,15 @@ pub enum Step {
     Orphan,
     /// `kubectl create`.
     Create,
+    /// `kubectl create` with the export of a Deployment at this revision.
+    CreateFromExport(u8),
+    /// `kubectl apply` of the export from the time of a ReplicaSet, or of a later revision of another cluster. Without its template, only the
+    /// annotation with the revision changes.
+    ApplyExport {
+        replica_set: u8,
+        with_template: bool,
+    },
+    ApplyForeignExport,
     /// `kubectl delete` of one of the ReplicaSets.
     DeleteReplicaSet(u8),
     /// Pods of the broken image become ready from now on, or no longer.
@@ -88,6 +103,10 @@ fn step(kind: ScenarioKind) -> impl Strategy<Value = Step> {
         5 => pause,
         1 => delete,
         1 => Just(Step::Create),
+        1 => (1..9_u8).prop_map(Step::CreateFromExport),
+        2 => any::<(u8, bool)>()
+            .prop_map(|(replica_set, with_template)| Step::ApplyExport { replica_set, with_template }),
+        1 => Just(Step::ApplyForeignExport),
         2 => any::<bool>().prop_map(Step::SetBrokenImageWorks),
         1 => any::<bool>().prop_map(Step::SetQuotaExhausted),
         8 => any::<[u8; 6]>().prop_map(Step::Work),
@@ -141,7 +160,7 @@ impl Scenario {
     fn run_steps(&self, fail_after: i64) -> SimulatedCluster {
         let mut cluster = SimulatedCluster::new(fail_after);
         cluster.may_prune_last_replica_set = self.may_prune_last_replica_set;
-        self.create(&mut cluster);
+        self.create(&mut cluster, None);
         for step in &self.steps {
             cluster.wait(1);
             self.run_step(&mut cluster, *step);
@@ -149,8 +168,8 @@ impl Scenario {
         cluster
     }
 
-    fn create(&self, cluster: &mut SimulatedCluster) {
-        cluster.create_deployment(Template { image: self.image, config: 0, restarted_at: 0 }, self.options);
+    fn create(&self, cluster: &mut SimulatedCluster, number: Option<i64>) {
+        cluster.create_deployment(Template { image: self.image, config: 0, restarted_at: 0 }, self.options, number);
     }
 
     fn run_step(&self, cluster: &mut SimulatedCluster, step: Step) {
@@ -182,7 +201,20 @@ impl Scenario {
                     cluster.delete_replica_set(owned[usize::from(choice) % owned.len()]);
                 }
             }
-            Step::Create => self.create(cluster),
+            Step::Create => self.create(cluster, None),
+            Step::CreateFromExport(number) => self.create(cluster, Some(number.into())),
+            Step::ApplyExport { replica_set, with_template } => {
+                let owned = cluster.owned();
+                if !owned.is_empty() {
+                    let exported = &cluster.replica_sets[owned[usize::from(replica_set) % owned.len()]];
+                    let (number, template) = (exported.object.first_revision(), exported.template);
+                    cluster.apply_export(number.unwrap_or(1), with_template.then_some(template));
+                }
+            }
+            Step::ApplyForeignExport => {
+                let number = cluster.deployment.as_ref().and_then(|deployment| deployment.object.revision);
+                cluster.apply_export(number.unwrap_or(0) + FOREIGN_OFFSET, None);
+            }
             Step::SetBrokenImageWorks(works) => cluster.broken_image_works = works,
             Step::SetQuotaExhausted(is_exhausted) => cluster.is_quota_exhausted = is_exhausted,
             Step::Work(choices) => choices.into_iter().for_each(|choice| work(cluster, choice.into())),

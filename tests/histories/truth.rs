@@ -48,6 +48,12 @@ pub struct Rollout {
     pub rolled_back_by: Option<i64>,
     /// Whether a watch showed it run. If not, it was started by a resume and had no pods, but needs some.
     pub was_visible: bool,
+    /// Whether the Deployment had the revision number of another cluster while this was the present rollout, or when it started. No decision
+    /// is made meanwhile, so the record may be less exact.
+    pub was_hidden: bool,
+    /// Whether the Deployment had a wrong number while this was the present rollout or the one before. If the watch of ReplicaSets is behind,
+    /// it isn't clear which number is the wrong one.
+    pub was_ambiguous: bool,
 }
 
 /// How a rollout ends.
@@ -139,6 +145,8 @@ pub struct Truth {
     number: Option<i64>,
     /// When the Deployment was resumed and by which event, until the Deployment controller has observed that.
     resumed: Option<(i64, usize)>,
+    /// Whether the Deployment had the number of another cluster since the last rollout started.
+    is_hidden: bool,
     /// Events so far.
     event_count: usize,
 }
@@ -153,6 +161,7 @@ impl Truth {
             progressed: 0,
             number: None,
             resumed: None,
+            is_hidden: false,
             event_count: 0,
         }
     }
@@ -164,6 +173,9 @@ impl Truth {
         let Some(deployment) = deployment else {
             return self.observe_deletion(now);
         };
+        let highest = highest_number(deployment, replica_sets);
+        self.observe_wrong_number(deployment, highest);
+        let deployment = &self.with_true_number(deployment, highest);
         self.observe_progress(now, deployment);
         self.observe_start(now, position, deployment, replica_sets);
         self.observe_present(deployment, replica_sets);
@@ -171,7 +183,30 @@ impl Truth {
         self.observe_pause(now, deployment);
     }
 
+    fn observe_wrong_number(&mut self, deployment: &Deployment, highest: Option<i64>) {
+        let number = deployment.object.revision;
+        if number == highest || number == self.number {
+            return;
+        }
+        let is_hidden = number > highest.max(self.number);
+        self.is_hidden |= is_hidden;
+        if let Some(rollout) = self.present_mut(&deployment.object.uid) {
+            rollout.was_hidden |= is_hidden;
+        }
+        self.rollouts.iter_mut().rev().take(2).for_each(|rollout| rollout.was_ambiguous = true);
+    }
+
+    /// `deployment` with the number of its revision. Somebody may have changed the annotation, but the ReplicaSets have the truth.
+    fn with_true_number(&self, deployment: &Deployment, highest: Option<i64>) -> Deployment {
+        let mut deployment = deployment.clone();
+        if deployment.object.revision != highest {
+            deployment.object.revision = self.number;
+        }
+        deployment
+    }
+
     fn observe_deletion(&mut self, now: i64) {
+        self.number = None;
         if let Some(rollout) = self.rollouts.last_mut().filter(|rollout| rollout.progress.replaced.is_none()) {
             rollout.count_pause(now, false);
             rollout.progress.replaced = Some(Moment::observed(now));
@@ -258,6 +293,8 @@ impl Truth {
             pauses: Pauses::default(),
             rolled_back_by: None,
             was_visible: position + 1 == self.event_count,
+            was_hidden: std::mem::take(&mut self.is_hidden),
+            was_ambiguous: false,
         });
     }
 
@@ -351,6 +388,12 @@ impl Truth {
     fn present_mut(&mut self, deployment: &Uid) -> Option<&mut Rollout> {
         self.rollouts.last_mut().filter(|last| last.deployment == *deployment)
     }
+}
+
+/// The highest number of the ReplicaSets that the Deployment owns.
+fn highest_number(deployment: &Deployment, replica_sets: &[ReplicaSet]) -> Option<i64> {
+    let owned = replica_sets.iter().filter(|one| one.owner.as_ref() == Some(&deployment.object.uid));
+    owned.filter_map(|one| one.object.revision).max()
 }
 
 fn is_reused(replica_set: &ReplicaSet) -> bool {

@@ -86,6 +86,7 @@ mod observation;
 mod outcome;
 mod record;
 mod revision_history;
+mod revision_number;
 mod state;
 #[cfg(any(test, feature = "test-support"))]
 pub mod test_support;
@@ -103,6 +104,7 @@ pub use metadata::{KEY_PREFIX, MetadataSources, RolloutMetadata, is_ignored, key
 pub use observation::{Observation, PastObservation, Source};
 pub use outcome::{Accuracy, ChangeKind, Outcome};
 pub use record::{RecordedRevision, RevisionId, UnixSeconds};
+pub use revision_number::highest_number;
 pub use state::is_complete;
 pub use time_bounds::is_supported_time;
 pub use workload::{

@@ -84,6 +84,25 @@ impl Observation {
         }
     }
 
+    /// The same state with an unknown revision number, because the number in it can't be believed.
+    #[must_use]
+    pub fn without_number(self) -> Self {
+        let Self { workload, since, source, .. } = self;
+        Self::new(Workload { revision: None, ..workload }, source, since)
+    }
+
+    /// How the current revision was first observed, and when.
+    #[must_use]
+    pub fn first_observed(&self) -> (Source, Timestamp) {
+        (self.source, self.since)
+    }
+
+    /// Notes that the observations before this one are lost. The next decision records what its revisions still show, as after an absence.
+    pub fn forget_previous(&mut self) {
+        self.source = Source::List;
+        self.followed.clear();
+    }
+
     /// Replaces the current state. If the revision has changed, returns the last state at the previous revision.
     pub fn update(&mut self, workload: Workload, source: Source, now: Timestamp) -> Option<Self> {
         // `kubectl replace` removes the annotation with the number, and the Deployment controller adds it again.
@@ -97,6 +116,9 @@ impl Observation {
         }
         let condition = &workload.conditions.progressing;
         let is_unchanged = condition.is_some() && *condition == self.workload.conditions.progressing;
+        // If the workload was listed and its number was unknown then, the revision may be older than the watch.
+        let was_listed = self.workload.revision.is_none() && self.source == Source::List;
+        let source = if was_listed { Source::List } else { source };
         let mut next = Self::new(workload, source, now);
         if is_unchanged && self.workload.revision.is_some() {
             next.stale = next.workload.conditions.progressing.clone().map(Box::new);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::state::CLOCK_MARGIN;
-use crate::{ChangeKind, Revision};
+use crate::{ChangeKind, Revision, Workload};
 
 /// The numbers of the revisions of one workload. For a Deployment, they are in the annotations `deployment.kubernetes.io/revision` and
 /// `deployment.kubernetes.io/revision-history` of the ReplicaSets.
@@ -14,11 +14,13 @@ pub(crate) struct RevisionHistory<'a> {
     revisions: BTreeMap<i64, &'a Revision>,
     /// When the workload was created.
     created: Option<Timestamp>,
+    /// Whether a restore of a backup created the workload.
+    is_restored: bool,
 }
 
 impl<'a> RevisionHistory<'a> {
-    /// The history of a workload that was created at `created`. If several `revisions` have the same UID, the first of them counts.
-    pub(crate) fn new(revisions: impl Iterator<Item = &'a Revision>, created: Option<Timestamp>) -> Self {
+    /// The history of `workload`. If several `revisions` have the same UID, the first of them counts.
+    pub(crate) fn new(revisions: impl Iterator<Item = &'a Revision>, workload: Option<&Workload>) -> Self {
         let mut by_number: BTreeMap<i64, &Revision> = BTreeMap::new();
         for revision in revisions {
             for number in revision.earlier_revisions.iter().copied().chain(revision.revision) {
@@ -29,7 +31,9 @@ impl<'a> RevisionHistory<'a> {
                 }
             }
         }
-        Self { revisions: by_number, created }
+        let (created, is_restored) =
+            workload.map_or((None, false), |workload| (workload.created, workload.is_restored));
+        Self { revisions: by_number, created, is_restored }
     }
 
     /// The revision with this number.
@@ -44,11 +48,18 @@ impl<'a> RevisionHistory<'a> {
 
     /// Whether the workload adopted `revision` under this number and rolled out nothing.
     ///
-    /// `kubectl delete --cascade=orphan` leaves the ReplicaSets of a Deployment. A new Deployment with the same selector adopts them.
+    /// - `kubectl delete --cascade=orphan` leaves the ReplicaSets of a Deployment. A new Deployment with the same selector adopts them.
+    /// - A restore of a backup creates the ReplicaSets and then their Deployment, often in the same second. If the backup has no ReplicaSets,
+    ///   the restored Deployment creates its first one.
     pub(crate) fn is_adopted(&self, number: i64, revision: &Revision) -> bool {
         // If an earlier revision is the workload's own, the workload has rolled out this one too.
-        self.is_older_than_workload(revision)
-            && self.before(number).all(|(_, earlier)| self.is_older_than_workload(earlier))
+        let is_adopted = self.is_foreign(revision) && self.before(number).all(|(_, earlier)| self.is_foreign(earlier));
+        is_adopted || (self.is_restored && number == 1)
+    }
+
+    /// Whether `revision` was not created by the controller of the workload.
+    fn is_foreign(&self, revision: &Revision) -> bool {
+        revision.is_restored || self.is_older_than_workload(revision)
     }
 
     fn is_older_than_workload(&self, revision: &Revision) -> bool {
@@ -65,7 +76,7 @@ impl<'a> RevisionHistory<'a> {
             .find(|(number, revision)| {
                 revision.first_revision() == Some(**number)
                     && revision.created.is_some_and(|created| created >= installed)
-                    && !self.is_older_than_workload(revision)
+                    && !self.is_foreign(revision)
             })
             .map(|(number, _)| *number)
     }

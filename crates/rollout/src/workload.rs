@@ -74,6 +74,8 @@ pub struct Workload {
     pub labels: Metadata,
     /// Whether the settings select this workload.
     pub selected: bool,
+    /// Whether a restore of a backup created this workload. For a Deployment: it has the label `velero.io/restore-name`.
+    pub is_restored: bool,
 }
 
 /// Numbers of pods of a workload.
@@ -171,6 +173,8 @@ pub struct Revision {
     pub template_annotations: Metadata,
     /// Labels of the pod template.
     pub template_labels: Metadata,
+    /// Whether a restore of a backup created this revision. For a ReplicaSet: it has the label `velero.io/restore-name`.
+    pub is_restored: bool,
 }
 
 impl Workload {
@@ -203,7 +207,7 @@ mod tests {
     #[test]
     fn rows_are_small() {
         assert!(size_of::<Workload>() <= 232, "{}", size_of::<Workload>());
-        assert!(size_of::<Revision>() <= 176, "{}", size_of::<Revision>());
+        assert!(size_of::<Revision>() <= 184, "{}", size_of::<Revision>());
         assert!(size_of::<Observation>() <= 336, "{}", size_of::<Observation>());
     }
 }

@@ -100,6 +100,7 @@ mod tests {
     fn used_metrics() -> Metrics {
         let metrics = Metrics::default();
         metrics.records.rollout_recorded(Outcome::Succeeded);
+        metrics.records.dropped("TooManyRevisions");
         metrics.incidents.opened("FailedRollout");
         metrics.records.dropped("NameTaken");
         metrics.records.write_retried();
@@ -144,6 +145,7 @@ mod tests {
         let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         for sample in [
             "port_dora_rollouts_recorded_total{outcome=\"Succeeded\"} 1",
+            "port_dora_rollouts_dropped_total{reason=\"TooManyRevisions\"} 1",
             "port_dora_incidents_opened_total{cause=\"FailedRollout\"} 1",
             "port_dora_rollouts_dropped_total{reason=\"NameTaken\"} 1",
             "port_dora_record_writes_retried_total 1",
@@ -195,6 +197,7 @@ mod tests {
             "port_dora_rollouts_dropped_total{reason=\"NamespaceDeleted\"} 0",
             "port_dora_record_writes_retried_total 0",
             "port_dora_records_expired_total{delivered=\"true\"} 0",
+            "port_dora_rollouts_dropped_total{reason=\"NameTaken\"} 0",
             "port_dora_incidents_opened_total{cause=\"LostAvailability\"} 0",
             "port_dora_incident_writes_retried_total{reason=\"Failed\"} 0",
             "port_dora_lookups_failed_total 0",

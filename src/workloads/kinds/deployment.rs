@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::replica_set::{REPLICA_SETS, revision_number};
 use super::{Kind, OptionalMessage};
-use crate::resources::{own_entries, slim_metadata, supported_time};
+use crate::resources::{is_restored, own_entries, slim_metadata, supported_time};
 use crate::workloads::Selection;
 use crate::workloads::pods::PodSelector;
 use crate::workloads::watch::{Watch, watch_workloads};
@@ -120,6 +120,7 @@ impl SlimDeployment {
                 .filter(|seconds| *seconds != NO_DEADLINE),
             labels: own_entries(metadata.labels.as_ref()),
             selected: selection.matches(namespace, metadata.labels.as_ref().unwrap_or(&no_labels)),
+            is_restored: is_restored(metadata.labels.as_ref()),
         })
     }
 }
@@ -199,7 +200,7 @@ mod tests {
                     "kubectl.kubernetes.io/last-applied-configuration": "{}",
                     "dora.port.io/environment": "staging",
                 },
-                "labels": {"app": "web", "dora.port.io/group": "shop"},
+                "labels": {"app": "web", "dora.port.io/group": "shop", "velero.io/restore-name": "r"},
                 "managedFields": [{"manager": "kubectl"}],
             },
             "spec": {"replicas": 3, "template": {"spec": {"containers": []}}},
@@ -226,6 +227,7 @@ mod tests {
         let (revision, counts) = (workload.revision, workload.counts);
         assert_eq!((revision, counts.desired, counts.updated, counts.available), (Some(7), 3, 2, 1));
         assert_eq!(workload.labels.get("group"), Some("shop"));
+        assert!(workload.is_restored);
         let since = UnixSeconds::of("2026-01-02T00:00:00Z".parse().unwrap()).unwrap();
         assert_eq!(workload.conditions.available, Some(Availability { is_available: false, since }));
         let progressing = workload.conditions.progressing.unwrap();
@@ -242,6 +244,7 @@ mod tests {
         .unwrap();
         let workload = deployment.workload(&Selection::default()).unwrap();
         assert_eq!((workload.revision, workload.conditions.progressing, workload.counts.desired), (None, None, 1));
+        assert!(!workload.is_restored);
     }
 
     #[test]

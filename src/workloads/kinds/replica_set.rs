@@ -8,7 +8,7 @@ use kube::api::ObjectMeta;
 use rollout::{Revision, WorkloadKind};
 use serde::Deserialize;
 
-use crate::resources::{REVISION, REVISION_HISTORY, own_entries, slim_metadata};
+use crate::resources::{REVISION, REVISION_HISTORY, is_restored, own_entries, slim_metadata};
 use crate::workloads::template::PodTemplate;
 use crate::workloads::watch::{Watch, watch_revisions};
 
@@ -50,6 +50,7 @@ impl SlimReplicaSet {
             template: *fingerprint,
             template_annotations: annotations.clone(),
             template_labels: labels.clone(),
+            is_restored: is_restored(metadata.labels.as_ref()),
         })
     }
 }
@@ -72,7 +73,7 @@ fn earlier_revisions(annotations: Option<&BTreeMap<String, String>>) -> Box<[i64
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -89,6 +90,22 @@ mod tests {
         let revision = replica_set.revision().unwrap();
         assert_eq!((revision.revision, &*revision.earlier_revisions), (Some(3), &[1][..]));
         assert_eq!(revision.template_annotations, [("group", "shop")].into_iter().collect());
+        assert!(!revision.is_restored);
+    }
+
+    #[test]
+    fn label_of_a_restore_counts_on_the_replica_set_only() {
+        let with = |labels: Value, template: Value| -> bool {
+            let replica_set: SlimReplicaSet = serde_json::from_value(json!({
+                "metadata": {"name": "web-5f", "uid": "r", "labels": labels},
+                "spec": {"template": {"metadata": {"labels": template}}},
+            }))
+            .unwrap();
+            replica_set.revision().unwrap().is_restored
+        };
+        let restored = || json!({"velero.io/restore-name": "nightly", "velero.io/backup-name": "nightly"});
+        assert!(with(restored(), json!({"app": "web"})));
+        assert!(!with(json!({"app": "web"}), restored()));
     }
 
     #[test]

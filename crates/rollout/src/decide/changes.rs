@@ -57,7 +57,7 @@ impl<'a> Evaluation<'a, '_> {
         revision: Option<&'a Revision>,
     ) {
         let record = &self.records[position];
-        let revision = revision.or_else(|| self.replacement.filter(|it| record.is_of(record.revision, it)));
+        let revision = revision.or_else(|| self.replacement.filter(|_| self.is_replacement(record)));
         let finished = finished.map(|finished| finished.not_before(record.started.map(UnixSeconds::time)));
         let changed = RecordedRevision {
             outcome,
@@ -67,6 +67,11 @@ impl<'a> Evaluation<'a, '_> {
             ..record.clone()
         };
         self.change(position, Action::Finish, changed, revision, |change| change.finished = finished);
+    }
+
+    /// Whether `record` continues with the revision that replaced one which somebody deleted.
+    pub(super) fn is_replacement(&self, record: &RecordedRevision) -> bool {
+        self.replacement.is_some_and(|revision| record.is_of(record.revision, revision))
     }
 
     /// Changes the record at `position` to `record`. If the record starts in the same decision, the change becomes a part of its start.

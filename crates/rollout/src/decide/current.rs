@@ -21,7 +21,7 @@ impl<'a> Evaluation<'a, '_> {
         state: RolloutState,
     ) {
         let workload = &observation.workload;
-        if self.is_adopted(rollout) && !is_rolled_out(workload, state) {
+        if self.is_adopted(rollout) && !is_rolled_out(observation, rollout, state) {
             return;
         }
         if !(self.is_wanted)(workload, rollout.revision) {
@@ -134,17 +134,23 @@ impl<'a> Evaluation<'a, '_> {
         let changed = RecordedRevision {
             paused_at: UnixSeconds::of(at).filter(|_| workload.paused),
             paused_seconds: record.paused_seconds_until(at),
+            // The patch doesn't change the revision in the record.
+            id: self.replaced.filter(|_| self.is_replacement(record)).unwrap_or(record.id),
             ..record.clone()
         };
         self.change(position, Action::Pause, changed, None, |_| {});
     }
 }
 
-/// Whether a Deployment with an adopted ReplicaSet rolls out that ReplicaSet after all.
-fn is_rolled_out(workload: &Workload, state: RolloutState) -> bool {
+/// Whether a Deployment with an adopted ReplicaSet rolls out that ReplicaSet after all: it was at another one before, or it replaces the pods of
+/// another one. After a restore, the pods of the adopted ReplicaSet become ready as in a rollout, but there are no others.
+fn is_rolled_out(observation: &Observation, rollout: Rollout<'_>, state: RolloutState) -> bool {
+    let workload = &observation.workload;
     let condition = workload.conditions.progressing.as_ref();
     let has_progress = condition.is_some_and(|condition| condition.reason == ProgressReason::Other);
-    matches!(state, RolloutState::InProgress { .. })
+    let replaces_pods = matches!(state, RolloutState::InProgress { .. })
         && has_progress
         && workload.observed_generation >= workload.generation
+        && workload.counts.total > workload.counts.updated;
+    replaces_pods || observation.followed.iter().any(|ran| !rollout.revision.ran(*ran))
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::{Decision, DecisionInput, Policy};
 use crate::revision_history::RevisionHistory;
 use crate::state::rollout_state;
-use crate::{Observation, Outcome, RecordedRevision, Revision, Source, TimeWithAccuracy, Workload};
+use crate::{Observation, Outcome, RecordedRevision, Revision, RevisionId, Source, TimeWithAccuracy, Workload};
 
 /// A decision in the making.
 pub(super) struct Evaluation<'a, 'p> {
@@ -21,6 +21,8 @@ pub(super) struct Evaluation<'a, 'p> {
     pub(super) records: Vec<RecordedRevision>,
     /// The revision that replaced one which somebody deleted, if its record continues.
     pub(super) replacement: Option<&'a Revision>,
+    /// The revision that `replacement` replaced.
+    pub(super) replaced: Option<RevisionId>,
     pub(super) decision: Decision<'a>,
 }
 
@@ -48,6 +50,7 @@ impl<'a, 'p> Evaluation<'a, 'p> {
             is_wanted,
             records: recorded.to_vec(),
             replacement: None,
+            replaced: None,
             decision: Decision::default(),
         }
     }

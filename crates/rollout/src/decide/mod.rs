@@ -108,8 +108,8 @@ impl<'a> DecisionInput<'a> {
 
     fn history(&self) -> RevisionHistory<'a> {
         let past = self.past.iter().filter_map(|past| past.revision.as_ref());
-        let created = self.latest().and_then(|observation| observation.workload.created);
-        RevisionHistory::new(self.revisions.iter().chain(past), created)
+        let workload = self.latest().map(|observation| &observation.workload);
+        RevisionHistory::new(self.revisions.iter().chain(past), workload)
     }
 }
 

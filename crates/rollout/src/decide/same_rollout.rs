@@ -40,7 +40,7 @@ impl<'a> Evaluation<'a, '_> {
                 && record.id.name == id.name
         };
         if let Some(record) = self.records.iter_mut().find(is_continued).filter(|record| record.id != id) {
-            record.id = id;
+            self.replaced = Some(std::mem::replace(&mut record.id, id));
             self.replacement = Some(rollout.revision);
         }
     }
