@@ -31,6 +31,7 @@ mod retention;
 mod rollouts;
 mod selection;
 mod settings;
+mod soak;
 mod test_env;
 mod times;
 mod web;
