@@ -53,6 +53,11 @@ test-times: test-build ## all tests, and then the 25 slowest of them with their 
 		--config 'target."cfg(unix)".runner=["env", "RUSTC_BOOTSTRAP=1"]' -- -Z unstable-options --report-time | tee "$$times"; \
 	sed -n 's/^test \(.*\) \.\.\. .*<\(.*\)s>$$/\2 \1/p' "$$times" | sort -rn | head -n 25
 
+.PHONY: soak
+soak: test-build ## half an hour of everything that could stop the controller (SOAK_MINUTES, SOAK_RECORDS, SOAK_INCIDENTS, SOAK_SEED)
+	SOAK_MINUTES=$${SOAK_MINUTES:-30} SOAK_RECORDS=$${SOAK_RECORDS:-2000} SOAK_INCIDENTS=$${SOAK_INCIDENTS:-1000} \
+		cargo test --package port-dora-controller --test controller -- --nocapture soak
+
 .PHONY: bench
 bench: cluster-programs ## memory and latency of the release binary on a real local cluster (BENCH_FLAGS="--help" lists the flags)
 	cargo build --release --package port-dora-controller

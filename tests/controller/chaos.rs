@@ -12,7 +12,7 @@
 //! timing.
 
 mod comparison;
-mod fault_schedule;
+pub mod fault_schedule;
 mod operations;
 mod pauses;
 

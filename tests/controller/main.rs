@@ -45,6 +45,7 @@ mod rules;
 mod selection;
 mod settings;
 mod settings_changes;
+mod soak;
 mod stale_revisions;
 mod test_env;
 mod times;
