@@ -156,23 +156,28 @@ async fn forged_status_deletes_no_entity_of_others() -> TestResult {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn forged_records_hold_back_no_resolution() -> TestResult {
-    let env = TestEnv::new("forged").await?;
+    let setup = Installation::exclusive().await?;
+    let mut controller = setup.start_controller(&SAME_POD).await?;
+    let env = TestEnv::on(&setup, "forged").await?;
     env.apply_failing(&Web { image: "app:broken", ..Web::default() }).await?;
     let rows = env.table(&["web:1 Initial Failed failed"]).await?;
     let original = &rows[0].record;
     let name = original.name_any();
-    env.setup.incident(&env.namespace, &name, "open").await?;
+    setup.incident(&env.namespace, &name, "open").await?;
     // Records of other namespaces name the same workload.
-    for number in 0..5 {
-        let namespace = env.setup.namespace(&format!("forger-{number}")).await?;
+    for number in 0..9 {
+        let namespace = setup.namespace(&format!("forger-{number}")).await?;
         let copy = DoraDeployment::new(&name, original.spec.clone());
-        env.setup.apply_in(&namespace, &serde_json::to_string(&copy)?).await?;
-        env.setup.condition(&namespace, &format!("ddep/{name}"), "Synced", "Delivered").await?;
-        let entities = env.setup.entities("dora_deployment", &namespace);
+        setup.apply_in(&namespace, &serde_json::to_string(&copy)?).await?;
+        setup.condition(&namespace, &format!("ddep/{name}"), "Synced", "Delivered").await?;
+        let entities = setup.entities("dora_deployment", &namespace);
         assert_eq!(entities.len(), 1, "the forged record has an entity of its own namespace: {entities:?}");
     }
+    // After a restart, only records and incidents tell which workload it was.
+    controller.process.kill()?;
     env.kubectl("delete deployment web").await?;
-    env.setup.incident(&env.namespace, &name, "resolved").await?;
+    let _controller = setup.start_controller(&SAME_POD).await?;
+    setup.incident(&env.namespace, &name, "resolved").await?;
     let after = env.table(&["web:1 Initial Failed failed"]).await?;
     assert_eq!(after[0].entity, rows[0].entity, "the entity is unchanged");
     Ok(())
