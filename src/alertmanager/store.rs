@@ -5,7 +5,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
-use kube::core::DeserializeGuard;
 use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::Mutex;
 use tracing::{debug, info, warn};
@@ -14,7 +13,7 @@ use super::decide::{Decision, GroupIncident, GroupIncidentState, IgnoreReason, d
 use super::index::{AlertIndex, Episode};
 use super::manifest::{GROUP_LABEL, TargetNamespace, WORKLOAD_ANNOTATION, new_incident, resolve_patch};
 use super::notification::Notification;
-use crate::resources::{DoraIncident, ResourceKey, is_object_name};
+use crate::resources::{DoraIncident, Guarded, ResourceKey, is_object_name};
 use crate::runtime::is_namespace_gone;
 use crate::settings::{AlertSource, AlertmanagerSettings};
 
@@ -138,7 +137,7 @@ impl IncidentStore {
         episode: Episode,
         now: Timestamp,
     ) -> Result<Option<GroupIncident>, kube::Error> {
-        let api: Api<DeserializeGuard<DoraIncident>> = Api::namespaced(self.client.clone(), &key.namespace);
+        let api: Api<Guarded<DoraIncident>> = Api::namespaced(self.client.clone(), &key.namespace);
         let Some(guarded) = api.get_opt(&key.name).await? else {
             return Ok(None);
         };
@@ -147,10 +146,10 @@ impl IncidentStore {
                 let is_member = incident.labels().get(GROUP_LABEL).is_some_and(|label| label == group);
                 Ok(GroupIncident::of(&incident, now).filter(|_| is_member))
             }
-            Err(invalid) => {
+            Err(undecodable) => {
                 let ResourceKey { namespace, name } = &key;
                 warn!(
-                    %namespace, incident = %name, error = invalid.error,
+                    %namespace, incident = %name, problem = undecodable.problem,
                     "failed to decode the incident of an alert; its status stays as it is (correct or delete the incident)",
                 );
                 let state = GroupIncidentState::Unreadable;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::core::DeserializeGuard;
 use rollout::{Action, Change, Policy, RecordedRevision, Uid, WorkloadKey};
 use tracing::{debug, info, warn};
 
@@ -171,11 +170,10 @@ impl RecordWriter {
     /// Takes in the object that has the name of the record already.
     async fn read_existing(&self, workload: &WorkloadState, change: &Change<'_>) -> Result<WriteResult, kube::Error> {
         let WorkloadState { uid, key, .. } = workload;
-        let api: Api<DeserializeGuard<SlimDoraDeployment>> =
-            Api::namespaced(self.context.client.clone(), &key.namespace);
+        let api: Api<Guarded<SlimDoraDeployment>> = Api::namespaced(self.context.client.clone(), &key.namespace);
         match api.get_opt(&workload.record_name(&change.record)).await? {
             None => Ok(WriteResult::Outdated),
-            Some(DeserializeGuard(Ok(existing))) if is_record_of(&existing, (key, uid), &change.record) => {
+            Some(Guarded(Ok(existing))) if is_record_of(&existing, (key, uid), &change.record) => {
                 self.records.apply(&existing, RecordState::of(&existing, &self.settings));
                 Ok(WriteResult::Outdated)
             }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::core::DeserializeGuard;
 use kube::{Api, Resource};
 use parking_lot::Mutex;
 use rollout::{Uid, WorkloadKey};
@@ -22,7 +21,7 @@ use super::manifest::{
     CREATION_MANAGER, OPENED_BY, UPDATE_MANAGER, incident_manifest, record_status_patch, reopen_patch, resolve_patch,
 };
 use crate::records::Records;
-use crate::resources::{DoraDeployment, DoraIncident, ResourceKey, is_object_name};
+use crate::resources::{DoraDeployment, DoraIncident, Guarded, ResourceKey, is_object_name};
 use crate::runtime::{Context, now, warning_event};
 use crate::workloads::{WorkloadObject, unavailable_message};
 
@@ -68,12 +67,12 @@ impl IncidentWriter {
         if !is_object_name(name) {
             return Ok(None);
         }
-        let Some(guarded) = self.api::<DeserializeGuard<K>>(workload).get_opt(name).await? else {
+        let Some(guarded) = self.api::<Guarded<K>>(workload).get_opt(name).await? else {
             return Ok(None);
         };
-        let decoded = guarded.0.inspect_err(|invalid| {
+        let decoded = guarded.0.inspect_err(|undecodable| {
             warn!(
-                kind = %K::kind(&()), namespace = %workload.namespace, name, error = invalid.error,
+                kind = %K::kind(&()), namespace = %workload.namespace, name, problem = undecodable.problem,
                 "failed to decode the resource, so the controller doesn't change it",
             );
             let key = ResourceKey { namespace: Arc::clone(&workload.namespace), name: name.into() };
