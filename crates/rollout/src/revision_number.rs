@@ -14,7 +14,7 @@
 //! highest number of its ReplicaSets. The watches of Deployments and ReplicaSets are not ordered, so a true number may arrive before its
 //! ReplicaSet does. Therefore:
 //! - **A higher number than before** is used, but no decision is made before a ReplicaSet with that number arrives. If the Deployment gets
-//!   another number before that, the higher one was never true, and the observation goes on as if it had not been there.
+//!   another number instead, the higher one was never true, and the observation goes on as if it had not been there.
 //! - **A lower number than before** is used only if it is the highest one. That is so after somebody has deleted the current ReplicaSet.
 //!   Otherwise, the state belongs to the revision that was current before.
 //! - **The first number** of a Deployment that was listed, or that was created with a number, is used only if it is the highest one.

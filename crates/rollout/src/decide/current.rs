@@ -21,7 +21,7 @@ impl<'a> Evaluation<'a, '_> {
         state: RolloutState,
     ) {
         let workload = &observation.workload;
-        if self.is_adopted(rollout) && !is_rolled_out(observation, rollout, state) {
+        if self.is_adopted(rollout) && !self.is_rolled_out(observation, rollout, state) {
             return;
         }
         if !(self.is_wanted)(workload, rollout.revision) {
@@ -64,6 +64,20 @@ impl<'a> Evaluation<'a, '_> {
             || is_reused_since_installation()
             || observation.source == Source::Watch
             || (self.newest_recorded.is_none() && self.policy.history != History::None)
+    }
+
+    /// Whether a workload with an adopted revision rolls out that revision after all: it was at another one before, or it replaces the pods of
+    /// another one. After a restore, the pods of the adopted revision become ready as in a rollout, but there are no others.
+    fn is_rolled_out(&self, observation: &Observation, rollout: Rollout<'_>, state: RolloutState) -> bool {
+        let workload = &observation.workload;
+        let condition = workload.conditions.progressing.as_ref();
+        let has_progress = condition.is_some_and(|condition| condition.reason == ProgressReason::Other);
+        let replaces_pods = matches!(state, RolloutState::InProgress { .. })
+            && has_progress
+            && workload.observed_generation >= workload.generation
+            && workload.counts.total > workload.counts.updated;
+        let is_other = |ran: &i64| self.history.get(*ran).is_some_and(|other| other.uid != rollout.revision.uid);
+        replaces_pods || observation.followed.iter().any(is_other)
     }
 
     /// What the current rollout changed.
@@ -140,17 +154,4 @@ impl<'a> Evaluation<'a, '_> {
         };
         self.change(position, Action::Pause, changed, None, |_| {});
     }
-}
-
-/// Whether a Deployment with an adopted ReplicaSet rolls out that ReplicaSet after all: it was at another one before, or it replaces the pods of
-/// another one. After a restore, the pods of the adopted ReplicaSet become ready as in a rollout, but there are no others.
-fn is_rolled_out(observation: &Observation, rollout: Rollout<'_>, state: RolloutState) -> bool {
-    let workload = &observation.workload;
-    let condition = workload.conditions.progressing.as_ref();
-    let has_progress = condition.is_some_and(|condition| condition.reason == ProgressReason::Other);
-    let replaces_pods = matches!(state, RolloutState::InProgress { .. })
-        && has_progress
-        && workload.observed_generation >= workload.generation
-        && workload.counts.total > workload.counts.updated;
-    replaces_pods || observation.followed.iter().any(|ran| !rollout.revision.ran(*ran))
 }

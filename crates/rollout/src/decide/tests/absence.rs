@@ -125,3 +125,23 @@ fn revisions_without_a_trace_are_counted() {
         "revisions before the installation don't count"
     );
 }
+
+#[test]
+fn revisions_before_a_lost_observation_are_counted() {
+    let (e, f) = (replica_set("e", 5, 1900), replica_set("f", 6, 1950));
+    let states = [
+        (1510, stating(1, Complete, "a", 1510)),
+        (1910, stating(5, Complete, "e", 1910)),
+        (1960, stating(6, Complete, "f", 1960)),
+    ];
+    let mut case = Case::followed(&states, &[e, f]).recorded(&[record(1, "a", Succeeded, 1510)]);
+    // The observations at the revisions 1 to 4 are lost.
+    case.past.remove(0);
+    case.past[0].observation.forget_previous();
+    let counted = ["start 5 ? Succeeded 1900-1910 after 3 unseen", "start 6 Release Succeeded 1950-1960"];
+    assert_eq!(case.changes(), counted);
+    // A revision that still exists is recorded.
+    case.revisions.push(replica_set("d", 4, 1800));
+    let missed = "start 4 ? Unobserved 1800-? after 2 unseen";
+    assert_eq!(case.changes(), [missed, "start 5 Release Succeeded 1900-1910", counted[1]]);
+}

@@ -95,3 +95,41 @@ fn missing_number_after_kubectl_replace_is_ignored() {
         assert!(case.changes().is_empty() && case.past.is_empty());
     }
 }
+
+#[test]
+fn restored_workload_is_not_a_rollout() {
+    // All objects have the same time of creation, so only the label tells that nothing was rolled out.
+    let restored = |revision| Revision { created: Some(time(1700)), is_restored: true, ..revision };
+    let new = |workload| Workload { created: Some(time(1700)), is_restored: true, ..workload };
+    let revisions = [restored(a()), restored(b())];
+    let starting = counting(new(stating(2, Other, "b", 1701)), |counts| counts.available = 0);
+    let complete = new(stating(2, Complete, "b", 1702));
+    for (second, workload) in [(1701, &starting), (1702, &complete)] {
+        assert!(Case::followed(&[(second, workload.clone())], &revisions).changes().is_empty());
+        for history in [History::None, History::Current, History::All] {
+            let listed = Case::listed(workload.clone(), &revisions).policy(Policy { history, ..policy() });
+            assert!(listed.changes().is_empty(), "{history:?}");
+        }
+    }
+    let next = |then: Workload, third: Revision| {
+        let states = [(1702, complete.clone()), (1800, new(then))];
+        let [first, second] = revisions.clone();
+        Case::followed(&states, &[first, second, third]).changes()
+    };
+    assert_eq!(
+        next(stating(3, Complete, "c", 1810), replica_set("c", 3, 1800)),
+        ["start 3 Release Succeeded 1800-1810"],
+        "compared with what was restored"
+    );
+    assert_eq!(
+        next(stating(3, Complete, "a", 1801), reused(&revisions[0], 3)),
+        ["start 3 Rollback Succeeded ~1800-1801"]
+    );
+    // The backup has no ReplicaSets.
+    let states = [(1702, new(stating(1, Complete, "n", 1702))), (1800, new(stating(2, Complete, "c", 1810)))];
+    let own = [replica_set("n", 1, 1700), replica_set("c", 2, 1800)];
+    assert!(Case::followed(&states[..1], &own[..1]).changes().is_empty());
+    assert_eq!(Case::followed(&states, &own).changes(), ["start 2 Release Succeeded 1800-1810"]);
+    let applied = Workload { is_restored: false, ..states[0].1.clone() };
+    assert_eq!(Case::followed(&[(1702, applied)], &own[..1]).changes(), ["start 1 Initial Succeeded 1700-1702"]);
+}
