@@ -20,7 +20,7 @@ async fn refused_resource_says_why_and_blocks_no_other() -> TestResult {
     })
     .await?;
     let namespace = setup.namespace("refused").await?;
-    let mut manifests = incident("wrong-type", "properties: {time_to_resolve: soon}");
+    let mut manifests = incident("wrong-query", "relations: {group: {combinator: nor, rules: []}}");
     manifests.push_str(&incident("unknown-group", "group: no_such_team"));
     for number in 0..10 {
         manifests.push_str(&incident(&format!("good-{number}"), "priority: low"));
@@ -29,25 +29,25 @@ async fn refused_resource_says_why_and_blocks_no_other() -> TestResult {
     for number in 0..10 {
         setup.incident(&namespace, &format!("good-{number}"), "open").await?;
     }
-    let (status, message) = setup.condition(&namespace, "dinc/wrong-type", "Synced", "Refused").await?;
+    let (status, message) = setup.condition(&namespace, "dinc/wrong-query", "Synced", "Refused").await?;
     assert_eq!(status, "False");
-    assert!(message.contains("time_to_resolve"), "the message of Port: {message}");
-    let note = setup.event(&namespace, "wrong-type", "Refused").await?;
-    assert!(note.contains("time_to_resolve"), "{note}");
+    assert!(message.contains("combinator"), "the message of Port: {message}");
+    let note = setup.event(&namespace, "wrong-query", "Refused").await?;
+    assert!(note.contains("combinator"), "{note}");
     let (_, message) = setup.condition(&namespace, "dinc/unknown-group", "Synced", "NotFound").await?;
     assert!(message.contains("no_such_team"), "{message}");
     controller.logs("no_such_team").await?;
     // The write of the refusal to the status doesn't cause another request.
-    let prefix = format!("test:{namespace}:wrong-type:");
+    let prefix = format!("test:{namespace}:wrong-query:");
     let is_sent = |body: &Value| body["identifier"].as_str().is_some_and(|identifier| identifier.starts_with(&prefix));
     let requests = setup.port.requests();
     let sent = requests.iter().filter(|request| request.body.as_ref().is_some_and(|body| is_sent(body))).count();
     assert!(sent <= 1, "the refused incident was sent more than once");
 
     // A corrected incident is delivered at once.
-    setup.apply_in(&namespace, &incident("wrong-type", "properties: {urgency: high}")).await?;
-    setup.condition(&namespace, "dinc/wrong-type", "Synced", "Delivered").await?;
-    setup.incident(&namespace, "wrong-type", "open").await?;
+    setup.apply_in(&namespace, &incident("wrong-query", "properties: {urgency: high}")).await?;
+    setup.condition(&namespace, "dinc/wrong-query", "Synced", "Delivered").await?;
+    setup.incident(&namespace, "wrong-query", "open").await?;
     Ok(())
 }
 
