@@ -62,7 +62,7 @@ async fn run_controller(arguments: RunArguments) -> Result<(), Box<dyn std::erro
         }
         stopped.cancel();
     });
-    controller::run(settings, stop).await?;
+    Box::pin(controller::run(settings, stop)).await?;
     Ok(())
 }
 

@@ -32,7 +32,7 @@ impl Clients {
         let ApiSettings { timeout, watch_seconds } = settings.api;
         let requests = client(timeout)?;
         // A renewal may be tried twice before its deadline.
-        let lease = client(timeout.min(renew_deadline(settings) / 2))?;
+        let lease = client(timeout.min(renew_deadline(settings).mul_f64(0.5)))?;
         let watches =
             WatchClient::new(requests.clone(), watch_seconds.into(), Arc::clone(metrics), Arc::clone(activity));
         Ok(Self { requests, lease, watches })
@@ -41,5 +41,5 @@ impl Clients {
 
 /// Time after which a leader that can't renew its lease stops.
 pub fn renew_deadline(settings: &Settings) -> Duration {
-    settings.replica.lease_duration * 2 / 3
+    settings.replica.lease_duration.mul_f64(2.0 / 3.0)
 }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::identity::{LEASE, lease_reference};
-use crate::runtime::{Backoff, Context, Readiness, warning_event};
+use crate::runtime::{Backoff, Context, Readiness, later, warning_event};
 
 /// How often the leader looks for other installations.
 const PERIOD: Duration = Duration::from_secs(10);
@@ -243,7 +243,7 @@ fn renewal(previous: Option<Renewal>, spec: &LeaseSpec, time: Timestamp, now: In
         Some(previous) if previous.renewed == renewed => previous,
         // Nobody knows how long ago the last renewal was, except if it was long ago.
         None if is_expired() => Renewal { renewed, valid_until: now },
-        Some(_) | None => Renewal { renewed, valid_until: now + duration },
+        Some(_) | None => Renewal { renewed, valid_until: later(now, duration) },
     }
 }
 

@@ -46,7 +46,7 @@ impl Queues {
     pub fn frozen(&self, watch_seconds: u16, activity: &Arc<WatchActivity>) -> FrozenFn {
         let (Self { changed, deployments, incidents, incident_index, .. }, activity) =
             (self.clone(), Arc::clone(activity));
-        let max_age = FROZEN_AFTER + Duration::from_secs(watch_seconds.into());
+        let max_age = FROZEN_AFTER.saturating_add(Duration::from_secs(watch_seconds.into()));
         Arc::new(move || {
             let resource = |key: &ResourceKey| format!("{}/{}", key.namespace, key.name);
             let workload = |uid: &Uid| format!("the workload with the UID {uid}");

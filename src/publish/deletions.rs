@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::resources::ResourceKey;
-use crate::runtime::{Backoff, WorkQueue};
+use crate::runtime::{Backoff, WorkQueue, later};
 
 /// How long after its deletion a resource waits for Port at most. Then the finalizer is removed, and the entity stays in Port.
 ///
@@ -80,7 +80,7 @@ impl Deletions {
             if waiting.get(key).is_some_and(|waiting| waiting.uid == metadata.uid) {
                 return;
             }
-            let deadline = now + remaining;
+            let deadline = later(now, remaining);
             let added = Waiting { uid: metadata.uid.clone(), deadline, is_entity_deleted: false, problem: None };
             waiting.insert(key.clone(), added);
         }
@@ -135,7 +135,7 @@ impl Deletions {
 
     /// Gives resources that were deleted before this process led a chance to be asked for.
     fn extend_deadlines(&self) {
-        let earliest = Instant::now() + MIN_WAIT;
+        let earliest = later(Instant::now(), MIN_WAIT);
         for waiting in self.waiting.lock().values_mut() {
             waiting.deadline = waiting.deadline.max(earliest);
         }

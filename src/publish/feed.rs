@@ -25,7 +25,7 @@ impl<R: Publishable> Publisher<R> {
                 self.outdated.add(key);
             }
             DeliveryState::Failed | DeliveryState::Undecided | DeliveryState::Refused if is_scheduled => {
-                self.outdated.forget(&key)
+                self.outdated.forget(&key);
             }
             // Whether it is still refused depends on other resources, so the leader decides again.
             DeliveryState::Undecided | DeliveryState::Refused => {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::condition;
-use crate::runtime::{Backoff, Gate, Metrics};
+use crate::runtime::{Backoff, Gate, Metrics, later};
 
 /// Bounds of the first and of the longest delay before a probe.
 const PROBE_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
@@ -163,10 +163,10 @@ impl State {
         let next_probe = match before {
             // An attempt that began before the gate was closed.
             Some(Closed { is_probing: false, next_probe, .. }) => next_probe,
-            _ => now + self.delay(reason),
+            _ => later(now, self.delay(reason)),
         };
         let paused_until = match error {
-            Error::RateLimited { retry_after, .. } => now + (*retry_after).min(LONGEST_PAUSE),
+            Error::RateLimited { retry_after, .. } => later(now, (*retry_after).min(LONGEST_PAUSE)),
             _ => before.map_or(now, |closed| closed.paused_until),
         };
         self.closed = Some(Closed {

@@ -167,7 +167,7 @@ impl<K: Clone + Eq + Hash> State<K> {
             return Some(FIRST_DELAY);
         };
         if group.representative == *key {
-            group.delay = (group.delay * 2).min(cause.longest_delay);
+            group.delay = group.delay.saturating_mul(2).min(cause.longest_delay);
             return Some(group.delay);
         }
         group.others.insert(key.clone());

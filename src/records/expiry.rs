@@ -98,7 +98,7 @@ impl Expiry {
 
     /// The time between two regular searches: only the passing of time makes a record expire by its age.
     pub fn period(&self) -> Duration {
-        let tenth = Duration::try_from(self.policy.max_age / 10).unwrap_or(MAX_PERIOD);
+        let tenth = Duration::try_from(self.policy.max_age).map_or(MAX_PERIOD, |max_age| max_age.mul_f64(0.1));
         tenth.clamp(MIN_PERIOD, MAX_PERIOD)
     }
 

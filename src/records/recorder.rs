@@ -20,7 +20,7 @@ use super::store::{RecordState, Records};
 use super::taken_names::{RETRY_TAKEN_NAME, TakenNames};
 use super::writer::{OnWritten, RecordWriter, WorkloadState, WriteResult};
 use crate::resources::SlimDoraDeployment;
-use crate::runtime::{Context, WorkQueue, is_namespace_gone, now, requeue_delay};
+use crate::runtime::{Context, WorkQueue, is_namespace_gone, later, now, requeue_delay};
 use crate::settings::ActiveSettings;
 use crate::workloads::{Index, NamespaceState, Snapshot};
 
@@ -137,12 +137,12 @@ impl RolloutRecorder {
     /// doesn't exist may be in progress.
     async fn search_expired(&self) {
         let period = self.expiry.period();
-        let mut regular = Instant::now() + period;
+        let mut regular = later(Instant::now(), period);
         loop {
             self.expiry.search().await;
             self.expiry.next_search(regular).await;
             if Instant::now() >= regular {
-                regular = Instant::now() + period;
+                regular = later(Instant::now(), period);
                 self.enqueue_recorded();
             }
         }

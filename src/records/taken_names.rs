@@ -8,6 +8,7 @@ use rollout::Uid;
 use tokio::time::Instant;
 
 use crate::resources::ResourceKey;
+use crate::runtime::later;
 
 /// Time until a record is created again whose names are taken, unless one of the objects is deleted before.
 pub(super) const RETRY_TAKEN_NAME: Duration = Duration::from_mins(30);
@@ -32,7 +33,7 @@ impl TakenNames {
 
     /// Notes that other objects have both names of a record of the workload `uid`. Returns whether that is new.
     pub fn add(&self, key: ResourceKey, other_name: String, uid: Uid) -> bool {
-        let taken = Taken { uid, other_name, retry_at: Instant::now() + RETRY_TAKEN_NAME };
+        let taken = Taken { uid, other_name, retry_at: later(Instant::now(), RETRY_TAKEN_NAME) };
         self.0.lock().insert(key, taken).is_none()
     }
 

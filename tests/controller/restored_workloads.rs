@@ -102,7 +102,7 @@ async fn restore_without_replica_sets_is_not_a_release() -> TestResult {
     env.complete(2).await?;
     let setup = env.setup;
     let records = setup.outcomes(&env.namespace, &[("web:2", "Succeeded")]).await?;
-    assert_eq!(records[0].spec.change.map(|change| change.as_str()), Some("Release"));
+    assert_eq!(records[0].spec.change.map(rollout::ChangeKind::as_str), Some("Release"));
     setup.deployments(&env.namespace, &[("web:1", "success"), ("web:2", "success"), ("web:2", "success")]).await?;
     Ok(())
 }

@@ -24,6 +24,7 @@ impl Moment {
 }
 
 /// A rollout: a Deployment that isn't paused has another ReplicaSet from now on.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact about the rollout of its own")]
 #[derive(Clone, Debug)]
 pub struct Rollout {
     /// UID of the Deployment.

@@ -41,6 +41,7 @@ impl<'a> FromIterator<(&'a str, &'a str)> for Metadata {
 }
 
 /// The state of a workload.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact about the workload of its own")]
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Workload {
     /// Kind of the workload.

@@ -17,7 +17,7 @@ use super::input::{CachedWorkload, ReadObjects, RequiredObjects};
 use super::writer::IncidentWriter;
 use crate::records::Records;
 use crate::resources::ResourceKey;
-use crate::runtime::{Backoff, Context, is_namespace_gone, now, requeue_delay, warning_event};
+use crate::runtime::{Backoff, Context, is_namespace_gone, later, now, requeue_delay, warning_event};
 use crate::settings::ActiveSettings;
 use crate::workloads::{Index, WorkloadObject};
 
@@ -257,7 +257,7 @@ impl AutoIncidentController {
     /// Reports a refused write: in a metric each time, in the log and as an Event on the workload once.
     async fn report_refused(&self, workload: &WorkloadKey, uid: &Uid, error: &kube::Error) {
         self.context.metrics.incidents.write_retried(true);
-        let until = Instant::now() + REFUSED_RETRY_DELAY;
+        let until = later(Instant::now(), REFUSED_RETRY_DELAY);
         if self.refused.lock().insert(Arc::clone(uid), until).is_some() {
             return;
         }

@@ -220,7 +220,8 @@ impl IncidentWriter {
 
 /// Drops the losses that are too old to open an incident.
 fn drop_old(losses: &mut HashMap<Uid, Timestamp>, now: Timestamp) {
-    losses.retain(|_, since| now.duration_since(*since) <= MAX_FAILURE_AGE + SignedDuration::from_mins(1));
+    losses
+        .retain(|_, since| now.duration_since(*since) <= MAX_FAILURE_AGE.saturating_add(SignedDuration::from_mins(1)));
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ impl Deadlines {
         RequestDeadline {
             method: method::label(request.method(), request.uri()),
             head: self.timeout,
-            total: watch.as_ref().map_or(self.timeout, |watch| watch.timeout + WATCH_GRACE),
+            total: watch.as_ref().map_or(self.timeout, |watch| watch.timeout.saturating_add(WATCH_GRACE)),
             watched: watch.map(|watch| (watch.resource.to_owned(), Arc::clone(&self.activity))),
             metrics: Arc::clone(&self.metrics),
         }
