@@ -44,22 +44,45 @@ impl Queues {
     /// The parts that make no progress: workers that have been busy with one key for too long, and watches on which the API server has
     /// sent nothing for [`FROZEN_AFTER`] longer than a watch lasts.
     pub fn frozen(&self, watch_seconds: u16, activity: &Arc<WatchActivity>) -> FrozenFn {
-        let (Self { changed, deployments, incidents, incident_index, .. }, activity) =
-            (self.clone(), Arc::clone(activity));
+        let (queues, activity) = (self.clone(), Arc::clone(activity));
         let max_age = FROZEN_AFTER.saturating_add(Duration::from_secs(watch_seconds.into()));
         Arc::new(move || {
             let resource = |key: &ResourceKey| format!("{}/{}", key.namespace, key.name);
             let workload = |uid: &Uid| format!("the workload with the UID {uid}");
+            let Self { changed, deployments, incidents, deployment_deletions, incident_deletions, incident_index } =
+                &queues;
             let workers = [
-                frozen_worker(&changed, "recorder", "the recorder of rollouts", workload),
+                frozen_worker(changed.longest_in_process(), "recorder", "the recorder of rollouts", workload),
                 frozen_worker(
-                    incident_index.queue(),
+                    incident_index.queue().longest_in_process(),
                     "automatic_incidents",
                     "the controller of automatic incidents",
                     workload,
                 ),
-                frozen_worker(&deployments, "deployment_publisher", "the publisher of DoraDeployment", resource),
-                frozen_worker(&incidents, "incident_publisher", "the publisher of DoraIncident", resource),
+                frozen_worker(
+                    deployments.longest_in_process(),
+                    "deployment_publisher",
+                    "the publisher of DoraDeployment",
+                    resource,
+                ),
+                frozen_worker(
+                    incidents.longest_in_process(),
+                    "incident_publisher",
+                    "the publisher of DoraIncident",
+                    resource,
+                ),
+                frozen_worker(
+                    deployment_deletions.longest_in_process(),
+                    "deletions",
+                    "the deletion of entities of DoraDeployment",
+                    resource,
+                ),
+                frozen_worker(
+                    incident_deletions.longest_in_process(),
+                    "deletions",
+                    "the deletion of entities of DoraIncident",
+                    resource,
+                ),
             ];
             let silent = activity.ages().into_iter().filter(|(_, age)| *age >= max_age);
             let watches = silent.map(|(resource, age)| FrozenPart {

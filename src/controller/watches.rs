@@ -45,11 +45,11 @@ impl Controller {
     }
 
     fn record_seen(&self, record: &Guarded<SlimDoraDeployment>, listed: bool) {
-        self.claimant_seen(PublishedKind::Deployment, record, SlimDoraDeployment::claim);
+        let is_refused = self.claimant_seen(PublishedKind::Deployment, record, SlimDoraDeployment::claim);
         let state = match &record.0 {
             Ok(record) => {
                 self.recorder.record_applied(record);
-                record.delivery_state(self.settings.digest(), self.settings.dry_run)
+                state_or_refused(record.delivery_state(self.settings.digest(), self.settings.dry_run), is_refused)
             }
             Err(undecodable) => undecodable.delivery_state(),
         };
@@ -104,14 +104,16 @@ impl Controller {
     }
 
     fn incident_seen(&self, incident: &Guarded<SlimDoraIncident>, listed: bool) {
-        self.claimant_seen(PublishedKind::Incident, incident, SlimDoraIncident::claim);
+        let is_refused = self.claimant_seen(PublishedKind::Incident, incident, SlimDoraIncident::claim);
         let metadata = incident.meta();
         let key = ResourceKey::of(metadata);
         if let Some(key) = key.as_ref().filter(|_| listed) {
             self.publishing.incidents.listed(key);
         }
         let state = match &incident.0 {
-            Ok(incident) => incident.delivery_state(self.settings.digest(), self.settings.dry_run),
+            Ok(incident) => {
+                state_or_refused(incident.delivery_state(self.settings.digest(), self.settings.dry_run), is_refused)
+            }
             Err(undecodable) => undecodable.delivery_state(),
         };
         if metadata.deletion_timestamp.is_some() {
@@ -132,23 +134,28 @@ impl Controller {
         &self.publishing.context.claims
     }
 
-    /// Keeps the claims to identifiers current, before the resource is added to a queue.
+    /// Keeps the claims to identifiers current, before the resource is added to a queue. Returns whether the resource is refused now.
     fn claimant_seen<K: Resource<DynamicType = ()>>(
         &self,
         kind: PublishedKind,
         resource: &Guarded<K>,
         claim: impl Fn(&K) -> Option<IdentifierClaim<'_>>,
-    ) {
+    ) -> bool {
         let Some(key) = ResourceKey::of(resource.meta()) else {
-            return;
+            return false;
         };
         let claimant = Claimant { kind, key };
         match &resource.0 {
             Ok(decoded) => {
                 let affected = self.claims().applied(&claimant, decoded.meta(), claim(decoded));
                 self.publishing.enqueue(affected);
+                let refusal = |claim| self.claims().refusal(&claimant, decoded.meta(), &claim);
+                claim(decoded).and_then(refusal).is_some()
             }
-            Err(_) => self.claims().listed(&claimant),
+            Err(_) => {
+                self.claims().listed(&claimant);
+                false
+            }
         }
     }
 
@@ -156,5 +163,15 @@ impl Controller {
         if let Some(key) = ResourceKey::of(metadata) {
             self.publishing.enqueue(self.claims().deleted(&Claimant { kind, key }));
         }
+    }
+}
+
+/// The state of a resource whose identifier may belong to another one: an earlier version of the controller may have delivered both.
+fn state_or_refused(state: DeliveryState, is_refused: bool) -> DeliveryState {
+    match state {
+        DeliveryState::Settled | DeliveryState::Outdated | DeliveryState::Undecided if is_refused => {
+            DeliveryState::Refused
+        }
+        state => state,
     }
 }

@@ -99,6 +99,13 @@ impl Deletions {
         self.deadlines.forget(key);
     }
 
+    /// The resource on which an attempt has worked for the longest time, and for how long.
+    #[must_use]
+    pub fn longest_in_process(&self) -> Option<(ResourceKey, Duration)> {
+        let queues = [&self.attempts, &self.deadlines];
+        queues.into_iter().filter_map(WorkQueue::longest_in_process).max_by_key(|(_, duration)| *duration)
+    }
+
     /// The resources that wait, in no particular order.
     #[must_use]
     pub fn keys(&self) -> Vec<ResourceKey> {

@@ -15,8 +15,8 @@ impl<R: Publishable> Publisher<R> {
     pub fn observed(&self, key: ResourceKey, state: DeliveryState, listed: bool) {
         // The status that the publisher itself wrote must not cut short the delay before the next attempt, and neither must a list.
         let is_scheduled = self.is_running()
-            && (!listed
-                || self.queue.contains(&key)
+            && (self.queue.contains(&key)
+                || !listed && state != DeliveryState::Failed
                 || state == DeliveryState::Undecided && self.recheck.contains(&key));
         match state {
             DeliveryState::Settled => self.deleted(&key),
@@ -76,7 +76,8 @@ impl<R: Publishable> Publisher<R> {
     /// write, which must not cause another attempt.
     #[must_use]
     pub fn is_own_write(&self, key: &ResourceKey, metadata: &ObjectMeta) -> bool {
-        self.metadata_written.lock().get(key).is_some_and(|version| *version == version_of(metadata))
+        self.is_running()
+            && self.metadata_written.lock().get(key).is_some_and(|version| *version == version_of(metadata))
     }
 
     /// Publishes `resource` as its writer got it back from the API server: no attempt has to wait for the watch, or to read it.
@@ -106,6 +107,7 @@ impl<R: Publishable> Publisher<R> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use kube::Client;
     use port_client::{ClientOptions, Credentials, UpsertOptions};
@@ -246,7 +248,8 @@ mod tests {
             publisher.publish_written(incident(&format!("down-{number}")));
         }
         assert_eq!((publisher.queue.len(), publisher.written.lock().len()), (2 * MAX_WRITTEN, MAX_WRITTEN));
-        publisher.context.gate.observe(["a"].into_iter(), &[Err(port_client::Error::NoCredentials)]);
+        let limited = port_client::Error::RateLimited { retry_after: Duration::from_secs(9), response: None };
+        publisher.context.gate.observe(["a"].into_iter(), &[Err(limited)]);
         publisher.publish_written(incident("down-0"));
         assert_eq!(publisher.written.lock().len(), MAX_WRITTEN - 1, "Port can't be used");
     }

@@ -53,10 +53,9 @@ impl<'a> Evidence<'a> {
             return Self::PortWorks;
         };
         match error.kind() {
-            ErrorKind::RateLimited
-            | ErrorKind::NoCredentials
-            | ErrorKind::WrongCredentials
-            | ErrorKind::Unauthorized => Self::Stop(error),
+            ErrorKind::RateLimited | ErrorKind::WrongCredentials | ErrorKind::Unauthorized => Self::Stop(error),
+            // Nothing was sent, and each resource says so once.
+            ErrorKind::NoCredentials => Self::None,
             // A permission may be missing for one blueprint only.
             ErrorKind::Unreachable
             | ErrorKind::TimedOut
@@ -184,7 +183,7 @@ impl State {
 
     fn delay(&self, reason: ErrorKind) -> Duration {
         match reason {
-            ErrorKind::NoCredentials | ErrorKind::WrongCredentials | ErrorKind::Unauthorized => CREDENTIALS_DELAY,
+            ErrorKind::WrongCredentials | ErrorKind::Unauthorized => CREDENTIALS_DELAY,
             _ => self.delays.next_delay(&()),
         }
     }

@@ -24,7 +24,7 @@ const LONGEST_DELAY_OF_MISSING: Duration = Duration::from_mins(5);
 /// Causes that are told apart. Further ones of a kind count as one cause, in case that each message of Port is different.
 const MAX_CAUSES: usize = 100;
 
-/// Why Port refuses a resource.
+/// Why Port refuses a resource, or why nothing can be sent to Port.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Cause {
     kind: ErrorKind,
@@ -44,12 +44,12 @@ impl Cause {
             | ErrorKind::Forbidden
             | ErrorKind::Conflict
             | ErrorKind::TooLarge
-            | ErrorKind::Refused => true,
+            | ErrorKind::Refused
+            | ErrorKind::NoCredentials => true,
             ErrorKind::Unreachable
             | ErrorKind::TimedOut
             | ErrorKind::Unauthorized
             | ErrorKind::WrongCredentials
-            | ErrorKind::NoCredentials
             | ErrorKind::RateLimited
             | ErrorKind::ServerError
             | ErrorKind::UnexpectedResponse => false,
@@ -160,7 +160,12 @@ impl<K: Clone + Eq + Hash> Parking<K> {
 
 impl<K: Clone + Eq + Hash> State<K> {
     /// Adds `key` to the group of `cause`, and returns when it is retried.
+    ///
+    /// Resources whose causes are not told apart don't wait for each other: the cause of one may be gone while that of another stays.
     fn enter(&mut self, key: &K, cause: Cause) -> Option<Duration> {
+        if cause.message.is_none() {
+            return Some(cause.longest_delay);
+        }
         let Some(group) = self.causes.get_mut(&cause) else {
             let group = Group { representative: key.clone(), others: IndexSet::new(), delay: FIRST_DELAY };
             self.causes.insert(cause, group);
@@ -228,7 +233,9 @@ mod tests {
         let of = |identifier: &str| Cause::of(&error(422, &format!("{identifier} has no cost_centre")), identifier);
         assert_eq!(of("prod:shop:one"), of("prod:shop:two"));
         assert_ne!(cause("one"), cause("another"));
-        assert_eq!(Cause::of(&Error::NoCredentials, "a"), None);
+        let without_credentials = |identifier| Cause::of(&Error::NoCredentials, identifier);
+        assert!(without_credentials("prod:shop:one").is_some());
+        assert_eq!(without_credentials("prod:shop:one"), without_credentials("prod:shop:two"));
         let limited = Error::RateLimited { retry_after: Duration::ZERO, response: None };
         assert_eq!(Cause::of(&limited, "a"), None);
         let longest = |error: &Error| Cause::of(error, "a").map(|cause| cause.longest_delay);
@@ -285,10 +292,14 @@ mod tests {
     }
 
     #[test]
-    fn number_of_causes_is_bounded() {
+    fn causes_beyond_the_bound_do_not_wait_for_each_other() {
         let parking = Parking::default();
-        let causes = (0..1_000).filter(|key| parking.refused(key, cause(&key.to_string())).retry_after.is_some());
-        assert_eq!((causes.count(), parking.len()), (MAX_CAUSES + 1, 1_000));
-        assert!(parking.0.lock().causes.len() <= MAX_CAUSES + ErrorKind::ALL.len());
+        let retried = (0..1_000).filter(|key| parking.refused(key, cause(&key.to_string())).retry_after.is_some());
+        assert_eq!((retried.count(), parking.len()), (1_000, 1_000));
+        assert_eq!(parking.0.lock().causes.len(), MAX_CAUSES);
+        for key in 0..1_000 {
+            assert_eq!(parking.leave(&key), None);
+        }
+        assert_eq!(parking.len(), 0);
     }
 }

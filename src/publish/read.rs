@@ -4,7 +4,7 @@ use kube::Api;
 use tracing::warn;
 
 use super::finalizer::Terminating;
-use super::{Publishable, Publisher};
+use super::{Publishable, PublishedKind, Publisher};
 use crate::resources::{Guarded, ResourceKey, Undecodable};
 
 /// The resource of a key.
@@ -40,6 +40,9 @@ impl<R: Publishable> Publisher<R> {
             Ok(Some(read)) => Some(read),
             Ok(None) => {
                 self.forget(key);
+                if R::KIND == PublishedKind::Incident {
+                    self.context.awaited.forget(key);
+                }
                 None
             }
             Err(error) => {

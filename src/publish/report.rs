@@ -21,8 +21,8 @@ use crate::runtime::{now, warning_event};
 pub enum StatusWrite<R> {
     /// It is written; this is the resource with it.
     Done(Box<R>),
-    /// The resource was deleted, or deleted and created again, or the API server refuses to update this version. The watch brings what is
-    /// left to do.
+    /// The resource was deleted, or deleted and created again, which the next attempt finds out. Or the API server refuses to update this
+    /// version, and the watch brings the next one.
     Gone,
     /// It is not written, and is retried.
     Failed,
@@ -216,7 +216,11 @@ impl<R: Publishable> Publisher<R> {
             Ok(Guarded(Ok(written))) => StatusWrite::Done(Box::new(written)),
             // Somebody has changed the resource meanwhile, so that it can't be decoded any more.
             Ok(Guarded(Err(_))) => StatusWrite::Gone,
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => StatusWrite::Gone,
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
+                // The next attempt reads what is there now, and forgets a resource that is gone.
+                self.queue.add(key.clone());
+                StatusWrite::Gone
+            }
             Err(kube::Error::Api(status)) if status.is_invalid() => {
                 self.report_refused_update(key, resource, &status).await;
                 StatusWrite::Gone

@@ -67,6 +67,7 @@ impl<R: Publishable> Publisher<R> {
             status.message.trim_end_matches('.')
         );
         runtime.events.publish(resource, &warning_event(UPDATE_REFUSED, "Publish", note)).await;
+        self.queue.unschedule(key);
         self.forget(key);
     }
 

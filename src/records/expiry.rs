@@ -17,7 +17,7 @@ use super::names::record_name;
 use super::retention::RetentionPolicy;
 use super::store::{RecordState, Records};
 use crate::resources::SlimDoraDeployment;
-use crate::runtime::{Context, now, warning_event};
+use crate::runtime::{Backoff, Context, now, warning_event};
 use crate::settings::{ActiveSettings, RetentionSettings};
 use crate::workloads::Index;
 
@@ -29,6 +29,9 @@ const MAX_PERIOD: Duration = Duration::from_hours(1);
 
 /// Shortest time between two searches. During a backlog, each delivered record asks for one.
 const MIN_PERIOD: Duration = Duration::from_secs(1);
+
+/// Bounds of the first and the longest delay of a search after deletions failed.
+pub(super) const RETRY_DELAYS: (Duration, Duration) = (Duration::from_secs(10), MAX_PERIOD);
 
 /// Reason of the Event on the lease about undelivered records that were deleted.
 const UNDELIVERED_EXPIRED: &str = "UndeliveredRecordsExpired";
@@ -44,6 +47,8 @@ pub(super) struct Expiry {
     pub lease: Lease,
     /// Notified when records may have expired before the next regular search.
     pub requested: Notify,
+    /// Delays of the searches after failed deletions.
+    pub backoff: Backoff<()>,
 }
 
 /// How a deletion ended that the API server answered.
@@ -76,7 +81,7 @@ impl SearchResult {
 
     /// Whether the API server can't be reached, so that the rest of the search would fail too.
     fn is_cut_short(&self) -> bool {
-        self.error.as_ref().is_some_and(|error| !matches!(error, kube::Error::Api(_)))
+        self.error.as_ref().is_some_and(|error| matches!(error, kube::Error::Service(_) | kube::Error::HyperError(_)))
     }
 }
 
@@ -102,21 +107,28 @@ impl Expiry {
         tenth.clamp(MIN_PERIOD, MAX_PERIOD)
     }
 
-    /// Waits until the next search is due: at the time `regular`, or before if there may be too many records.
-    pub async fn next_search(&self, regular: Instant) {
-        tokio::time::sleep(MIN_PERIOD).await;
+    /// Waits until the next search is due: at the time `regular`, or before if there may be too many records. While deletions fail, the
+    /// searches in between wait with exponential backoff.
+    pub async fn next_search(&self, regular: Instant, has_failures: bool) {
+        let pause = if has_failures { self.backoff.next_delay(&()) } else { Duration::ZERO };
+        if !has_failures {
+            self.backoff.forget(&());
+        }
+        tokio::time::sleep(pause.max(MIN_PERIOD)).await;
         let _ = tokio::time::timeout_at(regular, self.requested.notified()).await;
     }
 
     /// Deletes all records that have expired. Nothing is listed: the records are in memory, and each one that has expired is
-    /// read once more.
-    pub async fn search(&self) {
+    /// read once more. Returns whether deletions failed.
+    pub async fn search(&self) -> bool {
         let mut total = SearchResult::default();
         let workloads = self.records.owners().into_iter();
         self.collect(stream::iter(workloads.map(|(key, uid)| self.expire_workload(key, uid))), &mut total).await;
         let namespaces = self.records.namespaces_with_applied().into_iter();
         self.collect(stream::iter(namespaces.map(|namespace| self.expire_applied(namespace))), &mut total).await;
+        let has_failures = total.failures > 0;
         self.report(total).await;
+        has_failures
     }
 
     async fn collect<F: Future<Output = SearchResult>>(
@@ -208,7 +220,8 @@ impl Expiry {
         }
         let parameters = DeleteParams::default().preconditions(record.preconditions());
         match api.delete(name, &parameters).await {
-            Ok(_) => Ok(Deletion::Deleted),
+            // The response may be the record, which can't be decoded if somebody has added such properties.
+            Ok(_) | Err(kube::Error::SerdeError(_)) => Ok(Deletion::Deleted),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Deletion::Missing),
             Err(kube::Error::Api(status)) if status.is_conflict() => Ok(Deletion::Changed),
             Err(error) => Err(error),

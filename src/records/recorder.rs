@@ -13,14 +13,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::expiry::Expiry;
+use super::expiry::{Expiry, RETRY_DELAYS};
 use super::retention::RetentionPolicy;
 use super::retries::{Cause, Retries};
 use super::store::{RecordState, Records};
 use super::taken_names::{RETRY_TAKEN_NAME, TakenNames};
 use super::writer::{OnWritten, RecordWriter, WorkloadState, WriteResult};
 use crate::resources::SlimDoraDeployment;
-use crate::runtime::{Context, WorkQueue, is_namespace_gone, later, now, requeue_delay};
+use crate::runtime::{Backoff, Context, WorkQueue, is_namespace_gone, later, now, requeue_delay};
 use crate::settings::ActiveSettings;
 use crate::workloads::{Index, NamespaceState, Snapshot};
 
@@ -80,6 +80,7 @@ impl RolloutRecorder {
             policy: RetentionPolicy::new(&settings.file.retention),
             lease,
             requested: Notify::new(),
+            backoff: Backoff::new(RETRY_DELAYS.0, RETRY_DELAYS.1),
         };
         let writer = RecordWriter {
             context,
@@ -139,8 +140,8 @@ impl RolloutRecorder {
         let period = self.expiry.period();
         let mut regular = later(Instant::now(), period);
         loop {
-            self.expiry.search().await;
-            self.expiry.next_search(regular).await;
+            let has_failures = self.expiry.search().await;
+            self.expiry.next_search(regular, has_failures).await;
             if Instant::now() >= regular {
                 regular = later(Instant::now(), period);
                 self.enqueue_recorded();
@@ -159,8 +160,16 @@ impl RolloutRecorder {
         if gone_at(&snapshot).is_some_and(|time| time <= now()) {
             return self.drop_unrecorded(&uid, &snapshot, snapshot.past_observations.len());
         }
+        if let Some(time) = unknown_until(&snapshot).filter(|time| *time > now()) {
+            return self.requeue_at(uid, Some(time));
+        }
         self.report_dropped(&uid, &snapshot);
-        for key in self.keys(&uid, &snapshot) {
+        let keys = self.keys(&uid, &snapshot);
+        if keys.is_empty() {
+            self.retries.forget(&uid);
+            self.writer.taken_names.forget(&uid);
+        }
+        for key in keys {
             let workload = WorkloadState { uid: Arc::clone(&uid), key, snapshot: snapshot.clone() };
             self.reconcile_workload(&workload, policy).await;
         }
@@ -239,8 +248,25 @@ impl RolloutRecorder {
         }
     }
 
-    /// Writes `changes` in their order. A record whose name is taken doesn't block the others.
+    /// Writes `changes`, and then lets the automatic incidents look at the workload: a write that fails doesn't hold them back.
     async fn record(
+        &self,
+        workload: &WorkloadState,
+        policy: &Policy,
+        changes: &[Change<'_>],
+    ) -> Result<WriteResult, kube::Error> {
+        let result = self.write_all(workload, policy, changes).await;
+        let WorkloadState { uid, key, snapshot } = workload;
+        if matches!(result, Ok(WriteResult::Written)) {
+            self.index.mark_recorded(uid, snapshot);
+        }
+        let available = snapshot.observation.as_ref().and_then(|observation| observation.workload.conditions.available);
+        (self.on_reconciled)(uid, available, &self.records.revisions(key, uid));
+        result
+    }
+
+    /// Writes `changes` in their order. A record whose name is taken doesn't block the others.
+    async fn write_all(
         &self,
         workload: &WorkloadState,
         policy: &Policy,
@@ -254,10 +280,6 @@ impl RolloutRecorder {
                 WriteResult::Outdated => return Ok(WriteResult::Outdated),
             }
         }
-        let WorkloadState { uid, key, snapshot } = workload;
-        self.index.mark_recorded(uid, snapshot);
-        let available = snapshot.observation.as_ref().and_then(|observation| observation.workload.conditions.available);
-        (self.on_reconciled)(uid, available, &self.records.revisions(key, uid));
         Ok(result)
     }
 
@@ -321,8 +343,17 @@ impl RolloutRecorder {
 /// namespace exists.
 fn gone_at(snapshot: &Snapshot) -> Option<Timestamp> {
     match (snapshot.namespace, &snapshot.observation, snapshot.past_observations.last()) {
-        (NamespaceState::Recreated, _, _) => Some(Timestamp::MIN),
+        (NamespaceState::Recreated(_), None, _) => Some(Timestamp::MIN),
         (NamespaceState::Missing, None, Some(last)) => last.until.checked_add(NAMESPACE_WAIT).ok(),
+        _ => None,
+    }
+}
+
+/// Until when it is unknown whether a workload that seems older than its namespace is gone: the watch may not have brought its deletion
+/// yet. A workload that is still there afterwards belongs to the namespace, and the clocks of two API servers differ.
+fn unknown_until(snapshot: &Snapshot) -> Option<Timestamp> {
+    match (snapshot.namespace, &snapshot.observation) {
+        (NamespaceState::Recreated(created), Some(_)) => created.checked_add(NAMESPACE_WAIT).ok(),
         _ => None,
     }
 }

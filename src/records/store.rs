@@ -322,7 +322,8 @@ impl Records {
         match records.iter_mut().find(|record| have_same_name(&record.revision, &revision)) {
             Some(record) => {
                 record.listing = listing;
-                if record.state.generation <= state.generation {
+                // A record that was deleted and created again begins with another generation.
+                if record.state.generation <= state.generation || record.state.created != state.created {
                     record.revision = revision;
                     record.state = state;
                 }
@@ -569,6 +570,20 @@ pub(super) mod tests {
         assert_eq!(written, RecordState::of(&serde_json::from_value(staging).unwrap(), &settings).incident);
         let expected = (IncidentTriggers::NONE, true, UnixSeconds::of(loss), Some(7));
         assert_eq!((written.triggers, written.has_incident, written.reported_loss, written.rolled_back_by()), expected);
+    }
+
+    #[test]
+    fn record_that_was_created_again_replaces_the_old_one() {
+        let records = Records::default();
+        let state = |generation, created| RecordState {
+            generation,
+            created: UnixSeconds::of(Timestamp::from_second(created).unwrap()),
+            ..RecordState::default()
+        };
+        let set = |outcome, state| records.set(&"d".into(), &key("shop"), revision(1, outcome), state);
+        set(Outcome::Failed, state(4, 100));
+        set(Outcome::Succeeded, state(1, 200));
+        assert_eq!(all(&records), [revision(1, Outcome::Succeeded)]);
     }
 
     #[test]

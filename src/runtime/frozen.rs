@@ -1,10 +1,7 @@
 //! Parts of the process that make no progress.
 
-use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
-
-use super::WorkQueue;
 
 /// How long a part may work on one thing before it counts as frozen. Every request has a timeout, so that only a fault lasts longer.
 pub const FROZEN_AFTER: Duration = Duration::from_mins(5);
@@ -21,15 +18,15 @@ pub struct FrozenPart {
 /// Returns the parts that are frozen now.
 pub type FrozenFn = Arc<dyn Fn() -> Vec<FrozenPart> + Send + Sync>;
 
-/// The part that works on `queue`, if it has worked on the same key for [`FROZEN_AFTER`]. `subject` names the part, and `key` the key in
-/// the text.
-pub fn frozen_worker<K: Clone + Hash + Ord>(
-    queue: &WorkQueue<K>,
+/// The part that works on a queue, if it has worked on the same key for [`FROZEN_AFTER`]. `longest` is that key and the time
+/// ([`WorkQueue::longest_in_process`](super::WorkQueue::longest_in_process)), `subject` names the part, and `key` the key in the text.
+pub fn frozen_worker<K>(
+    longest: Option<(K, Duration)>,
     part: &'static str,
     subject: &str,
     key: impl Fn(&K) -> String,
 ) -> Option<FrozenPart> {
-    let (longest, duration) = queue.longest_in_process()?;
+    let (longest, duration) = longest?;
     let text = || format!("{subject} has worked on {} for {} s", key(&longest), duration.as_secs());
     (duration >= FROZEN_AFTER).then(|| FrozenPart { part, text: text() })
 }
@@ -39,11 +36,14 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::runtime::WorkQueue;
 
     #[tokio::test(start_paused = true)]
     async fn worker_is_frozen_after_five_minutes_on_one_key() {
         let (queue, stop) = (WorkQueue::default(), CancellationToken::new());
-        let frozen = || frozen_worker(&queue, "publisher", "the publisher", |key: &&str| format!("shop/{key}"));
+        let frozen = || {
+            frozen_worker(queue.longest_in_process(), "publisher", "the publisher", |key: &&str| format!("shop/{key}"))
+        };
         queue.add("down");
         let work = queue.run(1, 1, &stop, async |_| std::future::pending().await);
         let observed = async {

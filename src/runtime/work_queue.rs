@@ -104,6 +104,11 @@ impl<K: Clone + Hash + Ord> WorkQueue<K> {
         self.state.lock().forget(key);
     }
 
+    /// Takes back a retry of `key` that was scheduled with [`WorkQueue::add_after`] or [`WorkQueue::park`]. A key that was added stays.
+    pub fn unschedule(&self, key: &K) {
+        self.state.lock().unschedule(key);
+    }
+
     /// The key that is being processed for the longest time, and for how long.
     #[must_use]
     pub fn longest_in_process(&self) -> Option<(K, Duration)> {
@@ -223,7 +228,7 @@ impl<K: Clone + Hash + Ord> WorkQueue<K> {
         self.state.lock().added_at.values().min().map(Instant::elapsed)
     }
 
-    /// Removes and returns all keys that are ready, instead of [`WorkQueue::run`]: for a consumer that works on them at once.
+    /// Removes and returns all keys that are ready, instead of [`WorkQueue::run`]: for a simulation that works on them at once.
     #[must_use]
     pub fn drain(&self) -> Vec<K> {
         let mut state = self.state.lock();
@@ -281,6 +286,14 @@ impl<K: Clone + Hash + Ord> State<K> {
         self.dirty.remove(key);
         self.parked.remove(key);
         if !self.processing.contains_key(key) {
+            self.finish(key);
+        }
+    }
+
+    fn unschedule(&mut self, key: &K) {
+        self.delayed.remove(key);
+        self.parked.remove(key);
+        if !self.processing.contains_key(key) && !self.ready.contains(key) {
             self.finish(key);
         }
     }

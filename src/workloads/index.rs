@@ -56,8 +56,8 @@ pub enum NamespaceState {
     Missing,
     /// It exists.
     Present,
-    /// It was deleted and created again, so the workload is gone with the earlier namespace of that name.
-    Recreated,
+    /// It is younger than the workload: it was deleted and created again at this time, or the clocks of API servers differ.
+    Recreated(Timestamp),
 }
 
 #[derive(Debug, Default)]
@@ -95,7 +95,11 @@ impl NamespaceMetadata {
             return NamespaceState::Present;
         };
         // The clocks of two API servers can differ by a moment.
-        if own.duration_since(created) > CLOCK_MARGIN { NamespaceState::Recreated } else { NamespaceState::Present }
+        if own.duration_since(created) > CLOCK_MARGIN {
+            NamespaceState::Recreated(own)
+        } else {
+            NamespaceState::Present
+        }
     }
 }
 
@@ -532,7 +536,7 @@ mod tests {
         apply_namespace(&index, 100);
         assert_eq!(state(100), NamespaceState::Present);
         assert_eq!(state(98), NamespaceState::Present, "clocks differ");
-        assert_eq!(state(97), NamespaceState::Recreated);
+        assert_eq!(state(97), NamespaceState::Recreated(test_support::time(100)));
     }
 
     #[test]

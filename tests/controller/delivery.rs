@@ -88,9 +88,9 @@ async fn a_backlog_is_delivered_in_bulk() -> TestResult {
     let created: Vec<_> = futures::stream::iter((0..many).map(create)).buffer_unordered(AT_ONCE).collect().await;
     created.into_iter().collect::<Result<Vec<_>, _>>()?;
     setup.apply_in(&namespace, &incident("down", "priority: high")).await?;
-    // Without credentials, the first attempts fail, and everything else waits.
+    // Without credentials, each record says so once, and waits.
     controller.waiting("DoraDeployment", many).await?;
-    controller.shows("port_dora_delivery_paused{reason=\"NoCredentials\"} 1").await?;
+    controller.shows(&format!("port_dora_resources_parked{{kind=\"DoraDeployment\"}} {many}")).await?;
     assert_eq!(setup.port.requests().len(), 0);
 
     let options = port_sim::Options::default();

@@ -40,6 +40,10 @@ fn admitted(gate: &PortGate) -> usize {
     gate.admit(20).map_or(0, |(max, _)| max)
 }
 
+fn unauthorized() -> Error {
+    Error::Unauthorized(Box::new(response(401)))
+}
+
 fn reason(gate: &PortGate) -> Option<ErrorKind> {
     gate.pauses().borrow().as_ref().map(|pause| pause.reason)
 }
@@ -68,7 +72,7 @@ fn each_answer_says_whether_port_works() {
         (Err(Error::Forbidden(Box::new(response(403)))), "failure"),
         (Err(unexpected), "failure"),
         (Err(limited(60)), "stop"),
-        (Err(Error::NoCredentials), "stop"),
+        (Err(Error::NoCredentials), "none"),
         (Err(Error::WrongCredentials(Box::new(response(401)))), "stop"),
         (Err(Error::Unauthorized(Box::new(response(401)))), "stop"),
     ] {
@@ -140,13 +144,13 @@ async fn probes_have_one_key_and_longer_and_longer_delays() {
 #[tokio::test(start_paused = true)]
 async fn probe_without_a_request_is_followed_by_another() {
     let gate = gate();
-    observe(&gate, &["a"], &Err(Error::NoCredentials));
+    observe(&gate, &["a"], &Err(unauthorized()));
     tokio::time::advance(CREDENTIALS_DELAY).await;
     for _ in 0..3 {
         assert_eq!(admitted(&gate), 1);
     }
     let probe = gate.admit(20);
-    observe(&gate, &["a"], &Err(Error::NoCredentials));
+    observe(&gate, &["a"], &Err(unauthorized()));
     drop(probe);
     assert_eq!(admitted(&gate), 0);
 }

@@ -103,7 +103,12 @@ impl TestEnv {
 
     /// Applies the Deployment `web` of this UID at revision 1, created a minute ago.
     fn apply_web(&self, uid: &str) {
-        let created = now().checked_sub(SignedDuration::from_mins(1)).ok();
+        self.apply_web_of(uid, SignedDuration::from_mins(1));
+    }
+
+    /// As [`TestEnv::apply_web`], created this long ago.
+    fn apply_web_of(&self, uid: &str, age: SignedDuration) {
+        let created = now().checked_sub(age).ok();
         let replica_set = test_support::replica_set("web-5f", 1, 0);
         let replica_set = Revision { uid: format!("00abcdef-{uid}").into(), created, ..replica_set };
         self.index.revision_applied(WorkloadKind::Deployment, uid.into(), replica_set);
@@ -190,6 +195,22 @@ async fn nothing_is_recorded_in_a_later_namespace() {
 
     env.apply_namespace(60);
     env.apply_web(UID);
+    env.reconcile().await;
+    assert_eq!(env.requests(), [post()]);
+}
+
+#[tokio::test]
+async fn workload_older_than_its_namespace_is_recorded_later() {
+    let env = TestEnv::new(created).await;
+    env.apply_namespace(5);
+    env.apply_web(UID);
+    env.reconcile().await;
+    assert_eq!((env.requests(), env.queue.len()), (vec![], 1), "the watch may not have brought its deletion yet");
+
+    // The clocks of two API servers differ.
+    let env = TestEnv::new(created).await;
+    env.apply_namespace(90);
+    env.apply_web_of(UID, SignedDuration::from_secs(100));
     env.reconcile().await;
     assert_eq!(env.requests(), [post()]);
 }

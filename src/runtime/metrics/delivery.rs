@@ -19,12 +19,11 @@ const KINDS: [&str; 2] = ["DoraDeployment", "DoraIncident"];
 const REFUSAL_REASONS: [&str; 4] = [UNDECODABLE, UPDATE_REFUSED, IDENTIFIER_TAKEN, FOREIGN_IDENTIFIER];
 
 /// The errors because of which all deliveries may wait.
-const PAUSE_REASONS: [ErrorKind; 9] = [
+const PAUSE_REASONS: [ErrorKind; 8] = [
     ErrorKind::Unreachable,
     ErrorKind::TimedOut,
     ErrorKind::Unauthorized,
     ErrorKind::WrongCredentials,
-    ErrorKind::NoCredentials,
     ErrorKind::Forbidden,
     ErrorKind::RateLimited,
     ErrorKind::ServerError,

@@ -205,7 +205,7 @@ mod tests {
             "port_dora_deliveries_failed_total{kind=\"DoraDeployment\",reason=\"Unreachable\"} 0",
             "port_dora_resources_refused_total{kind=\"DoraDeployment\",reason=\"Undecodable\"} 0",
             "port_dora_entities_orphaned_total{kind=\"DoraIncident\"} 0",
-            "port_dora_delivery_pauses_total{reason=\"NoCredentials\"} 0",
+            "port_dora_delivery_pauses_total{reason=\"Unauthorized\"} 0",
             "port_dora_delivery_probes_total{result=\"succeeded\"} 0",
             "port_dora_resources_refused_total{kind=\"DoraDeployment\",reason=\"ForeignIdentifier\"} 0",
             "port_dora_requests_total{route=\"upsert\",status=\"none\"} 0",

@@ -9,7 +9,8 @@ use prometheus_client::registry::Registry;
 use super::saturated;
 
 /// The parts of the process that may freeze.
-pub const PARTS: [&str; 5] = ["recorder", "automatic_incidents", "deployment_publisher", "incident_publisher", "watch"];
+pub const PARTS: [&str; 6] =
+    ["recorder", "automatic_incidents", "deployment_publisher", "incident_publisher", "deletions", "watch"];
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct PartLabel {

@@ -174,6 +174,25 @@ async fn forgotten_key_comes_only_if_added_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn unscheduled_key_comes_only_if_added() {
+    let queue = WorkQueue::default();
+    for key in ["a", "b", "c"] {
+        queue.add(key);
+    }
+    assert_eq!(queue.next_ready(20).await, ["a", "b", "c"]);
+    queue.add_after("a", Duration::from_secs(1));
+    queue.park("b");
+    queue.add("c");
+    for key in ["a", "b", "c"] {
+        queue.unschedule(&key);
+        queue.done(&key);
+    }
+    assert_eq!((queue.len(), queue.next_ready(20).await), (1, vec!["c"]));
+    queue.done(&"c");
+    assert!(queue.is_empty() && queue.oldest().is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn longest_work_shows_since_when_it_runs() {
     let queue = WorkQueue::default();
     queue.add("stuck");
