@@ -42,6 +42,10 @@ impl GroupIncident {
     #[must_use]
     pub fn of(incident: &DoraIncident, now: Timestamp) -> Option<Self> {
         let IncidentTimes { opened, resolved, .. } = IncidentTimes::of(incident, now);
+        // Nobody has resolved it later than now. The creation is a time that only the API server sets, and unlike `now` it stays the same,
+        // so that an incident which ends in 2199 doesn't cover each later episode.
+        let created = || incident.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0.min(now));
+        let resolved = resolved.map(|resolved| if resolved > now { created() } else { resolved });
         let state = match incident.spec.status {
             IncidentStatus::Open => GroupIncidentState::Open { opened, is_stated: incident.spec.created_at.is_some() },
             IncidentStatus::Resolved => GroupIncidentState::Resolved(resolved.unwrap_or(now)),
@@ -103,7 +107,8 @@ impl IgnoreReason {
     }
 }
 
-/// Decides what `notification` means. `incidents` are the incidents of its group: the open ones, and the one that was resolved last.
+/// Decides what `notification` means. `incidents` are the incidents of its group that count: the open ones, and the one that was resolved
+/// last, in the namespaces that the notification names and in the namespace of the controller.
 ///
 /// Notifications can arrive twice and late. So a notification opens no incident if its alerts started before the last incident of the
 /// group was resolved, and it resolves no incident that began after its alerts ended.
@@ -129,18 +134,22 @@ fn decide_firing(notification: &Notification, incidents: &[GroupIncident], now: 
 }
 
 fn decide_resolved(notification: &Notification, incidents: &[GroupIncident], now: Timestamp) -> Decision {
-    let ended = notification.ended().unwrap_or(now).min(now);
-    let resolution = |incident: &GroupIncident| match incident.state {
-        GroupIncidentState::Open { opened, is_stated } if !is_stated || opened <= ended => {
-            Some((incident.clone(), ended.max(opened)))
-        }
-        _ => None,
-    };
-    let resolutions: Vec<_> = incidents.iter().filter_map(resolution).collect();
+    let with_time = |incident: &GroupIncident| Some((incident.clone(), resolution(notification, incident, now)?));
+    let resolutions: Vec<_> = incidents.iter().filter_map(with_time).collect();
     if resolutions.is_empty() {
         return Decision::Ignore(IgnoreReason::NoOpenIncident);
     }
     Decision::Resolve(resolutions)
+}
+
+/// The time at which the end of all alerts of `notification` resolves `incident`, if it does.
+#[must_use]
+pub fn resolution(notification: &Notification, incident: &GroupIncident, now: Timestamp) -> Option<Timestamp> {
+    let ended = notification.ended().unwrap_or(now).min(now);
+    match incident.state {
+        GroupIncidentState::Open { opened, is_stated } if !is_stated || opened <= ended => Some(ended.max(opened)),
+        _ => None,
+    }
 }
 
 /// Whether the end of the alerts may have arrived before the watch has brought the incident of their episode, which another replica has

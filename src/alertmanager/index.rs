@@ -1,6 +1,7 @@
 //! The incidents of each group of alerts, from the watch on incidents.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -16,6 +17,10 @@ use crate::runtime::{ListMark, Listing};
 /// Resolved incidents of a group whose time is unknown and that are read for a decision. The controller writes that time into `status`
 /// soon, so there are few.
 const MAX_UNKNOWN_TIMES: usize = 10;
+
+/// Open incidents of a group that are read for one notification. A group has one, so more of them are a mistake, or an attempt to make
+/// the controller busy.
+pub(super) const MAX_OPEN: usize = 10;
 
 /// The incidents of each group of alerts, a few bytes for each.
 ///
@@ -35,6 +40,8 @@ struct State {
 #[derive(Clone, Copy, Debug)]
 struct Row {
     episode: Episode,
+    /// When the incident began, if it says so. It only decides which incidents are read first.
+    opened: Option<Timestamp>,
     listing: ListMark,
 }
 
@@ -57,11 +64,11 @@ impl Episode {
 }
 
 impl State {
-    fn insert(&mut self, metadata: &ObjectMeta, episode: Episode) {
+    fn insert(&mut self, metadata: &ObjectMeta, episode: Episode, opened: Option<Timestamp>) {
         let (Some(group), Some(key)) = (group(metadata), ResourceKey::of(metadata)) else {
             return;
         };
-        let row = Row { episode, listing: self.listing.mark() };
+        let row = Row { episode, opened, listing: self.listing.mark() };
         match self.groups.get_mut(group) {
             Some(incidents) => incidents.insert(key, row),
             None => self.groups.entry(group.into()).or_default().insert(key, row),
@@ -74,13 +81,16 @@ impl AlertIndex {
     ///
     /// An incident whose label was changed also stays in its previous group until the next list. The store reads it and sees that.
     pub fn applied(&self, incident: &SlimDoraIncident) {
-        self.0.lock().insert(incident.meta(), Episode::new(incident.spec.status, incident.resolved_at()));
+        let episode = Episode::new(incident.spec.status, incident.resolved_at());
+        self.0.lock().insert(incident.meta(), episode, incident.opened_at());
     }
 
     /// Takes in an incident as the API server returned it to its writer. The watch brings it later.
     pub(super) fn written(&self, incident: &DoraIncident) {
         let resolved = incident.spec.resolved_at.as_ref().map(|time| time.0);
-        self.0.lock().insert(incident.meta(), Episode::new(incident.spec.status, resolved));
+        let opened = incident.spec.created_at.as_ref().or(incident.meta().creation_timestamp.as_ref());
+        let episode = Episode::new(incident.spec.status, resolved);
+        self.0.lock().insert(incident.meta(), episode, opened.map(|time| time.0));
     }
 
     /// Takes in that an incident was deleted.
@@ -112,28 +122,48 @@ impl AlertIndex {
         *is_complete = true;
     }
 
-    /// The incidents of a group that matter for a decision: the open ones, the one that was resolved last, and those whose time is
-    /// unknown. `None` until the first list is complete.
+    /// The incidents of a group in these namespaces that matter for a decision: the open ones, the one that was resolved last, and those
+    /// whose time is unknown or after `now`. `None` until the first list is complete.
+    ///
+    /// Everybody who may create incidents in a namespace can give them the label of any group. So the caller names the namespaces whose
+    /// incidents count.
     #[must_use]
-    pub fn relevant(&self, group: &str) -> Option<Vec<(ResourceKey, Episode)>> {
+    pub fn relevant(
+        &self,
+        group: &str,
+        namespaces: &BTreeSet<&str>,
+        now: Timestamp,
+    ) -> Option<Vec<(ResourceKey, Episode)>> {
         let state = self.0.lock();
         if !state.is_complete {
             return None;
         }
-        let (mut relevant, mut unknown, mut latest) = (Vec::new(), Vec::new(), None);
-        for (key, row) in state.groups.get(group).into_iter().flatten() {
+        let (mut open, mut unknown, mut latest) = (Vec::new(), Vec::new(), None);
+        let rows = state.groups.get(group).into_iter().flatten();
+        for (key, row) in rows.filter(|(key, _)| namespaces.contains(&*key.namespace)) {
             match row.episode {
-                Episode::Open => relevant.push((key.clone(), row.episode)),
-                Episode::Resolved(None) => unknown.push(key),
-                Episode::Resolved(Some(time)) => latest = latest.max(Some((time, key))),
+                Episode::Open => open.push((key, row.opened)),
+                Episode::Resolved(Some(time)) if time.time() <= now => latest = latest.max(Some((time, key))),
+                Episode::Resolved(_) => unknown.push((key, row.opened)),
             }
         }
-        // The names of the incidents of a group end with the time of their beginning.
-        unknown.sort_unstable_by(|one, other| other.cmp(one));
-        let newest = unknown.into_iter().take(MAX_UNKNOWN_TIMES).map(|key| (key.clone(), Episode::Resolved(None)));
-        relevant.extend(newest);
+        let mut relevant: Vec<(ResourceKey, Episode)> =
+            newest(open, MAX_OPEN).into_iter().map(|key| (key.clone(), Episode::Open)).collect();
+        let unknown = newest(unknown, MAX_UNKNOWN_TIMES);
+        relevant.extend(unknown.into_iter().map(|key| (key.clone(), Episode::Resolved(None))));
         relevant.extend(latest.map(|(time, key)| (key.clone(), Episode::Resolved(Some(time)))));
         Some(relevant)
+    }
+
+    /// The open incidents of a group in all other namespaces than these, at most [`MAX_OPEN`].
+    #[must_use]
+    pub fn open_elsewhere(&self, group: &str, namespaces: &BTreeSet<&str>) -> Vec<ResourceKey> {
+        let state = self.0.lock();
+        let rows = state.groups.get(group).into_iter().flatten();
+        let is_elsewhere =
+            |(key, row): &(&ResourceKey, &Row)| row.episode == Episode::Open && !namespaces.contains(&*key.namespace);
+        let open = rows.filter(is_elsewhere).map(|(key, row)| (key, row.opened)).collect();
+        newest(open, MAX_OPEN).into_iter().cloned().collect()
     }
 
     /// Whether the index has this incident of the group.
@@ -141,6 +171,21 @@ impl AlertIndex {
     pub fn knows(&self, group: &str, incident: &ResourceKey) -> bool {
         self.0.lock().groups.get(group).is_some_and(|incidents| incidents.contains_key(incident))
     }
+}
+
+/// At most `max` of these incidents: first the newest of each namespace, then the second newest of each, and so on. So the incidents of
+/// one namespace don't displace those of another.
+pub(super) fn newest<K: Borrow<ResourceKey> + Ord>(mut incidents: Vec<(K, Option<Timestamp>)>, max: usize) -> Vec<K> {
+    incidents.sort_unstable_by(|one, other| (other.1, &other.0).cmp(&(one.1, &one.0)));
+    let mut of_namespace: HashMap<Arc<str>, usize> = HashMap::new();
+    let mut ranked: Vec<(usize, K)> = Vec::with_capacity(incidents.len());
+    for (key, _) in incidents {
+        let rank = of_namespace.entry(Arc::clone(&key.borrow().namespace)).or_default();
+        ranked.push((*rank, key));
+        *rank += 1;
+    }
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.into_iter().take(max).map(|(_, key)| key).collect()
 }
 
 /// The label of the group.
@@ -166,9 +211,11 @@ mod tests {
         .unwrap()
     }
 
+    const NOW: &str = "2026-03-01T00:00:00Z";
+
     fn relevant(index: &AlertIndex) -> Option<Vec<String>> {
-        let mut names: Vec<String> =
-            index.relevant("group")?.into_iter().map(|(key, _)| key.name.to_string()).collect();
+        let relevant = index.relevant("group", &["own", "shop"].into(), NOW.parse().unwrap())?;
+        let mut names: Vec<String> = relevant.into_iter().map(|(key, _)| key.name.to_string()).collect();
         names.sort();
         Some(names)
     }
@@ -189,6 +236,53 @@ mod tests {
         assert_eq!(relevant(&index).unwrap(), ["a-27", "open", "unknown"]);
         index.applied(&incident("unknown", Some("2026-02-01T00:00:00Z")));
         assert_eq!(relevant(&index).unwrap(), ["open", "unknown"]);
+    }
+
+    fn incident_in(namespace: &str, name: &str, resolved: Option<&str>) -> SlimDoraIncident {
+        let mut value = json!({
+            "apiVersion": "dora.port.io/v1alpha1", "kind": "DoraIncident",
+            "metadata": {"name": name, "namespace": namespace, "labels": {GROUP_LABEL: "group"}},
+            "spec": {"status": "open"},
+        });
+        if let Some(time) = resolved {
+            value["spec"] = json!({"status": "resolved", "resolvedAt": time});
+        }
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn incidents_of_other_namespaces_do_not_count() {
+        let index = AlertIndex::default();
+        index.list_finished();
+        index.applied(&incident_in("evil", "open", None));
+        index.applied(&incident_in("evil", "resolved", Some("2026-02-28T00:00:00Z")));
+        assert!(relevant(&index).unwrap().is_empty());
+        index.applied(&incident_in("own", "fallback", None));
+        index.applied(&incident("named", None));
+        assert_eq!(relevant(&index).unwrap(), ["fallback", "named"]);
+        let elsewhere = index.open_elsewhere("group", &["own", "shop"].into());
+        assert_eq!(elsewhere, [ResourceKey { namespace: "evil".into(), name: "open".into() }]);
+    }
+
+    #[test]
+    fn future_resolution_hides_no_earlier_one() {
+        let index = AlertIndex::default();
+        index.list_finished();
+        index.applied(&incident("future", Some("2199-01-01T00:00:00Z")));
+        index.applied(&incident("past", Some("2026-02-01T00:00:00Z")));
+        assert_eq!(relevant(&index).unwrap(), ["future", "past"]);
+    }
+
+    #[test]
+    fn few_open_incidents_of_each_namespace_are_read() {
+        let index = AlertIndex::default();
+        index.list_finished();
+        for number in 0..500 {
+            index.applied(&incident_in("own", &format!("flood-{number:03}"), None));
+        }
+        index.applied(&incident("a", None));
+        let names = relevant(&index).unwrap();
+        assert_eq!((names.len(), names[0].as_str(), names[9].as_str()), (MAX_OPEN, "a", "flood-499"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod decide;
 mod index;
+mod locks;
 mod manifest;
 mod notification;
 mod receiver;

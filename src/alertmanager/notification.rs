@@ -1,7 +1,7 @@
 //! The notification that Alertmanager sends to a webhook: version 4 of its
 //! [data](https://prometheus.io/docs/alerting/latest/configuration/#webhook_config).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use rollout::is_supported_time;
@@ -129,6 +129,15 @@ impl Notification {
             AlertSource::GeneratorUrl => [first.map(|alert| &alert.generator_url), None, None],
         };
         values.into_iter().flatten().map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    /// The values of this label in the whole notification: of all alerts together, of the group, and of each alert. Alertmanager sets
+    /// them, so they say whose alerts these are.
+    #[must_use]
+    pub fn label_values(&self, label: &str) -> BTreeSet<&str> {
+        let labels = [&self.common_labels, &self.group_labels].into_iter();
+        let values = labels.chain(self.alerts.iter().map(|alert| &alert.labels)).filter_map(|labels| labels.get(label));
+        values.map(String::as_str).filter(|value| !value.is_empty()).collect()
     }
 
     fn firing(&self) -> impl Iterator<Item = &Alert> {

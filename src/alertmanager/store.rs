@@ -1,18 +1,21 @@
 //! Stores what a notification means as incidents in the cluster.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
-use tokio::sync::Mutex;
 use tracing::{debug, info, warn};
 
-use super::decide::{Decision, GroupIncident, GroupIncidentState, IgnoreReason, decide, group_hash, may_be_early};
-use super::index::{AlertIndex, Episode};
+use super::decide::{
+    Decision, GroupIncident, GroupIncidentState, IgnoreReason, decide, group_hash, may_be_early, resolution,
+};
+use super::index::{AlertIndex, Episode, MAX_OPEN, newest};
+use super::locks::GroupLocks;
 use super::manifest::{GROUP_LABEL, TargetNamespace, WORKLOAD_ANNOTATION, new_incident, resolve_patch};
-use super::notification::Notification;
+use super::notification::{AlertStatus, Notification};
 use crate::resources::{DoraIncident, Guarded, ResourceKey, is_object_name};
 use crate::runtime::is_namespace_gone;
 use crate::settings::{AlertSource, AlertmanagerSettings};
@@ -29,24 +32,38 @@ const MAX_ATTEMPTS: usize = 5;
 /// Longest name of a namespace, in characters.
 const MAX_NAMESPACE_LENGTH: usize = 63;
 
-/// Incidents in one page of a list.
-const PAGE_SIZE: u32 = 50;
+/// Incidents in one page of a list, which contains only metadata.
+const PAGE_SIZE: u32 = 500;
 
 /// Pages of the longest list. The incidents of a larger group are not searched to the end.
-const MAX_PAGES: usize = 200;
+const MAX_PAGES: usize = 20;
+
+/// Namespaces in which incidents are listed for one notification. A group that is grouped by namespace has two.
+const MAX_LISTED_NAMESPACES: usize = 10;
 
 /// Writes the incidents of alerts.
 ///
 /// Every replica writes, with or without the lease: the incident and its name follow only from the notification and from the existing
 /// incidents of the group.
+///
+/// Which incidents count: the label of a group isn't a secret, so everybody who may create incidents in a namespace can give them the
+/// label of any group. An incident of one team must not hide the alerts of another team. So only incidents in these namespaces decide
+/// whether an incident is created, and what is searched:
+///
+/// - the namespaces that the labels of the notification name,
+/// - the namespace of the controller, in which teams can't create incidents.
+///
+/// A group whose alerts move to another namespace therefore gets a second incident, in that namespace. When the group is resolved, none of
+/// its alerts fires anywhere. So the controller then also resolves the open incidents of the group in all other namespaces, after the
+/// others. That can't resolve an incident of another group, and errors there don't change the response.
 pub struct IncidentStore {
     client: Client,
     namespace: String,
     settings: AlertmanagerSettings,
     index: Arc<AlertIndex>,
-    /// Held for one notification at a time, because several Alertmanagers of a cluster send the same notification at nearly the same
-    /// time.
-    lock: Mutex<()>,
+    /// Held for one notification of a group at a time, because several Alertmanagers of a cluster send the same notification at nearly
+    /// the same time.
+    locks: GroupLocks,
 }
 
 /// The result of [`IncidentStore::store`].
@@ -83,7 +100,7 @@ impl IncidentStore {
     /// A store that writes with `client`. Alerts without an existing namespace get their incident in `namespace`.
     #[must_use]
     pub fn new(client: Client, namespace: String, settings: AlertmanagerSettings, index: Arc<AlertIndex>) -> Self {
-        Self { client, namespace, settings, index, lock: Mutex::new(()) }
+        Self { client, namespace, settings, index, locks: GroupLocks::default() }
     }
 
     /// Creates or resolves the incident of `notification`. When this returns, the API server has stored it.
@@ -91,27 +108,55 @@ impl IncidentStore {
     /// # Errors
     /// If the API server doesn't answer, or rejects the incident, or if its incidents are not listed yet.
     pub async fn store(&self, notification: &Notification) -> Result<StoreResult, StoreError> {
-        let _guard = self.lock.lock().await;
-        let mut attempt = 1;
-        loop {
-            match self.try_store(notification, Timestamp::now()).await {
-                Err(error) if error.is_outdated() && attempt < MAX_ATTEMPTS => attempt += 1,
-                result => return result,
+        let group = group_hash(notification);
+        let attempts = async {
+            let mut attempt = 1;
+            loop {
+                match self.try_store(notification, &group, Timestamp::now()).await {
+                    Err(error) if error.is_outdated() && attempt < MAX_ATTEMPTS => attempt += 1,
+                    result => return result,
+                }
             }
-        }
+        };
+        self.locks.run(&group, attempts).await
     }
 
-    async fn try_store(&self, notification: &Notification, now: Timestamp) -> Result<StoreResult, StoreError> {
-        let group = group_hash(notification);
-        let relevant = self.index.relevant(&group).ok_or(StoreError::NotListed)?;
+    async fn try_store(
+        &self,
+        notification: &Notification,
+        group: &str,
+        now: Timestamp,
+    ) -> Result<StoreResult, StoreError> {
+        let namespaces = self.namespaces(notification);
+        let relevant = self.index.relevant(group, &namespaces, now).ok_or(StoreError::NotListed)?;
         let mut incidents = Vec::new();
         for (key, episode) in relevant {
-            incidents.extend(self.read(&group, key, episode, now).await?);
+            incidents.extend(self.read(group, key, episode, now).await?);
         }
         let mut decision = decide(notification, &incidents, now);
         if decision == Decision::Ignore(IgnoreReason::NoOpenIncident) && may_be_early(notification, &incidents, now) {
-            decision = decide(notification, &self.read_unknown(&group, now).await?, now);
+            decision = decide(notification, &self.read_unknown(group, &namespaces, now).await?, now);
         }
+        let result = self.carry_out(decision, notification, group, now).await?;
+        let is_resolved = notification.status == AlertStatus::Resolved;
+        let is_stored = is_resolved && self.resolve_elsewhere(notification, group, &namespaces, now).await?;
+        Ok(if is_stored { StoreResult::Stored } else { result })
+    }
+
+    /// The namespaces whose incidents count for this notification. For the reason, see [`IncidentStore`].
+    fn namespaces<'a>(&'a self, notification: &'a Notification) -> BTreeSet<&'a str> {
+        let mut namespaces = notification.label_values(&self.settings.namespace);
+        namespaces.insert(&self.namespace);
+        namespaces
+    }
+
+    async fn carry_out(
+        &self,
+        decision: Decision,
+        notification: &Notification,
+        group: &str,
+        now: Timestamp,
+    ) -> Result<StoreResult, StoreError> {
         match decision {
             Decision::Create { started } => {
                 let target = self.target_namespace(notification).await?;
@@ -126,6 +171,57 @@ impl IncidentStore {
                 Ok(StoreResult::Unchanged)
             }
         }
+    }
+
+    /// Resolves the open incidents of the group in namespaces that its last notification doesn't name. Returns whether there was one.
+    ///
+    /// Anybody can have put them there. So an incident that can't be changed is only logged. Otherwise it would make each notification of
+    /// the group fail.
+    async fn resolve_elsewhere(
+        &self,
+        notification: &Notification,
+        group: &str,
+        namespaces: &BTreeSet<&str>,
+        now: Timestamp,
+    ) -> Result<bool, kube::Error> {
+        let mut is_resolved = false;
+        for key in self.index.open_elsewhere(group, namespaces) {
+            let ResourceKey { namespace, name } = &key;
+            let mut result = Ok(false);
+            for _ in 0..MAX_ATTEMPTS {
+                result = self.try_resolve_elsewhere(notification, group, &key, now).await;
+                if !matches!(&result, Err(kube::Error::Api(status)) if status.is_conflict()) {
+                    break;
+                }
+            }
+            match result {
+                Ok(has_changed) => is_resolved |= has_changed,
+                Err(kube::Error::Api(status)) if (400..500).contains(&status.code) && status.code != 429 => warn!(
+                    %namespace, incident = %name, error = status.message,
+                    "failed to resolve an incident in a namespace that its alerts no longer name; its status stays as it is (resolve or \
+                     delete the incident)",
+                ),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(is_resolved)
+    }
+
+    async fn try_resolve_elsewhere(
+        &self,
+        notification: &Notification,
+        group: &str,
+        key: &ResourceKey,
+        now: Timestamp,
+    ) -> Result<bool, kube::Error> {
+        let Some(incident) = self.read(group, key.clone(), Episode::Open, now).await? else {
+            return Ok(false);
+        };
+        let Some(at) = resolution(notification, &incident, now) else {
+            return Ok(false);
+        };
+        self.resolve(&incident, at).await?;
+        Ok(true)
     }
 
     /// Reads an incident of the group. `None` if it doesn't exist or is in another group. An incident that can't be decoded counts as the
@@ -159,24 +255,48 @@ impl IncidentStore {
         }
     }
 
-    /// Reads the incidents of the group that the watch has not brought yet. Only their metadata is listed.
-    async fn read_unknown(&self, group: &str, now: Timestamp) -> Result<Vec<GroupIncident>, kube::Error> {
-        let all: Api<DoraIncident> = Api::all(self.client.clone());
-        let mut parameters = ListParams::default().labels(&format!("{GROUP_LABEL}={group}")).limit(PAGE_SIZE);
+    /// Reads the incidents of the group in these namespaces that the watch has not brought yet.
+    async fn read_unknown(
+        &self,
+        group: &str,
+        namespaces: &BTreeSet<&str>,
+        now: Timestamp,
+    ) -> Result<Vec<GroupIncident>, kube::Error> {
+        // The namespace of the controller comes first, because the names of the others come from the notification.
+        let others = namespaces.iter().copied().filter(|name| *name != self.namespace && is_namespace_name(name));
+        let mut unknown = Vec::new();
+        for namespace in std::iter::once(self.namespace.as_str()).chain(others).take(MAX_LISTED_NAMESPACES) {
+            unknown.extend(self.list_unknown(group, namespace).await?);
+        }
         let mut incidents = Vec::new();
+        for key in newest(unknown, MAX_OPEN) {
+            incidents.extend(self.read(group, key, Episode::Open, now).await?);
+        }
+        Ok(incidents)
+    }
+
+    /// The incidents of the group in this namespace that the watch has not brought yet, with their creation. Only metadata is listed.
+    async fn list_unknown(
+        &self,
+        group: &str,
+        namespace: &str,
+    ) -> Result<Vec<(ResourceKey, Option<Timestamp>)>, kube::Error> {
+        let api = self.api(namespace);
+        let mut parameters = ListParams::default().labels(&format!("{GROUP_LABEL}={group}")).limit(PAGE_SIZE);
+        let mut unknown = Vec::new();
         for _ in 0..MAX_PAGES {
-            let page = all.list_metadata(&parameters).await?;
-            for key in page.items.iter().filter_map(|item| ResourceKey::of(&item.metadata)) {
-                if !self.index.knows(group, &key) {
-                    incidents.extend(self.read(group, key, Episode::Open, now).await?);
-                }
-            }
+            let page = api.list_metadata(&parameters).await?;
+            let listed = page.items.iter().filter_map(|item| {
+                let created = item.metadata.creation_timestamp.as_ref().map(|time| time.0);
+                Some((ResourceKey::of(&item.metadata)?, created))
+            });
+            unknown.extend(listed.filter(|(key, _)| !self.index.knows(group, key)));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => parameters = parameters.continue_token(&token),
                 None => break,
             }
         }
-        Ok(incidents)
+        Ok(unknown)
     }
 
     /// The namespace that all alerts share, if it exists. Otherwise the namespace of the controller.
@@ -212,7 +332,7 @@ impl IncidentStore {
 
     /// Whether `name` is the name of a namespace that isn't being deleted.
     async fn namespace_exists(&self, name: &str) -> Result<bool, kube::Error> {
-        if !is_object_name(name) || name.contains('.') || name.len() > MAX_NAMESPACE_LENGTH {
+        if !is_namespace_name(name) {
             return Ok(false);
         }
         let namespace = Api::<Namespace>::all(self.client.clone()).get_metadata_opt(name).await?;
@@ -260,6 +380,11 @@ impl IncidentStore {
     }
 }
 
+/// Whether a namespace can have this name. Another text would change the path of a request.
+fn is_namespace_name(name: &str) -> bool {
+    is_object_name(name) && !name.contains('.') && name.len() <= MAX_NAMESPACE_LENGTH
+}
+
 /// Logs which values of a notification can't be used for its incident.
 fn log_unusable(notification: &Notification, incident: &DoraIncident, now: Timestamp) {
     let group_key = &notification.group_key;
@@ -279,3 +404,6 @@ fn log_unusable(notification: &Notification, incident: &DoraIncident, now: Times
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -145,18 +145,14 @@ impl Controller {
             return false;
         };
         let claimant = Claimant { kind, key };
-        match &resource.0 {
-            Ok(decoded) => {
-                let affected = self.claims().applied(&claimant, decoded.meta(), claim(decoded));
-                self.publishing.enqueue(affected);
-                let refusal = |claim| self.claims().refusal(&claimant, decoded.meta(), &claim);
-                claim(decoded).and_then(refusal).is_some()
-            }
-            Err(_) => {
-                self.claims().listed(&claimant);
-                false
-            }
-        }
+        let Ok(decoded) = &resource.0 else {
+            self.claims().listed(&claimant);
+            return false;
+        };
+        let affected = self.claims().applied(&claimant, decoded.meta(), claim(decoded));
+        self.publishing.enqueue(affected);
+        let refusal = |claim| self.claims().refusal(&claimant, decoded.meta(), &claim);
+        claim(decoded).and_then(refusal).is_some()
     }
 
     fn claimant_gone(&self, kind: PublishedKind, metadata: &ObjectMeta) {

@@ -186,6 +186,28 @@ fn unreadable_incident_stops_nothing() {
 }
 
 #[test]
+fn future_resolution_covers_only_its_own_episode() {
+    let first = notification(&[alert("2026-01-01T10:00:00Z", None)]);
+    let mut incident = created(&first, None);
+    incident.spec.status = IncidentStatus::Resolved;
+    incident.spec.resolved_at = Some(Time(at("2199-01-01T00:00:00Z")));
+    incident.metadata.creation_timestamp = Some(Time(at("2026-01-01T10:00:05Z")));
+    let incidents = members(&[incident]);
+    assert_eq!(decide(&first, &incidents, at(NOW)), Decision::Ignore(IgnoreReason::AlreadyResolved));
+    let second = notification(&[alert("2026-01-01T11:00:00Z", None)]);
+    assert_eq!(decide(&second, &incidents, at(NOW)), Decision::Create { started: at("2026-01-01T11:00:00Z") });
+}
+
+#[test]
+fn labels_of_each_alert_name_a_namespace() {
+    let mut sent = notification(&[alert("2026-01-01T10:00:00Z", None), alert("2026-01-01T10:00:00Z", None)]);
+    assert!(sent.label_values("namespace").is_empty());
+    sent.group_labels.insert("namespace".to_owned(), "a".to_owned());
+    sent.alerts[1].labels.insert("namespace".to_owned(), "b".to_owned());
+    assert_eq!(sent.label_values("namespace"), ["a", "b"].into());
+}
+
+#[test]
 fn early_end_is_looked_for() {
     let over = notification(&[alert("2026-01-01T10:00:00Z", Some("2026-01-01T10:30:00Z"))]);
     let resolved = |time: &str| {

@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 use super::decide::{Decision, IncidentPolicy, Write, decide};
 use super::index::IncidentIndex;
 use super::input::{CachedWorkload, ReadObjects, RequiredObjects};
-use super::writer::IncidentWriter;
+use super::writer::{IncidentWriter, WriteError};
 use crate::records::Records;
 use crate::resources::ResourceKey;
 use crate::runtime::{Backoff, Context, is_namespace_gone, later, now, requeue_delay, warning_event};
@@ -31,7 +31,8 @@ const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(200), Duration
 /// series means that something undoes them.
 const ROUND_DELAYS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_mins(1));
 
-/// Delay after the API server refused a write. A retry only succeeds after somebody has changed a rule of the cluster.
+/// Delay after the API server refused a write, or after the name of an incident was in use. A retry only succeeds after somebody has
+/// changed the cluster.
 const REFUSED_RETRY_DELAY: Duration = Duration::from_mins(5);
 
 /// Opens and resolves automatic incidents.
@@ -44,7 +45,7 @@ pub struct AutoIncidentController {
     writer: IncidentWriter,
     backoff: Backoff<Uid>,
     rounds: Backoff<Uid>,
-    /// The workloads with a refused write, and when it is tried again.
+    /// The workloads with a refused write or with a name that is in use, and when it is tried again.
     refused: Mutex<HashMap<Uid, Instant>>,
 }
 
@@ -54,6 +55,9 @@ enum ReconcileError {
     /// The API server refuses a write: an admission policy, a validation rule, or missing rights.
     #[error("the API server refuses to write the incidents of {}: {source}", .workload.name)]
     Refused { workload: WorkloadKey, source: kube::Error },
+    /// Another `DoraIncident` has the name of the incident.
+    #[error("another DoraIncident has the name {name}")]
+    NameTaken { workload: WorkloadKey, name: String },
     /// The API server can't be reached, or another writer changed an object after it was read.
     #[error(transparent)]
     Temporary(#[from] kube::Error),
@@ -126,6 +130,10 @@ impl AutoIncidentController {
                 self.report_refused(&workload, &uid, &source).await;
                 queue.add_after(uid, REFUSED_RETRY_DELAY);
             }
+            Err(ReconcileError::NameTaken { workload, name }) => {
+                self.report_name_taken(&workload, &uid, &name).await;
+                queue.add_after(uid, REFUSED_RETRY_DELAY);
+            }
             Err(ReconcileError::Temporary(error)) => {
                 self.report_failed(&uid, &error);
                 let delay = self.backoff.next_delay(&uid);
@@ -155,6 +163,9 @@ impl AutoIncidentController {
         if snapshot.observation.is_none() {
             self.writer.forget(uid);
         }
+        if workloads.is_empty() {
+            self.rounds.forget(uid);
+        }
         let (mut next, mut failed) = (None, None);
         for workload in workloads {
             let cached = CachedWorkload {
@@ -183,12 +194,20 @@ impl AutoIncidentController {
         let policy = IncidentPolicy { settings: &self.settings.file.incidents, installed };
         let decide = |read: &ReadObjects| decide(&cached.input(read, &self.settings.file, now), &policy, now);
         let Decision { writes, requeue_at } = decide(&ReadObjects::default());
-        let required = RequiredObjects::of(&writes, cached);
-        if writes.is_empty() {
+        let mut required = RequiredObjects::of(&writes, cached);
+        // A loss of availability must not be ignored because of an end that is only assumed.
+        let mut unsure = self.incidents.with_assumed_end(&cached.workload, &cached.uid);
+        if !writes.is_empty() || unsure.is_empty() || decide(&ReadObjects::without_incidents(&unsure)).writes.is_empty()
+        {
+            unsure.clear();
+        }
+        required.incidents.extend(unsure.iter().cloned());
+        if writes.is_empty() && unsure.is_empty() {
             self.rounds.forget(&cached.uid);
             return Ok(requeue_at.map(|time| requeue_delay(time, now)));
         }
         let read = self.writer.read(&cached.workload, required.clone()).await?;
+        self.note_ends(cached, &read, &unsure, now);
         self.note_taken_over(cached, &read, now);
         let Decision { writes, requeue_at } = decide(&read);
         if writes.is_empty() {
@@ -199,7 +218,10 @@ impl AutoIncidentController {
         let is_possible = |write: &Write| required.include(write, cached);
         match self.write(cached, &read, &writes, is_possible).await? {
             Written::Done => Ok(Some(self.rounds.next_delay(&cached.uid))),
-            Written::Dropped => Ok(None),
+            Written::Dropped => {
+                self.rounds.forget(&cached.uid);
+                Ok(None)
+            }
         }
     }
 
@@ -211,7 +233,8 @@ impl AutoIncidentController {
         writes: &[Write],
         is_possible: impl Fn(&Write) -> bool,
     ) -> Result<Written, ReconcileError> {
-        let mut refused: Option<kube::Error> = None;
+        let mut failed: Option<ReconcileError> = None;
+        let workload = || cached.workload.clone();
         let mut missing: Vec<&str> = Vec::new();
         for write in writes {
             let has_to_wait = match write {
@@ -225,22 +248,37 @@ impl AutoIncidentController {
             }
             match self.writer.write(cached, read, write).await {
                 Ok(()) => {}
-                Err(error) if is_namespace_gone(&error) => {
-                    self.context.metrics.incidents.write_dropped();
+                Err(WriteError::NameTaken(name)) => {
+                    missing.extend(write.opened());
+                    failed.get_or_insert(ReconcileError::NameTaken { workload: workload(), name });
+                }
+                Err(WriteError::Api(error)) if is_namespace_gone(&error) => {
+                    self.context.metrics.incidents.write_dropped("NamespaceGone");
                     let WorkloadKey { namespace, kind, name } = &cached.workload;
                     debug!(%namespace, %kind, workload = %name, "the namespace is gone, so no incident can be created in it");
                     return Ok(Written::Dropped);
                 }
-                Err(error) if is_refused(&error) => {
+                Err(WriteError::Api(source)) if is_refused(&source) => {
                     missing.extend(write.opened());
-                    refused.get_or_insert(error);
+                    failed.get_or_insert(ReconcileError::Refused { workload: workload(), source });
                 }
-                Err(error) => return Err(error.into()),
+                Err(WriteError::Api(error)) => return Err(error.into()),
             }
         }
-        match refused {
-            Some(source) => Err(ReconcileError::Refused { workload: cached.workload.clone(), source }),
-            None => Ok(Written::Done),
+        failed.map_or(Ok(Written::Done), Err)
+    }
+
+    /// Notes when the incidents of these `names` ended, or that they don't exist any more, so that they are read only once.
+    fn note_ends(&self, cached: &CachedWorkload, read: &ReadObjects, names: &[String], now: Timestamp) {
+        for name in names {
+            match read.incidents.get(name) {
+                Some(Some(incident)) => self.incidents.written(incident, now),
+                Some(None) => {
+                    let namespace = Arc::clone(&cached.workload.namespace);
+                    self.incidents.deleted(&ResourceKey { namespace, name: name.as_str().into() });
+                }
+                None => {}
+            }
         }
     }
 
@@ -257,8 +295,7 @@ impl AutoIncidentController {
     /// Reports a refused write: in a metric each time, in the log and as an Event on the workload once.
     async fn report_refused(&self, workload: &WorkloadKey, uid: &Uid, error: &kube::Error) {
         self.context.metrics.incidents.write_retried(true);
-        let until = later(Instant::now(), REFUSED_RETRY_DELAY);
-        if self.refused.lock().insert(Arc::clone(uid), until).is_some() {
+        if !self.delay(uid) {
             return;
         }
         let WorkloadKey { namespace, kind, name } = workload;
@@ -274,6 +311,31 @@ impl AutoIncidentController {
         );
         let object = WorkloadObject::new(*kind, namespace, name, uid);
         self.context.events.publish(&object, &warning_event("IncidentRefused", "Write", note)).await;
+    }
+
+    /// Reports that another resource has the name of an incident: once, in a metric, in the log and as an Event on the workload.
+    async fn report_name_taken(&self, workload: &WorkloadKey, uid: &Uid, incident: &str) {
+        if !self.delay(uid) {
+            return;
+        }
+        self.context.metrics.incidents.write_dropped("NameTaken");
+        let WorkloadKey { namespace, kind, name } = workload;
+        warn!(
+            %namespace, %kind, workload = %name, incident, retry_delay = ?REFUSED_RETRY_DELAY,
+            "another DoraIncident has the name of an automatic incident; retrying (delete that DoraIncident)",
+        );
+        let note = format!(
+            "The controller can't open an incident for this {kind}, because the DoraIncident {incident} isn't about it. Delete that \
+             DoraIncident. The controller tries again every 5 minutes"
+        );
+        let object = WorkloadObject::new(*kind, namespace, name, uid);
+        self.context.events.publish(&object, &warning_event("IncidentNameTaken", "Open", note)).await;
+    }
+
+    /// Delays the next attempt for a workload. Returns whether the last one succeeded.
+    fn delay(&self, uid: &Uid) -> bool {
+        let until = later(Instant::now(), REFUSED_RETRY_DELAY);
+        self.refused.lock().insert(Arc::clone(uid), until).is_none()
     }
 
     fn report_failed(&self, uid: &Uid, error: &kube::Error) {

@@ -265,7 +265,7 @@ fn decide_rollout(
     };
     let set_incident = |incident: &str| Write::SetIncident { record: name.clone(), incident: incident.to_owned() };
     // The process ended between the two writes. The rollout may have recovered since.
-    if input.incidents.iter().any(|incident| incident.name == *name) {
+    if input.incidents.iter().any(|incident| incident.name == *name && incident.concerns(input.uid)) {
         return vec![set_incident(name)];
     }
     let (opened_by, detected) = match rollout.outcome {
@@ -380,7 +380,8 @@ fn decide_availability(
     }
     let name = unavailable_incident_name(input.workload, since);
     let is_of_this_loss = |incident: &Incident| {
-        incident.name == name || (incident.is_automatic_for(input.uid) && incident.reopened == Some(since))
+        (incident.name == name && incident.concerns(input.uid))
+            || (incident.is_automatic_for(input.uid) && incident.reopened == Some(since))
     };
     if input.incidents.iter().any(is_of_this_loss) {
         return Decision { writes: vec![Write::SetReportedLoss { since }], requeue_at: None };

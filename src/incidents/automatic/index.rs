@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::decide::{Incident, MAX_FAILURE_AGE, may_open};
 use super::input::{listed_incident, read_incident};
 use crate::incidents::groups::Groups;
-use crate::resources::{AffectedWorkload, DoraIncident, ResourceKey, SlimDoraIncident};
+use crate::resources::{AffectedWorkload, DoraIncident, IncidentStatus, ResourceKey, SlimDoraIncident};
 use crate::runtime::{ListMark, Listing, WorkQueue};
 
 /// How long a resolved incident stays in the index. After that it can't concern a failure that still opens an incident.
@@ -45,6 +45,8 @@ struct Incidents {
 struct IndexedIncident {
     workload: WorkloadKey,
     incident: Incident,
+    /// Whether the incident is resolved, and its end is only the time at which the watch brought it.
+    is_end_assumed: bool,
     listing: ListMark,
 }
 
@@ -60,9 +62,8 @@ impl IndexedIncident {
 }
 
 impl Incidents {
-    fn insert(&mut self, key: ResourceKey, workload: WorkloadKey, incident: Incident, now: Timestamp) {
+    fn insert(&mut self, key: ResourceKey, row: IndexedIncident, now: Timestamp) {
         self.remove(&key);
-        let row = IndexedIncident { workload, incident, listing: self.listing.mark() };
         let expired: Vec<ResourceKey> =
             self.of_workload(&row.workload).filter(|(_, row)| !row.is_kept(now)).map(|(key, _)| key.clone()).collect();
         for key in &expired {
@@ -84,6 +85,13 @@ impl Incidents {
                 self.of_uids.remove(&uid, key);
             }
         }
+    }
+
+    /// When an incident ended, if the watch says that it is resolved, but not when: the end in its row, otherwise `now`. The second value
+    /// is whether the end is assumed.
+    fn unstated_end(&self, key: &ResourceKey, now: Timestamp) -> (Timestamp, bool) {
+        let in_row = self.rows.get(key).and_then(|row| Some((row.incident.resolved?, row.is_end_assumed)));
+        in_row.unwrap_or((now, true))
     }
 
     fn of_workload(&self, workload: &WorkloadKey) -> impl Iterator<Item = (&ResourceKey, &IndexedIncident)> {
@@ -116,10 +124,16 @@ impl IncidentIndex {
             self.incidents.lock().remove(&key);
             return;
         };
-        let incident = listed_incident(incident);
+        let mut incidents = self.incidents.lock();
+        let is_stated = incident.spec.status == IncidentStatus::Open || incident.resolved_at().is_some();
+        let (unstated_end, is_assumed) = incidents.unstated_end(&key, now);
+        let incident = listed_incident(incident, unstated_end);
         let is_open = incident.resolved.is_none();
         let opened_for = incident.workload_uid.as_deref().filter(|_| incident.opened_by.is_some()).map(Uid::from);
-        self.incidents.lock().insert(key, workload, incident, now);
+        let is_end_assumed = is_assumed && !is_stated;
+        let row = IndexedIncident { workload, incident, is_end_assumed, listing: incidents.listing.mark() };
+        incidents.insert(key, row, now);
+        drop(incidents);
         if let Some(uid) = opened_for.filter(|_| is_open) {
             self.queue.add(uid);
         }
@@ -131,7 +145,9 @@ impl IncidentIndex {
             return;
         };
         if let Some(workload) = reference(&key, incident.spec.workload_ref.as_ref()) {
-            self.incidents.lock().insert(key, workload, read_incident(incident, now), now);
+            let (incident, mut incidents) = (read_incident(incident, now), self.incidents.lock());
+            let row = IndexedIncident { workload, incident, is_end_assumed: false, listing: incidents.listing.mark() };
+            incidents.insert(key, row, now);
         }
     }
 
@@ -210,11 +226,21 @@ impl IncidentIndex {
     /// The incidents that refer to `workload`, and those that the controller opened for it.
     #[must_use]
     pub fn of(&self, workload: &WorkloadKey, uid: &Uid) -> Vec<Incident> {
+        self.rows_of(workload, uid, |row| Some(row.incident.clone()))
+    }
+
+    /// Names of those of the [incidents of a workload](IncidentIndex::of) whose end is only the time at which the watch brought it.
+    #[must_use]
+    pub fn with_assumed_end(&self, workload: &WorkloadKey, uid: &Uid) -> Vec<String> {
+        self.rows_of(workload, uid, |row| row.is_end_assumed.then(|| row.incident.name.clone()))
+    }
+
+    fn rows_of<T>(&self, workload: &WorkloadKey, uid: &Uid, select: impl Fn(&IndexedIncident) -> Option<T>) -> Vec<T> {
         let incidents = self.incidents.lock();
         let in_namespace = |(key, _): &(&ResourceKey, &IndexedIncident)| key.namespace == workload.namespace;
         let of_uid = incidents.of_uid(uid).filter(in_namespace);
         let keys: BTreeSet<&ResourceKey> = incidents.of_workload(workload).chain(of_uid).map(|(key, _)| key).collect();
-        keys.into_iter().filter_map(|key| Some(incidents.rows.get(key)?.incident.clone())).collect()
+        keys.into_iter().filter_map(|key| select(incidents.rows.get(key)?)).collect()
     }
 }
 
@@ -324,6 +350,32 @@ mod tests {
         }
         index.enqueue_open();
         assert_eq!(index.queue().drain(), [Uid::from("uid")], "a new leader handles open incidents");
+    }
+
+    #[test]
+    fn resolved_incident_without_a_time_is_not_open() {
+        let (now, index) = (now(), IncidentIndex::default());
+        let assumed = |index: &IncidentIndex| index.with_assumed_end(&workload("shop", "web"), &"uid".into());
+        let mut resolved = incident("down", None);
+        index.applied(&resolved, now);
+        resolved.spec.status = IncidentStatus::Resolved;
+        let _ = index.queue().drain();
+        for later in [0, 60] {
+            index.applied(&resolved, now + SignedDuration::from_secs(later));
+            let found = index.of(&workload("shop", "web"), &"uid".into());
+            assert_eq!((found[0].resolved, assumed(&index)), (Some(now), vec!["down".to_owned()]), "{later}");
+        }
+        assert_eq!((index.workloads_with_open_incident(&"uid".into()), index.queue().drain()), (vec![], vec![]));
+        // The time that the API server has stays.
+        let read = serde_json::from_value(json!({
+            "apiVersion": "dora.port.io/v1alpha1", "kind": "DoraIncident",
+            "metadata": {"name": "down", "namespace": "shop"},
+            "spec": {"workloadRef": {"name": "web"}, "status": "resolved", "resolvedAt": "2026-01-02T00:00:00Z"},
+        }));
+        index.written(&read.unwrap(), now);
+        index.applied(&resolved, now);
+        let found = index.of(&workload("shop", "web"), &"uid".into());
+        assert_eq!((found[0].resolved, assumed(&index)), (Some("2026-01-02T00:00:00Z".parse().unwrap()), vec![]));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::decide::{
 use super::manifest::{CREATION_MANAGER, OPENED_BY, REOPENED_AT, ROLLED_BACK_BY, UPDATE_MANAGER, WORKLOAD_UID};
 use crate::incidents::IncidentTimes;
 use crate::records::{IncidentDetails, record_name};
-use crate::resources::{AffectedWorkload, DoraDeployment, DoraIncident, SlimDoraIncident};
+use crate::resources::{AffectedWorkload, DoraDeployment, DoraIncident, IncidentStatus, SlimDoraIncident};
 use crate::settings::FileSettings;
 use crate::workloads::Snapshot;
 
@@ -53,6 +53,14 @@ pub struct ReadObjects {
     pub records: HashMap<String, Option<DoraDeployment>>,
     /// The incidents that were read.
     pub incidents: HashMap<String, Option<DoraIncident>>,
+}
+
+impl ReadObjects {
+    /// As if none of these incidents existed.
+    #[must_use]
+    pub fn without_incidents(names: &[String]) -> Self {
+        Self { incidents: names.iter().map(|name| (name.clone(), None)).collect(), ..Self::default() }
+    }
 }
 
 impl RequiredObjects {
@@ -246,10 +254,18 @@ pub fn read_incident(resource: &DoraIncident, now: Timestamp) -> Incident {
 }
 
 /// An incident as the watch has it. The watch doesn't say whether somebody else has set its status.
+///
+/// It states the end only once `spec` or `status` has it. The publisher writes `status` only while it can deliver to Port, so without Port
+/// the end can stay unknown for long. Then it is `unstated_end`: a resolved incident that counted as open would
+/// hide each later loss of availability.
 #[must_use]
-pub fn listed_incident(resource: &SlimDoraIncident) -> Incident {
+pub fn listed_incident(resource: &SlimDoraIncident, unstated_end: Timestamp) -> Incident {
     let opened = resource.opened_at().unwrap_or(Timestamp::UNIX_EPOCH);
-    stated_incident(resource.meta(), resource.spec.workload_ref.as_ref(), opened, resource.resolved_at())
+    let resolved = match resource.spec.status {
+        IncidentStatus::Open => None,
+        IncidentStatus::Resolved => Some(resource.resolved_at().unwrap_or(unstated_end)),
+    };
+    stated_incident(resource.meta(), resource.spec.workload_ref.as_ref(), opened, resolved)
 }
 
 fn stated_incident(
@@ -274,6 +290,17 @@ fn stated_incident(
 
 fn opened_by(metadata: &ObjectMeta) -> Option<OpenedBy> {
     OpenedBy::from_label(metadata.labels.as_ref()?.get(OPENED_BY)?)
+}
+
+/// Whether an incident is about the workload with this name and UID: the automatic incident of the UID, or an incident of a person that
+/// refers to the name.
+#[must_use]
+pub fn is_about(resource: &DoraIncident, workload: &WorkloadKey, uid: &str) -> bool {
+    let workload_uid = resource.metadata.annotations.as_ref().and_then(|annotations| annotations.get(WORKLOAD_UID));
+    match opened_by(&resource.metadata) {
+        Some(_) => workload_uid.is_some_and(|it| it == uid),
+        None => concerns(resource, workload),
+    }
 }
 
 /// Whether an incident refers to `workload` or is automatic.

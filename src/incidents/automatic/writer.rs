@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::decide::{MAX_FAILURE_AGE, NewIncident, OpenedBy, Write};
 use super::index::IncidentIndex;
-use super::input::{CachedWorkload, ReadObjects, RequiredObjects, reported_loss};
+use super::input::{CachedWorkload, ReadObjects, RequiredObjects, is_about, reported_loss};
 use super::manifest::{
     CREATION_MANAGER, OPENED_BY, UPDATE_MANAGER, incident_manifest, record_status_patch, reopen_patch, resolve_patch,
 };
@@ -33,6 +33,17 @@ pub(super) struct IncidentWriter {
     pub incidents: Arc<IncidentIndex>,
     /// Start of the last loss of availability that has had an incident, for workloads without a record that could hold it.
     pub reported_losses: Mutex<HashMap<Uid, Timestamp>>,
+}
+
+/// Why a write is not carried out.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WriteError {
+    /// Another `DoraIncident` has the name of the new incident: one of another workload, or one that can't be decoded.
+    #[error("another DoraIncident has the name {0}")]
+    NameTaken(String),
+    /// The request failed.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
 }
 
 impl IncidentWriter {
@@ -82,10 +93,10 @@ impl IncidentWriter {
     }
 
     /// Carries out `write`.
-    pub async fn write(&self, cached: &CachedWorkload, read: &ReadObjects, write: &Write) -> Result<(), kube::Error> {
+    pub async fn write(&self, cached: &CachedWorkload, read: &ReadObjects, write: &Write) -> Result<(), WriteError> {
         let namespace = &cached.workload.namespace;
         match write {
-            Write::Open(incident) => self.open(cached, read, incident).await,
+            Write::Open(incident) => return self.open(cached, read, incident).await,
             Write::Resolve { name, at } => {
                 info!(%namespace, incident = name, %at, "resolving the incident");
                 self.apply(cached, read, name, |incident| resolve_patch(incident, *at)).await
@@ -107,7 +118,8 @@ impl IncidentWriter {
                 let incident = record.status.as_ref().and_then(|status| status.incident.as_deref());
                 self.apply_record_status(cached, name, incident, Some(*since)).await
             }
-        }
+        }?;
+        Ok(())
     }
 
     /// Forgets what is remembered of a workload that no longer exists.
@@ -127,7 +139,7 @@ impl IncidentWriter {
         cached: &CachedWorkload,
         read: &ReadObjects,
         incident: &NewIncident,
-    ) -> Result<(), kube::Error> {
+    ) -> Result<(), WriteError> {
         let CachedWorkload { workload, uid, .. } = cached;
         let record = match incident.opened_by {
             OpenedBy::FailedRollout | OpenedBy::RolledBackRollout => {
@@ -151,8 +163,25 @@ impl IncidentWriter {
                 self.report_opened(cached, incident.opened_by, &created).await;
                 Ok(())
             }
-            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-            Err(error) => Err(error),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                self.check_existing(cached, &incident.name, kube::Error::Api(status)).await
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Checks whether the incident with the name of the new one is about the workload: an earlier attempt has created it, and its response
+    /// was lost. Otherwise the failure would be noted as reported although no incident says so.
+    async fn check_existing(&self, cached: &CachedWorkload, name: &str, error: kube::Error) -> Result<(), WriteError> {
+        let CachedWorkload { workload, uid, .. } = cached;
+        match self.api::<Guarded<DoraIncident>>(workload).get_opt(name).await?.map(|guarded| guarded.0) {
+            Some(Ok(existing)) if is_about(&existing, workload, uid) => {
+                self.incidents.written(&existing, now());
+                Ok(())
+            }
+            Some(_) => Err(WriteError::NameTaken(name.to_owned())),
+            // It was deleted in the meantime.
+            None => Err(error.into()),
         }
     }
 

@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 /// Why a change of an incident is not written.
-const DROP_REASONS: [&str; 1] = ["NamespaceGone"];
+const DROP_REASONS: [&str; 2] = ["NamespaceGone", "NameTaken"];
 
 /// Why a change of an incident is retried.
 const RETRY_REASONS: [&str; 2] = ["Refused", "Failed"];
@@ -37,7 +37,7 @@ impl IncidentMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         let help = "Incidents that the controller opened, by cause";
         registry.register("incidents_opened", help, self.opened.clone());
-        let help = "Changes of automatic incidents that can't be written any more, by reason";
+        let help = "Changes of automatic incidents that can't be written, by reason";
         registry.register("incident_writes_dropped", help, self.dropped.clone());
         let help =
             "Changes of automatic incidents that are retried because the API server refused them or failed, by reason";
@@ -56,9 +56,9 @@ impl IncidentMetrics {
         }
     }
 
-    /// A change of an automatic incident can't be written any more, because its namespace is gone.
-    pub fn write_dropped(&self) {
-        self.dropped.get_or_create(&ReasonLabel { reason: "NamespaceGone" }).inc();
+    /// A change of an automatic incident can't be written. `reason` is `NamespaceGone` or `NameTaken`.
+    pub fn write_dropped(&self, reason: &'static str) {
+        self.dropped.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// A change of an automatic incident is retried. `is_refused` is whether the API server refused it.

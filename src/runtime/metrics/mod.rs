@@ -105,7 +105,8 @@ mod tests {
         metrics.records.dropped("NameTaken");
         metrics.records.write_retried();
         metrics.records.expired(false);
-        metrics.incidents.write_dropped();
+        metrics.incidents.write_dropped("NamespaceGone");
+        metrics.incidents.write_dropped("NameTaken");
         metrics.incidents.write_retried(true);
         metrics.incidents.lookup_failed();
         metrics.records.alert_received("firing", "stored");
@@ -151,6 +152,7 @@ mod tests {
             "port_dora_record_writes_retried_total 1",
             "port_dora_records_expired_total{delivered=\"false\"} 1",
             "port_dora_incident_writes_dropped_total{reason=\"NamespaceGone\"} 1",
+            "port_dora_incident_writes_dropped_total{reason=\"NameTaken\"} 1",
             "port_dora_incident_writes_retried_total{reason=\"Refused\"} 1",
             "port_dora_lookups_failed_total 1",
             "port_dora_alerts_received_total{status=\"firing\",result=\"stored\"} 1",

@@ -21,18 +21,27 @@ type TestResult = Result<(), Box<dyn std::error::Error>>;
 #[derive(Clone)]
 struct ApiServer {
     answer: Arc<Value>,
+    /// The incident that it has under each name.
+    incident: Arc<Mutex<Option<Value>>>,
+    events: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
     creations: Arc<AtomicUsize>,
 }
 
 async fn handle(State(server): State<ApiServer>, request: Request) -> Response {
     let is_event = request.uri().path().ends_with("/events");
-    if !is_event {
+    if is_event {
+        server.events.fetch_add(1, Ordering::SeqCst);
+    } else {
         server.requests.fetch_add(1, Ordering::SeqCst);
     }
     let status = if request.method() == Method::POST && !is_event {
         server.creations.fetch_add(1, Ordering::SeqCst);
         (*server.answer).clone()
+    } else if let Some(incident) = server.incident.lock().clone().filter(|_| !is_event) {
+        let mut named = incident;
+        named["metadata"]["name"] = request.uri().path().rsplit('/').next().into();
+        named
     } else {
         json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404})
     };
@@ -46,7 +55,13 @@ async fn unavailable(
     incidents: IncidentSettings,
 ) -> Result<(AutoIncidentController, ApiServer), Box<dyn std::error::Error>> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let server = ApiServer { answer: Arc::new(answer), requests: Arc::default(), creations: Arc::default() };
+    let server = ApiServer {
+        answer: Arc::new(answer),
+        incident: Arc::default(),
+        events: Arc::default(),
+        requests: Arc::default(),
+        creations: Arc::default(),
+    };
     let router = Router::new().fallback(handle).with_state(server.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let client = Client::try_from(kube::Config::new(format!("http://{}", listener.local_addr()?).parse()?))?;
@@ -169,5 +184,67 @@ async fn decision_from_a_late_watch_is_made_again() -> TestResult {
     controller.incidents.deleted(&ResourceKey { namespace: "shop".into(), name: "deleted".into() });
     controller.reconcile_once().await;
     assert_eq!(server.creations.load(Ordering::SeqCst), 1);
+    Ok(())
+}
+
+fn existing(name: &str, uid: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "dora.port.io/v1alpha1", "kind": "DoraIncident",
+        "metadata": {
+            "name": name, "namespace": "shop", "labels": {"dora.port.io/opened-by": "LostAvailability"},
+            "annotations": {"dora.port.io/workload-uid": uid},
+        },
+        "spec": spec,
+    })
+}
+
+#[tokio::test]
+async fn incident_whose_name_is_in_use_is_reported_once() -> TestResult {
+    let answer = failure(409, "AlreadyExists", &json!({}));
+    for spec in [json!({"workloadRef": {"name": "other"}}), json!({"status": "unknown"})] {
+        let (controller, server) = unavailable(answer.clone(), IncidentSettings::default()).await?;
+        *server.incident.lock() = Some(existing("web-unavailable", "another-uid", &spec));
+        for _ in 0..2 {
+            controller.refused.lock().values_mut().for_each(|until| *until = Instant::now());
+            controller.reconcile_once().await;
+        }
+        assert_eq!((server.creations.load(Ordering::SeqCst), server.events.load(Ordering::SeqCst)), (2, 1));
+        assert!(controller.metric("port_dora_incident_writes_dropped_total{reason=\"NameTaken\"} 1"));
+        assert_eq!(controller.writer.reported_loss(&uid()), None, "the loss has no incident");
+        assert_eq!(controller.incidents.queue().len(), 1, "it is retried later");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn loss_is_not_ignored_for_an_assumed_end() -> TestResult {
+    let answer = failure(422, "Invalid", &json!({}));
+    let (controller, server) = unavailable(answer, IncidentSettings::default()).await?;
+    let ended = Timestamp::from_second(now().as_second() - 7200)?;
+    // After a restart without Port, the watch doesn't state when the incident ended.
+    let mut incident = existing("earlier", "uid", &json!({"workloadRef": {"name": "web"}, "status": "resolved"}));
+    controller.incidents.applied(&serde_json::from_value(incident.clone())?, now());
+    incident["metadata"]["managedFields"] =
+        json!([{"manager": "kubectl", "operation": "Update", "time": ended, "fieldsV1": {"f:spec": {"f:status": {}}}}]);
+    *server.incident.lock() = Some(incident);
+    controller.reconcile_once().await;
+    assert_eq!(server.requests.load(Ordering::SeqCst), 1, "it is read");
+    *server.incident.lock() = None;
+    controller.reconcile_once().await;
+    assert_eq!(server.creations.load(Ordering::SeqCst), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn rounds_are_forgotten_when_nothing_is_left() -> TestResult {
+    let gone = failure(404, "NotFound", &json!({"kind": "namespaces", "name": "shop"}));
+    let (controller, _server) = unavailable(gone, IncidentSettings::default()).await?;
+    controller.rounds.next_delay(&uid());
+    controller.reconcile_once().await;
+    assert!(!controller.rounds.is_failing(&uid()), "the namespace is gone");
+    let deleted = Uid::from("deleted");
+    controller.rounds.next_delay(&deleted);
+    controller.reconcile_and_requeue(Arc::clone(&deleted), Timestamp::UNIX_EPOCH).await;
+    assert!(!controller.rounds.is_failing(&deleted), "the workload is gone");
     Ok(())
 }

@@ -70,7 +70,7 @@ fn listed(name: &str, revision: i64, spec: &Value) -> Incident {
         "spec": {"workloadRef": {"name": "web", "revision": revision}},
     });
     resource["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
-    listed_incident(&serde_json::from_value(resource).unwrap())
+    listed_incident(&serde_json::from_value(resource).unwrap(), now())
 }
 
 /// The objects that are read for `cached`.
