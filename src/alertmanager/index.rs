@@ -155,7 +155,7 @@ impl AlertIndex {
         Some(relevant)
     }
 
-    /// The open incidents of a group in all other namespaces than these, at most [`MAX_OPEN`].
+    /// The open incidents of a group in all other namespaces than these, at most `MAX_OPEN`.
     #[must_use]
     pub fn open_elsewhere(&self, group: &str, namespaces: &BTreeSet<&str>) -> Vec<ResourceKey> {
         let state = self.0.lock();
