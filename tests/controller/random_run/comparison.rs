@@ -194,7 +194,8 @@ impl<'a> Comparison<'a> {
         {
             let is_first = rollout.completions.first() == Some(&finished.0);
             let is_later = rollout.completions.contains(&finished.0);
-            let knows_first = !rollout.completed.is_some_and(|at| self.is_missed(at)) && !self.is_unclear(rollout);
+            let knows_first =
+                !rollout.completed.is_some_and(|at| self.is_missed(at)) && !self.began_to_watch_in(&rollout.unclear);
             if !is_later || (knows_first && !is_first) {
                 problems.push(format!("the end is one of {:?}", rollout.completions));
             }
@@ -258,9 +259,11 @@ impl<'a> Comparison<'a> {
             (Outcome::Recovered, Outcome::Succeeded) | (Outcome::Failed, Outcome::Superseded | Outcome::Abandoned) => {
                 missed(rollout.failed)
             }
+            // The condition of a paused Deployment hides the completion from those that watched all the time.
+            (Outcome::Failed, Outcome::Recovered) => self.began_to_watch_in(&rollout.complete_while_unclear),
             (Outcome::Recovered, Outcome::Failed) => missed(rollout.completed) && missed(rollout.left),
             (Outcome::InProgress | Outcome::Superseded | Outcome::Abandoned | Outcome::Succeeded, _) => {
-                matches!(outcome, Outcome::Succeeded | Outcome::Unobserved) && self.is_unclear(rollout)
+                matches!(outcome, Outcome::Succeeded | Outcome::Unobserved) && self.began_to_watch_in(&rollout.unclear)
             }
             _ => false,
         }
@@ -280,12 +283,12 @@ impl<'a> Comparison<'a> {
         parts
     }
 
-    /// Whether a controller started to watch at a time when the condition didn't show the state of the rollout.
-    fn is_unclear(&self, rollout: &ExpectedRollout<'_>) -> bool {
+    /// Whether a controller started to watch in one of these times.
+    fn began_to_watch_in(&self, times: &[(Instant, Instant)]) -> bool {
         let overlaps = |(start, end): &(Instant, Instant)| {
             self.lists.iter().any(|(started, ready)| start <= ready && started <= end)
         };
-        rollout.unclear.iter().any(overlaps)
+        times.iter().any(overlaps)
     }
 
     fn is_paused(&self, rollout: &ExpectedRollout<'_>) -> bool {

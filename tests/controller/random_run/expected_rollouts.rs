@@ -33,6 +33,9 @@ pub struct ExpectedRollout<'a> {
     /// The times during which the condition doesn't show the state of the rollout: the Deployment is paused or was just
     /// resumed, or the Deployment controller doesn't track the rollout.
     pub unclear: Vec<(Instant, Instant)>,
+    /// The times of `unclear` during which all pods were updated and available. A controller that starts to watch then can
+    /// only believe the counts.
+    pub complete_while_unclear: Vec<(Instant, Instant)>,
 }
 
 impl<'a> ExpectedRollout<'a> {
@@ -60,6 +63,7 @@ impl<'a> ExpectedRollout<'a> {
             untracked_stalls: Vec::new(),
             deadline: Duration::ZERO,
             unclear: Vec::new(),
+            complete_while_unclear: Vec::new(),
         }
     }
 
@@ -215,6 +219,9 @@ impl RolloutTracker {
         }
         if is_paused || !is_tracked {
             rollout.unclear.push((state.at, next));
+            if is_complete && state.replicas > 0 {
+                rollout.complete_while_unclear.push((state.at, next));
+            }
         }
         if let Some(moved) = self.moved.filter(|_| !is_tracked && !state.paused && rollout.completed.is_none()) {
             rollout.untracked_stalls.retain(|(since, _)| *since != moved);
@@ -293,5 +300,20 @@ mod tests {
         let outcomes: Vec<_> =
             expected_rollouts(&observed).iter().map(|rollout| (rollout.revision, rollout.outcome())).collect();
         assert_eq!(outcomes, [(1, Outcome::Recovered)]);
+    }
+
+    #[test]
+    fn completion_hidden_by_a_pause_is_noted() {
+        let paused = || DeploymentState { paused: true, ..state("DeploymentPaused") };
+        let complete = || DeploymentState { available: 3, ..paused() };
+        let observed = observe(vec![
+            state("ProgressDeadlineExceeded"),
+            DeploymentState { available: 1, ..state("ReplicaSetUpdated") },
+            paused(),
+            complete(),
+        ]);
+        let rollouts = expected_rollouts(&observed);
+        assert_eq!(rollouts[0].outcome(), Outcome::Failed, "the condition doesn't state the completion");
+        assert_eq!(rollouts[0].complete_while_unclear.len(), 1);
     }
 }
