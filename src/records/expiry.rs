@@ -7,7 +7,7 @@ use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::DeleteParams;
-use rollout::{Uid, WorkloadKey};
+use rollout::{RecordedRevision, Uid, WorkloadKey};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -86,10 +86,11 @@ impl SearchResult {
 }
 
 impl Expiry {
-    /// Notes that the record of a workload has changed. Asks for a search if the workload has too many records.
-    pub fn record_changed(&self, (key, uid): (&WorkloadKey, &Uid), state: RecordState) {
-        let max = if state.is_settled { self.policy.records } else { self.policy.undelivered };
-        if self.records.count(key, uid) > max {
+    /// Notes that a record of a workload has changed. Asks for a search if the workload has too many records: a newer record
+    /// makes an older one expire, even before the newer one is delivered.
+    pub fn record_changed(&self, key: &WorkloadKey, uid: &Uid) {
+        let may_have_expired = self.records.count(key, uid) > self.policy.records.min(self.policy.undelivered);
+        if may_have_expired && !self.expired(key, uid).is_empty() {
             self.requested.notify_one();
         }
     }
@@ -147,8 +148,7 @@ impl Expiry {
 
     async fn expire_workload(&self, key: WorkloadKey, uid: Uid) -> SearchResult {
         let mut result = SearchResult::default();
-        let workload_exists = self.index.contains(&key, &uid);
-        for (revision, state) in self.records.expired((&key, &uid), workload_exists, &self.policy, now()) {
+        for (revision, state) in self.expired(&key, &uid) {
             let name = record_name(key.kind, &key.name, &uid, &revision);
             let is_unchanged = |_: &SlimDoraDeployment, found: RecordState| found == state;
             if self.expire(&key.namespace, &name, state.is_settled, is_unchanged, &mut result).await {
@@ -159,6 +159,11 @@ impl Expiry {
             }
         }
         result
+    }
+
+    fn expired(&self, key: &WorkloadKey, uid: &Uid) -> Vec<(RecordedRevision, RecordState)> {
+        let workload_exists = self.index.contains(key, uid);
+        self.records.expired((key, uid), workload_exists, &self.policy, now())
     }
 
     async fn expire_applied(&self, namespace: Arc<str>) -> SearchResult {

@@ -323,7 +323,7 @@ impl RolloutRecorder {
         let Some((key, uid)) = self.records.apply(record, state) else {
             return self.expiry.applied_changed(record.namespace());
         };
-        self.expiry.record_changed((&key, &uid), state);
+        self.expiry.record_changed(&key, &uid);
         // Another replica may have recorded what this one has only observed.
         if self.index.has_past_observations(&uid) {
             self.queue.add(uid);

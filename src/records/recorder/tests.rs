@@ -6,12 +6,16 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
+use futures::FutureExt;
 use kube::Client;
 use parking_lot::Mutex;
-use rollout::{History, Metadata, Source, WorkloadKind, test_support};
+use rollout::{
+    History, Metadata, Outcome, RecordedRevision, Source, UnixSeconds, WorkloadKey, WorkloadKind, test_support,
+};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::records::store::tests::revision;
 use crate::runtime::{Events, Metrics};
 use crate::settings::FileSettings;
 
@@ -366,4 +370,20 @@ async fn record_that_cannot_be_deleted_blocks_no_other() {
     env.expire(&["a", "b"]).await;
     assert!(env.has_metric("records_expired_total{delivered=\"false\"} 1"));
     assert!(env.has_metric("record_writes_retried_total 1"));
+}
+
+#[tokio::test]
+async fn undelivered_record_makes_the_oldest_delivered_one_expire() {
+    let env = TestEnv::new(created).await;
+    let (key, uid) =
+        (WorkloadKey { namespace: "shop".into(), kind: WorkloadKind::Deployment, name: "web".into() }, UID.into());
+    let max = i64::try_from(env.recorder.expiry.policy.records).unwrap();
+    for number in 1..=max + 1 {
+        assert!(env.recorder.expiry.requested.notified().now_or_never().is_none(), "{number}");
+        let ended = RecordedRevision { finished: UnixSeconds::of(now()), ..revision(number, Outcome::Succeeded) };
+        let state = RecordState { is_settled: number <= max, ..RecordState::default() };
+        env.recorder.records.set(&uid, &key, ended, state);
+        env.recorder.expiry.record_changed(&key, &uid);
+    }
+    assert!(env.recorder.expiry.requested.notified().now_or_never().is_some());
 }
