@@ -21,14 +21,14 @@ const LONGEST_DELAY: Duration = Duration::from_mins(30);
 /// The longest delay if a related entity, such as the group, doesn't exist: it may be created at any time.
 const LONGEST_DELAY_OF_MISSING: Duration = Duration::from_mins(5);
 
-/// Causes that are told apart. Further ones of a kind count as one cause, in case that each message of Port is different.
+/// Causes that are distinguished. Further ones of a kind count as one cause, in case that each message of Port is different.
 const MAX_CAUSES: usize = 100;
 
 /// Why Port refuses a resource, or why nothing can be sent to Port.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Cause {
     kind: ErrorKind,
-    /// Hash of the message; `None` for all causes of the kind that are not told apart.
+    /// Hash of the message; `None` for all causes of the kind that are not distinguished.
     message: Option<u64>,
     longest_delay: Duration,
 }
@@ -161,7 +161,7 @@ impl<K: Clone + Eq + Hash> Parking<K> {
 impl<K: Clone + Eq + Hash> State<K> {
     /// Adds `key` to the group of `cause`, and returns when it is retried.
     ///
-    /// Resources whose causes are not told apart don't wait for each other: the cause of one may be gone while that of another stays.
+    /// Resources whose causes are not distinguished don't wait for each other: the cause of one may be gone while that of another stays.
     fn enter(&mut self, key: &K, cause: Cause) -> Option<Duration> {
         if cause.message.is_none() {
             return Some(cause.longest_delay);
